@@ -1,0 +1,193 @@
+"""Commits: from closed epochs to sealed, content-addressed rows (DESIGN, invariant 2).
+
+A commit is a header and its entries. The digest covers both; everything else a stored row has (height, reason,
+the float statistics) is derived or stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ledger_cli.core.fold import Closed
+from ledger_cli.core.jcs import text_of
+from ledger_cli.core.moments import SUMS, Moments, Regions, decimals
+from ledger_cli.core.statistics import columns
+
+FORMAT = "ledger/1"
+
+ENTRY = pa.struct(
+    [
+        pa.field("region", pa.string(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        # Integers of up to 128 bits, as decimal text: it is what is hashed, and no Parquet decimal holds them all.
+        *[pa.field(name, pa.string(), nullable=False) for name in SUMS],
+        pa.field("weight_value", pa.float64(), nullable=False),
+        pa.field("activity_mean", pa.float64(), nullable=False),
+        pa.field("activity_var", pa.float64(), nullable=False),
+    ]
+)
+
+COMMIT = pa.schema(
+    [
+        pa.field("commit_id", pa.string(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("shard", pa.int64(), nullable=False),
+        pa.field("height", pa.int64(), nullable=False),
+        pa.field("epoch_start", pa.int64(), nullable=False),
+        pa.field("epoch_end", pa.int64(), nullable=False),
+        pa.field("parents", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+        pa.field("policy", pa.string(), nullable=False),
+        pa.field("entries_digest", pa.string(), nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("entries", pa.list_(pa.field("element", ENTRY, nullable=False)), nullable=False),
+    ]
+)
+"""One row a commit. `height` counts a shard's commits from 0; `policy` is a digest; `metadata` canonical JSON."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last commit of a shard's chain, and how many commits the chain has."""
+
+    digest: str
+    height: int
+
+
+def commit_id_of(digest: str) -> str:
+    """UUIDv8 of the first 16 bytes of a digest."""
+    raw = bytearray.fromhex(digest[:32])
+    raw[6] = raw[6] & 0x0F | 0x80
+    raw[8] = raw[8] & 0x3F | 0x80
+    return str(uuid.UUID(bytes=bytes(raw)))
+
+
+def header_digest(
+    layer_text: str,
+    shard: int,
+    bounds: tuple[int, int],
+    parents: Sequence[str],
+    policy: str,
+    entries_digest: str,
+    metadata_text: str,
+) -> str:
+    """SHA-256 of a header's canonical JSON; `layer_text` and `metadata_text` are canonical JSON already."""
+    listed = ",".join(f'"{parent}"' for parent in parents)
+    text = (
+        f'{{"entries":"{entries_digest}","epochEnd":"{bounds[1]}","epochStart":"{bounds[0]}",'
+        f'"format":"{FORMAT}","layer":{layer_text},"metadata":{metadata_text},"parents":[{listed}],'
+        f'"policy":"{policy}","shard":{shard}}}'
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def entries_digests(columns: dict[str, pa.Array], offsets: Sequence[int]) -> list[str]:
+    """SHA-256 of the canonical JSON of each run of entries, rows offsets[i] to offsets[i + 1].
+
+    `columns`: region (its JSON text), n, and the three sums as decimal text, each (rows,). The texts of all
+    entries are made in one pass and hashed as slices of one buffer.
+    """
+    texts = pc.binary_join_element_wise(
+        '{"activity":"',
+        columns["activity"],
+        '","activity2":"',
+        columns["activity2"],
+        '","n":"',
+        columns["n"].cast(pa.string()),
+        '","region":',
+        columns["region"],
+        ',"weight":"',
+        columns["weight"],
+        '"},',
+        "",
+    ).cast(pa.large_string())
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    buffers = texts.buffers()
+    at = np.frombuffer(buffers[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    data = memoryview(buffers[2]) if buffers[2] is not None else memoryview(b"")
+    digests = []
+    for first, last in zip(offsets[:-1], offsets[1:], strict=True):
+        digest = hashlib.sha256(b"[")
+        if last > first:
+            digest.update(data[at[first] : at[last] - 1])
+        digest.update(b"]")
+        digests.append(digest.hexdigest())
+    return digests
+
+
+def entry_columns(entries: Moments, regions: Regions) -> dict[str, pa.Array]:
+    """The fields of `ENTRY` of rows of moments."""
+    names = pa.array(regions.names, pa.string())
+    weight_value, activity_mean, activity_var = columns(entries.n, entries.limbs)
+    sums = {name: decimals(entries.limbs[:, place]).cast(pa.string()) for place, name in enumerate(SUMS)}
+    return {
+        "region": names.take(pa.array(entries.region)),
+        "n": pa.array(entries.n),
+        **sums,
+        "weight_value": pa.array(weight_value),
+        "activity_mean": pa.array(activity_mean),
+        "activity_var": pa.array(activity_var),
+    }
+
+
+def seal(
+    closed: Closed,
+    regions: Regions,
+    heads: dict[int, Head],
+    layer: str,
+    policies: Sequence[str],
+    metadata: Sequence[dict[str, Any]] | None = None,
+) -> pa.Table:
+    """Chain closed epochs onto `heads` (moved on in place) and return them as rows of `COMMIT`.
+
+    `policies`: the digest of each epoch's policy. Epochs of one shard are chained in the order given.
+    """
+    fields = entry_columns(closed.entries, regions)
+    quoted = pa.array([text_of(name) for name in regions.names], pa.string())
+    hashed = {**fields, "region": quoted.take(pa.array(closed.entries.region))}
+    offsets = closed.offsets.tolist()
+    entries = entries_digests(hashed, offsets)
+    layer_text = text_of(layer)
+    metadata_texts = ["{}"] * len(closed) if metadata is None else [text_of(each) for each in metadata]
+    digests, parents, heights = [], [], []
+    bounds = list(zip(closed.start, closed.end, strict=True))
+    for row, shard in enumerate(closed.shard):
+        head = heads.get(shard)
+        parents.append([] if head is None else [head.digest])
+        heights.append(0 if head is None else head.height + 1)
+        digest = header_digest(
+            layer_text, shard, bounds[row], parents[row], policies[row], entries[row], metadata_texts[row]
+        )
+        digests.append(digest)
+        heads[shard] = Head(digest, heights[row])
+    nested = pa.StructArray.from_arrays(list(fields.values()), fields=list(ENTRY))
+    return pa.table(
+        [
+            pa.array([commit_id_of(digest) for digest in digests], pa.string()),
+            pa.array(digests, pa.string()),
+            pa.array([layer] * len(closed), pa.string()),
+            pa.array(closed.shard, pa.int64()),
+            pa.array(heights, pa.int64()),
+            pa.array(closed.start, pa.int64()),
+            pa.array(closed.end, pa.int64()),
+            pa.array(parents, COMMIT.field("parents").type),
+            pa.array(list(policies), pa.string()),
+            pa.array(entries, pa.string()),
+            pa.array(metadata_texts, pa.string()),
+            pa.array(closed.reason, pa.string()),
+            pa.ListArray.from_arrays(
+                pa.array(closed.offsets, pa.int32()), nested, type=COMMIT.field("entries").type
+            ),
+        ],
+        schema=COMMIT,
+    )

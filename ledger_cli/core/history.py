@@ -1,0 +1,256 @@
+"""The history of a branch as values: moves of its ref, the state after each, and what a fork inherits.
+
+A ref is a chain of immutable moves, numbered from 0, each holding the SHA-256 of the one before. A move holds
+what it added (segments, commits, refused rows) and the whole small state after it. What was added over many
+moves is listed in checkpoints: the move n, a multiple of 100, lists what the moves (n − span, n] added, where
+span is the largest power of two times 100 that divides n. A reader so finds everything in a number of reads
+that grows with the logarithm of the history, and each item is written again as seldom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from ledger_cli.errors import UsageError
+
+CHECKPOINT_EVERY = 100
+ADMIN = "admin"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An immutable Parquet file of ticks, in bytes, ticks (inclusive) and the seq of the move that added it."""
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+    tick_min: int
+    tick_max: int
+    activity_max: float
+    arrival: int = -1
+
+
+@dataclass(frozen=True)
+class CommitFile:
+    """A Parquet file of the commits of one job. `heights`: first and last height it holds of each shard."""
+
+    file: str
+    sha256: str
+    bytes: int
+    commits: int
+    entries: int
+    epoch_min: int
+    epoch_max: int
+    heights: Mapping[str, tuple[int, int]]
+    arrival: int = -1
+
+
+@dataclass(frozen=True)
+class QuarantineFile:
+    """A Parquet file of refused rows of one source."""
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+    source: str
+    source_sha256: str
+    arrival: int = -1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A Parquet file with what the runs (first, last] of a branch added to each region."""
+
+    file: str
+    sha256: str
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """The chain of a shard: its head (None: no commit yet), its length, and where its open epoch starts."""
+
+    head: str | None = None
+    commits: int = 0
+    start: int | None = None
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a fork shares with its parent: segments up to one move, and the chains cut at the heights given."""
+
+    branch: str
+    segments_move: int
+    commits_move: int
+    keep: Mapping[str, int] = field(default_factory=dict)
+    """Number of commits kept of each shard's chain."""
+    look_again: int | None = None
+    """The first run looks for uncommitted rows from this tick on; None: nothing was cut off."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of commit was made, so that it can be made again."""
+
+    sees: int
+    """The run folded what the moves up to this one had added."""
+    final: bool = False
+    force: int | None = None
+    """The shard of a forced close."""
+    index: int = 0
+    """Runs of this branch before it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a reader needs to know of a branch after a move, but for its lists."""
+
+    shards: Mapping[str, ShardState] = field(default_factory=dict)
+    watermark: int | None = None
+    policy: Mapping[str, Any] | None = None
+    folded: int = -1
+    """The last move whose rows the late pass of a run has looked at."""
+    runs: int = 0
+    final: bool = False
+    """Whether the last run was final."""
+    rows: int = 0
+    highest_tick: int | None = None
+    created: int = 0
+    """The move that began this branch (a deleted name can be used again)."""
+    deleted: bool = False
+    base: Base | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the ref `admin` alone: commit digests by tag."""
+
+    @property
+    def commits(self) -> int:
+        """Commits in the chains of all shards."""
+        return sum(shard.commits for shard in self.shards.values())
+
+
+@dataclass(frozen=True)
+class Added:
+    """What moves added to a branch."""
+
+    segments: tuple[Segment, ...] = ()
+    commits: tuple[CommitFile, ...] = ()
+    quarantine: tuple[QuarantineFile, ...] = ()
+    tiles: tuple[Tile, ...] = ()
+
+    def __add__(self, other: Added) -> Added:
+        return Added(
+            self.segments + other.segments,
+            self.commits + other.commits,
+            self.quarantine + other.quarantine,
+            self.tiles + other.tiles,
+        )
+
+    def arrived(self, seq: int) -> Added:
+        """The same, arrived with the move `seq`."""
+        return Added(
+            tuple(replace(item, arrival=seq) for item in self.segments),
+            tuple(replace(item, arrival=seq) for item in self.commits),
+            tuple(replace(item, arrival=seq) for item in self.quarantine),
+            self.tiles,
+        )
+
+
+@dataclass(frozen=True)
+class Move:
+    """One immutable entry of a ref log. `at`: RFC 3339 UTC; `previous`: SHA-256 of the move before, or ""."""
+
+    seq: int
+    previous: str
+    kind: str
+    at: str
+    by: str
+    why: str
+    state: State
+    added: Added = Added()
+    run: Run | None = None
+    checkpoint: Added | None = None
+
+    def to_bytes(self) -> bytes:
+        """The file of the move: JSON, absent parts left out."""
+        return json.dumps(_plain(asdict(self)), separators=(",", ":"), sort_keys=True).encode() + b"\n"
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Move:
+        """Of `to_bytes`. ValueError, KeyError or TypeError where it is not a move."""
+        raw = json.loads(data)
+        state = raw["state"]
+        state["shards"] = {name: ShardState(**each) for name, each in state.get("shards", {}).items()}
+        if state.get("base") is not None:
+            state["base"] = _build(Base, state["base"])
+        run = raw.get("run")
+        checkpoint = raw.get("checkpoint")
+        return Move(
+            seq=raw["seq"],
+            previous=raw["previous"],
+            kind=raw["kind"],
+            at=raw["at"],
+            by=raw["by"],
+            why=raw["why"],
+            state=_build(State, state),
+            added=_added(raw.get("added", {})),
+            run=None if run is None else _build(Run, run),
+            checkpoint=None if checkpoint is None else _added(checkpoint),
+        )
+
+
+def digest_of_move(data: bytes) -> str:
+    """The SHA-256 that the next move holds of this one."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def checkpoint_span(seq: int) -> int:
+    """How many moves the checkpoint of move `seq` covers, 0 where it has none."""
+    if seq == 0 or seq % CHECKPOINT_EVERY:
+        return 0
+    block = seq // CHECKPOINT_EVERY
+    return (block & -block) * CHECKPOINT_EVERY
+
+
+def branch_name(name: str) -> str:
+    """`name`, if a branch or tag may be called so; else UsageError."""
+    if not _NAME.fullmatch(name) or name == ADMIN or name.isdigit():
+        raise UsageError(
+            f"{name!r} cannot be a name: use letters, digits, '.', '_' and '-', not digits alone, not 'admin'"
+        )
+    return name
+
+
+_T = TypeVar("_T")
+
+
+def _build(kind: type[_T], raw: dict[str, Any]) -> _T:
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in raw.items() if name in known})
+
+
+def _added(raw: dict[str, Any]) -> Added:
+    return Added(
+        tuple(_build(Segment, item) for item in raw.get("segments", ())),
+        tuple(_build(CommitFile, item) for item in raw.get("commits", ())),
+        tuple(_build(QuarantineFile, item) for item in raw.get("quarantine", ())),
+        tuple(_build(Tile, item) for item in raw.get("tiles", ())),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {name: _plain(each) for name, each in value.items()}
+        return {name: each for name, each in kept.items() if each is not None and each != () and each != {}}
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(each) for each in value)
+    return value

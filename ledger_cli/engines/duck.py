@@ -1,0 +1,228 @@
+"""The engine inside the process: DuckDB over Parquet.
+
+Every sum is an integer sum, so the result does not depend on threads, chunks or the order of rows. Sums of
+BIGINT are exact in DuckDB (they widen to HUGEINT); a value that may not fit into BIGINT is a HUGEINT before it
+is summed, and an overflow of that is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ledger_cli.core.commit import COMMIT
+from ledger_cli.core.history import CommitFile, Segment
+from ledger_cli.core.moments import MomentOverflow
+from ledger_cli.core.policy import Json, Weight
+from ledger_cli.core.statistics import SCALE
+from ledger_cli.errors import Corrupt, LedgerError
+from ledger_cli.ports import Measure, Store, TickRange
+
+_BIGINT_LIMIT = float(2**62)
+_GRID_LIMIT = 2**53
+_BATCH_ROWS = 500_000
+_MAX_RANGES = 64
+
+
+class DuckEngine:
+    """See `ports.Engine`. Holds one connection; not to be shared by threads."""
+
+    def __init__(self, store: Store, threads: int | None, memory: str, spill: Path | None) -> None:
+        self._store = store
+        self.connection = connect(threads, memory, spill)
+
+    def moments(
+        self, segments: Sequence[Segment], measure: Measure, ranges: Sequence[TickRange]
+    ) -> Iterator[pa.RecordBatch]:
+        """See `ports.Engine`."""
+        chosen = [s for s in segments if any(r.meets(s.tick_min, s.tick_max) for r in ranges)]
+        if not chosen:
+            return
+        highest = max(segment.activity_max for segment in chosen)
+        sql = moments_sql(self._source(chosen), measure, _condition(chosen, ranges), self._widths(measure, highest))
+        with translated([s.file for s in chosen]):
+            # A cursor of its own: the caller may ask for other things between two batches.
+            yield from self.connection.cursor().sql(sql).to_arrow_reader(_BATCH_ROWS)
+
+    def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
+        """See `ports.Engine`."""
+        condition = f" WHERE {where}" if where else ""
+        if not files:
+            return self.query(f"SELECT {', '.join(columns)} FROM nothing{condition}", nothing=COMMIT.empty_table())
+        locations = [self._store.location(each.file) for each in files]
+        with translated([each.file for each in files]):
+            return self.connection.sql(
+                f"SELECT {', '.join(columns)} FROM read_parquet({_list(locations)}){condition}"
+            ).to_arrow_table()
+
+    def query(self, sql: str, **tables: Any) -> pa.Table:
+        """See `ports.Engine`."""
+        for name, table in tables.items():
+            self.connection.register(name, table)
+        try:
+            with translated([]):
+                return self.connection.sql(sql).to_arrow_table()
+        finally:
+            for name in tables:
+                self.connection.unregister(name)
+
+    def _source(self, segments: Sequence[Segment]) -> str:
+        return f"read_parquet({_list([self._store.location(s.file) for s in segments])})"
+
+    def _widths(self, measure: Measure, highest: float) -> tuple[str, str]:
+        """SQL types in which a squared activity and a weight are held before they are summed."""
+        square = "BIGINT" if (highest * SCALE) ** 2 < _BIGINT_LIMIT else "HUGEINT"
+        if not measure.weight.monotone:
+            return square, "HUGEINT"
+        value = weight_sql(measure.weight, measure.base_weight)
+        ((bound,),) = self.connection.sql(f"SELECT {value} FROM (SELECT {highest!r}::DOUBLE AS a)").fetchall()
+        return square, "BIGINT" if bound < _BIGINT_LIMIT else "HUGEINT"
+
+
+def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with our limits; nothing is fetched from outside."""
+    config: dict[str, Any] = {
+        "memory_limit": memory,
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if threads is not None:
+        config["threads"] = threads
+    if spill is not None:
+        config["temp_directory"] = str(spill)
+    try:
+        return duckdb.connect(config=config)
+    except duckdb.Error as error:
+        raise LedgerError(f"LEDGER_THREADS or LEDGER_MEMORY is wrong: {_first_line(error)}") from error
+
+
+class translated:  # noqa: N801 - reads as a word in `with translated(...)`
+    """The one place where DuckDB's errors become the ledger's."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, duckdb.Error):
+            return
+        line = _first_line(error)
+        if isinstance(error, (duckdb.OutOfRangeException, duckdb.ConversionException)) and self._files:
+            raise MomentOverflow from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise LedgerError(f"out of memory or temporary space: raise LEDGER_MEMORY or free disk ({line})") from error
+        if self._files and isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
+            named = [file for file in self._files if file in str(error)] or list(self._files[:1])
+            raise Corrupt(f"{named[0]} cannot be read: run `ledger verify` ({line})") from error
+        raise LedgerError(line) from error
+
+
+def weight_sql(weight: Weight, base_weight: float) -> str:
+    """base_weight × f(a) × 10⁹ in binary64, in the order of operations that DESIGN fixes."""
+    return f"({float(base_weight)!r}::DOUBLE * ({weight.sql})) * {float(SCALE)!r}::DOUBLE"
+
+
+def moments_sql(source: str, measure: Measure, condition: str, widths: tuple[str, str]) -> str:
+    """The query behind `DuckEngine.moments`."""
+    keys, region = region_sql(measure.regions)
+    square, weight = widths
+    tick = "tick_id"
+    if measure.bucket > 1:
+        tick = f"tick_id - tick_id % {measure.bucket}"
+        if measure.fine_below:
+            tick = f"CASE WHEN tick_id < {measure.fine_below} THEN tick_id ELSE {tick} END"
+    names = ", ".join(f"k{place}" for place in range(len(keys)))
+    named = ", ".join(f"{key} AS k{place}" for place, key in enumerate(keys))
+    return f"""
+        SELECT {region} AS region, tick, n, activity, activity2, weight FROM (
+            SELECT {names}, tick, count(*) AS n, sum(q)::HUGEINT AS activity,
+                   sum(q::{square} * q)::HUGEINT AS activity2, sum(w)::HUGEINT AS weight
+            FROM (SELECT {named}, {tick} AS tick, CAST(a * {float(SCALE)!r}::DOUBLE AS BIGINT) AS q,
+                         CAST({weight_sql(measure.weight, measure.base_weight)} AS {weight}) AS w
+                  FROM (SELECT *, activity AS a FROM {source}{condition}))
+            GROUP BY {names}, tick)
+        ORDER BY tick"""
+
+
+def region_sql(regions: Json) -> tuple[list[str], str]:
+    """Keys to group events by, and the region's text made of the keys k0, k1, … afterwards."""
+    if regions["kind"] == "grid":
+        cell = f"{float(regions['cell'])!r}::DOUBLE"
+        inside = f"abs(k0) < {_GRID_LIMIT} AND abs(k1) < {_GRID_LIMIT}"
+        text = f"CASE WHEN {inside} THEN concat(CAST(k0 AS BIGINT), ':', CAST(k1 AS BIGINT)) ELSE 'outside' END"
+        return [f"floor(x / {cell})", f"floor(y / {cell})"], text
+    if regions["kind"] == "quadtree":
+        return _quadtree_sql(regions)
+    return [_field_sql(regions["name"])], "k0"
+
+
+def _quadtree_sql(regions: Json) -> tuple[list[str], str]:
+    size, depth = f"{float(regions['size'])!r}::DOUBLE", regions["depth"]
+    across, up = (f"((({axis}) - {float(regions[axis])!r}::DOUBLE) / {size})" for axis in ("x", "y"))
+    inside = f"{across} >= 0 AND {across} < 1 AND {up} >= 0 AND {up} < 1"
+    keys = [f"CASE WHEN {inside} THEN CAST(floor({u} * {2**depth}::DOUBLE) AS BIGINT) END" for u in (across, up)]
+    digits = [f"((k0 >> {bit}) & 1) + 2 * ((k1 >> {bit}) & 1)" for bit in reversed(range(depth))]
+    return keys, f"CASE WHEN k0 IS NULL THEN 'outside' ELSE concat('q', {', '.join(digits)}) END"
+
+
+_FIELDS = {
+    "entityId": "to_json(entity_id)",
+    "tickId": "to_json(tick_id)",
+    "x": "to_json(x)",
+    "y": "to_json(y)",
+    "activity": "to_json(activity)",
+    "jitter": "to_json(jitter)",
+    "timestamp": "to_json(strftime(make_timestamp(\"timestamp\"), '%Y-%m-%dT%H:%M:%S.%fZ'))",
+    "meta": "meta",
+}
+
+
+def _field_sql(name: str) -> str:
+    """The JSON text of a key of the event; `core.events.region_of_json` makes the region's id of it."""
+    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+    return f"CAST({_FIELDS.get(name) or f'json_extract(meta, {quoted(pointer)})'} AS VARCHAR)"
+
+
+def _condition(segments: Sequence[Segment], ranges: Sequence[TickRange]) -> str:
+    """WHERE over ticks, empty where the ranges hold every row of the segments."""
+    low, high = min(s.tick_min for s in segments), max(s.tick_max for s in segments)
+    parts = []
+    for each in ranges if len(ranges) <= _MAX_RANGES else [_hull(ranges)]:
+        bounds = []
+        if each.start is not None and each.start > low:
+            bounds.append(f"tick_id >= {each.start}")
+        if each.end is not None and each.end <= high:
+            bounds.append(f"tick_id < {each.end}")
+        if not bounds:
+            return ""
+        parts.append("(" + " AND ".join(bounds) + ")")
+    return " WHERE " + " OR ".join(parts)
+
+
+def _hull(ranges: Sequence[TickRange]) -> TickRange:
+    starts = [each.start for each in ranges if each.start is not None]
+    ends = [each.end for each in ranges if each.end is not None]
+    return TickRange(
+        min(starts) if len(starts) == len(ranges) else None, max(ends) if len(ends) == len(ranges) else None
+    )
+
+
+def quoted(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _list(values: Sequence[str]) -> str:
+    return "[" + ", ".join(quoted(value) for value in values) + "]"
+
+
+def _first_line(error: Exception) -> str:
+    return re.sub(r"^[A-Za-z ]*Error: ", "", str(error).strip().split("\n")[0])

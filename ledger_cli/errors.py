@@ -1,0 +1,75 @@
+"""The errors of the ledger: one root, one exit code per class, a message that says what to do next.
+
+LedgerError                1
+├── UsageError             2
+│   ├── NotFound           2
+│   └── PolicyChange       2
+├── MissingExtra           1
+├── SourceError            1
+├── Conflict               1   another process moved the ref first: safe to run again
+├── Corrupt                1   a stored file is not what its digest says
+├── QuarantinedRows        3
+├── Difference             4
+└── NeedsDecision          5
+"""
+
+from __future__ import annotations
+
+
+class LedgerError(Exception):
+    """Anything the ledger refuses or cannot do. The message names the next step."""
+
+    exit_code = 1
+
+
+class UsageError(LedgerError):
+    """The command line or a setting is wrong."""
+
+    exit_code = 2
+
+
+class NotFound(UsageError):
+    """A ledger, branch, commit, tag or file that was named does not exist."""
+
+
+class PolicyChange(UsageError):
+    """The policy of a branch with commits cannot change: fork."""
+
+
+class MissingExtra(LedgerError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, extra: str, module: str) -> None:
+        super().__init__(f"{module} is not installed: pip install 'ledger-cli[{extra}]'")
+        self.extra = extra
+        self.module = module
+
+
+class SourceError(LedgerError):
+    """A source cannot be read as what it claims to be. Nothing of the command was stored."""
+
+
+class Conflict(LedgerError):
+    """Another process moved the ref first. Nothing was changed; the command can be run again."""
+
+
+class Corrupt(LedgerError):
+    """A stored file is missing, torn or changed: its digest does not match."""
+
+
+class QuarantinedRows(LedgerError):
+    """The command finished, but rows went to quarantine."""
+
+    exit_code = 3
+
+
+class Difference(LedgerError):
+    """A verification or check found a difference."""
+
+    exit_code = 4
+
+
+class NeedsDecision(LedgerError):
+    """A conflict that a person has to resolve."""
+
+    exit_code = 5

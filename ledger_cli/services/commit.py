@@ -1,0 +1,170 @@
+"""`ledger commit`: run the fold, persist what it closes, move the ref."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ledger_cli.core.commit import COMMIT
+from ledger_cli.core.history import Added, CommitFile, Run, State
+from ledger_cli.core.moments import shard_of
+from ledger_cli.core.policy import Policy
+from ledger_cli.errors import Conflict, UsageError
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.run import RunFold
+from ledger_cli.services.tiles import write_tiles
+
+_ATTEMPTS = 10
+ENTRIES_PER_ROW_GROUP = 250_000
+
+
+@dataclass(frozen=True)
+class CommitResult:
+    """What a run of commit made. Ticks; `heads` are commit digests by shard."""
+
+    branch: str
+    commits: int
+    entries: int
+    watermark: int | None
+    heads: Mapping[str, str]
+    policy: str
+    planned: pa.Table | None = None
+    """With a dry run: shard, epoch_start, epoch_end, reason, regions and events of each commit."""
+
+
+@dataclass(frozen=True)
+class CommitRequest:
+    """How to run. `force`: a region whose shard is closed now, complete or not."""
+
+    policy: Policy
+    final: bool = False
+    force: str | None = None
+    why: str = ""
+
+    def run_on(self, before: Branch) -> Run:
+        """The run on a branch as it stands."""
+        shard = None if self.force is None else shard_of(self.force, self.policy.shards)
+        return Run(sees=before.seq, final=self.final, force=shard, index=before.state.runs)
+
+
+def commit(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:
+    """Fold what is new on a branch into commits. Conflict where another process committed meanwhile."""
+    if request.final and request.force is not None:
+        raise UsageError("--final closes every shard, --force one: give one of them")
+    before = repository.branch(branch)
+    fold = RunFold(repository, before, request.policy, request.run_on(before))
+    with repository.store.scratch() as scratch:
+        written = CommitWriter(scratch).write(fold.tables())
+        added = Added()
+        if written.commits:
+            published = repository.store.publish(written.path, "commits/{sha256}.parquet")
+            added = Added(commits=(replace(written.as_file(), **vars(published)),))
+        after = _moved(repository, before, fold, request, added, scratch)
+    heads = {shard: each.head for shard, each in after.state.shards.items() if each.head is not None}
+    return CommitResult(
+        branch, written.commits, written.entries, after.state.watermark, heads, request.policy.digest
+    )
+
+
+def plan(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:
+    """What `commit` would do, and why each epoch closes; nothing is changed."""
+    before = repository.branch(branch)
+    fold = RunFold(repository, before, request.policy, request.run_on(before))
+    tables = [repository.engine.query(_PLAN, made=table) for table in fold.tables()]
+    empty = repository.engine.query(_PLAN, made=COMMIT.empty_table())
+    planned = pa.concat_tables([empty, *tables])
+    state = fold.state
+    heads = {shard: each.head for shard, each in state.shards.items() if each.head is not None}
+    regions: int = sum(planned["regions"].to_pylist())
+    return CommitResult(
+        branch, planned.num_rows, regions, state.watermark, heads, request.policy.digest, planned
+    )
+
+
+_PLAN = """
+    SELECT shard, epoch_start, epoch_end, reason, len(entries) AS regions,
+           coalesce(list_sum(list_transform(entries, lambda e: e.n)), 0)::BIGINT AS events,
+           coalesce(list_sum(list_transform(entries, lambda e: e.weight_value)), 0)::DOUBLE AS weight
+    FROM made ORDER BY epoch_end, shard"""
+
+
+def _moved(
+    repository: Repository,
+    before: Branch,
+    fold: RunFold,
+    request: CommitRequest,
+    added: Added,
+    scratch: Path,
+) -> Branch:
+    """Move the ref; where only ticks came in meanwhile, the run stands as it is, on what it saw."""
+    run, latest = request.run_on(before), before
+    added = added + Added(tiles=write_tiles(repository, before, run, added, scratch))
+    for _ in range(_ATTEMPTS):
+        kept = replace(
+            fold.state, rows=latest.state.rows, highest_tick=latest.state.highest_tick, created=latest.state.created
+        )
+        try:
+            return repository.advance(before.name, latest, _kind(request), kept, request.why, added, run)
+        except Conflict:
+            latest = repository.branch(before.name)
+            if _folded(latest.state) != _folded(before.state):
+                raise Conflict(
+                    f"another process committed on {before.name} meanwhile: nothing was changed, run it again"
+                ) from None
+    raise Conflict(f"branch {before.name} is moved by many processes at once: run the command again")
+
+
+def _kind(request: CommitRequest) -> str:
+    return "commit" if request.force is None else "force"
+
+
+def _folded(state: State) -> tuple[object, ...]:
+    """What a run stands on: where it is the same, the run is as good as before."""
+    return (state.created, state.runs, state.deleted)
+
+
+class CommitWriter:
+    """Writes the commits of one job into one Parquet file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "commits.parquet"
+        self.commits = 0
+        self.entries = 0
+        self._epochs: list[int] = []
+        self._heights: dict[str, tuple[int, int]] = {}
+
+    def write(self, tables: Iterator[pa.Table]) -> CommitWriter:
+        """Write all tables; where none has a row there is no file."""
+        writer: pq.ParquetWriter | None = None
+        try:
+            for table in tables:
+                if writer is None:
+                    writer = pq.ParquetWriter(self.path, COMMIT, compression="zstd")
+                self._note(table)
+                per_commit = max(1, len(table["entries"].combine_chunks().values) // table.num_rows)
+                writer.write_table(table, row_group_size=max(1, ENTRIES_PER_ROW_GROUP // per_commit))
+        finally:
+            if writer is not None:
+                writer.close()
+        return self
+
+    def as_file(self) -> CommitFile:
+        """The record of the file, still without its name and digest."""
+        return CommitFile(
+            "", "", 0, self.commits, self.entries, min(self._epochs), max(self._epochs), self._heights
+        )
+
+    def _note(self, table: pa.Table) -> None:
+        self.commits += table.num_rows
+        self.entries += sum(len(chunk.values) for chunk in table["entries"].chunks)
+        starts, ends = table["epoch_start"].to_numpy(), table["epoch_end"].to_numpy()
+        self._epochs += [int(starts.min()), int(ends.max())]
+        shards, heights = table["shard"].to_numpy(), table["height"].to_numpy()
+        for shard in sorted(set(shards.tolist())):
+            mine = heights[shards == shard]
+            first, _ = self._heights.get(str(shard), (int(mine.min()), 0))
+            self._heights[str(shard)] = (first, int(mine.max()))

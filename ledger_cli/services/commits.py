@@ -1,0 +1,44 @@
+"""Reading the commits of a branch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from ledger_cli.core.history import CommitFile
+from ledger_cli.core.policy import Policy
+from ledger_cli.services.repository import Branch, CommitSlice, Repository
+
+
+def read_commits(
+    repository: Repository,
+    branch: Branch,
+    columns: Sequence[str],
+    where: str = "",
+    slices: Sequence[CommitSlice] | None = None,
+) -> pa.Table:
+    """SQL `columns` of the branch's commits (see `core.commit.COMMIT`), in no order.
+
+    `slices`: only these of the branch's files.
+    """
+    by_condition: dict[str, list[CommitFile]] = {}
+    for each in branch.commit_slices() if slices is None else slices:
+        by_condition.setdefault(each.condition(), []).append(each.file)
+    tables = []
+    for condition, files in by_condition.items():
+        both = " AND ".join(part for part in (condition, where) if part)
+        tables.append(repository.engine.commits(files, columns, both))
+    if not tables:
+        return repository.engine.commits([], columns, where)
+    return pa.concat_tables(tables)
+
+
+def policies_of(branch: Branch | None) -> dict[str, Policy]:
+    """By digest, the policies that the branch's commits were made under, its parents' among them."""
+    found: dict[str, Policy] = {}
+    while branch is not None:
+        if branch.policy is not None:
+            found.setdefault(branch.policy.digest, branch.policy)
+        branch = branch.chain_base
+    return found

@@ -1,0 +1,325 @@
+"""The ledger as its services see it: a store, an engine, and branches read through their moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from ledger_cli.core.history import (
+    ADMIN,
+    Added,
+    Base,
+    CommitFile,
+    Move,
+    QuarantineFile,
+    Run,
+    Segment,
+    State,
+    Tile,
+    branch_name,
+    checkpoint_span,
+    digest_of_move,
+)
+from ledger_cli.core.policy import Policy
+from ledger_cli.errors import Conflict, Corrupt, NotFound, UsageError
+from ledger_cli.ports import Engine, Store
+
+_RETRIES = 20
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who moves refs, and when: handed in, so that the services know no clock."""
+
+    name: str
+    now: Callable[[], str]
+    """RFC 3339 UTC."""
+
+
+@dataclass(frozen=True)
+class CommitSlice:
+    """The commits of one file that belong to a branch: those of each shard below a height, or all."""
+
+    file: CommitFile
+    below: Mapping[str, int] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every commit of the file belongs."""
+        if self.below is None:
+            return True
+        return all(last < self.below.get(shard, 0) for shard, (_, last) in self.file.heights.items())
+
+    @property
+    def empty(self) -> bool:
+        """Whether no commit of the file belongs."""
+        if self.below is None:
+            return False
+        return all(first >= self.below.get(shard, 0) for shard, (first, _) in self.file.heights.items())
+
+    def condition(self) -> str:
+        """SQL over shard and height that keeps the commits that belong; empty for all."""
+        if self.whole or self.below is None:
+            return ""
+        parts = [f"(shard = {shard} AND height < {height})" for shard, height in self.below.items()]
+        return "(" + (" OR ".join(parts) or "false") + ")"
+
+    def cut(self, keep: Mapping[str, int]) -> CommitSlice:
+        """The part that remains below both limits."""
+        if self.below is None:
+            return replace(self, below=dict(keep))
+        lower = {shard: min(height, keep.get(shard, 0)) for shard, height in self.below.items()}
+        return replace(self, below=lower)
+
+
+class Branch:
+    """A branch as of one move: its state, and its lists, read when asked for."""
+
+    def __init__(self, repository: Repository, name: str, move: Move, raw: bytes) -> None:
+        self._repository = repository
+        self.name = name
+        self.move = move
+        self.raw = raw
+        self._added: Added | None = None
+
+    @property
+    def seq(self) -> int:
+        """The number of the move."""
+        return self.move.seq
+
+    @property
+    def state(self) -> State:
+        """The state after the move."""
+        return self.move.state
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy that the branch is recorded under, None before its first commit."""
+        return None if self.state.policy is None else Policy.from_json(self.state.policy)
+
+    @property
+    def added(self) -> Added:
+        """What the branch's own moves have added, oldest first."""
+        if self._added is None:
+            self._added = self._repository.added(self.name, self.state.created, self.move)
+        return self._added
+
+    @property
+    def base(self) -> Branch | None:
+        """The parent as of the fork, with all the segments that the fork shares."""
+        base = self.state.base
+        return None if base is None else self._repository.branch_at(base.branch, base.segments_move)
+
+    @property
+    def chain_base(self) -> Branch | None:
+        """The parent as of the move whose chains the fork has kept."""
+        base = self.state.base
+        return None if base is None else self._repository.branch_at(base.branch, base.commits_move)
+
+    def segments(self, sees: int | None = None) -> list[Segment]:
+        """All segments that the branch reads, up to its move `sees`. A parent's arrived with the fork."""
+        parent = self.base
+        shared = [] if parent is None else [replace(s, arrival=self.state.created) for s in parent.segments()]
+        return shared + [s for s in self.added.segments if sees is None or s.arrival <= sees]
+
+    def commit_slices(self) -> list[CommitSlice]:
+        """The commits of the branch by file, oldest first."""
+        own = [CommitSlice(file) for file in self.added.commits]
+        base, parent = self.state.base, self.chain_base
+        if base is None or parent is None or not base.keep:
+            return own
+        shared = [part.cut(base.keep) for part in parent.commit_slices()]
+        return [part for part in shared if not part.empty] + own
+
+    def quarantine(self) -> list[QuarantineFile]:
+        """Files of refused rows, also the parent's."""
+        parent = self.base
+        return ([] if parent is None else parent.quarantine()) + list(self.added.quarantine)
+
+    def adopt(self, older: Branch) -> None:
+        """Take over the lists of the same branch at an older move, reading only what came since."""
+        if older._added is None or older.state.created != self.state.created or older.name != self.name:
+            return
+        if older.seq <= self.seq <= older.seq + 100:
+            fresh = [self._repository.move(self.name, seq) for seq in range(older.seq + 1, self.seq)]
+            added = older._added
+            for move in [*fresh, self.move] if self.seq > older.seq else []:
+                added = added + move.added.arrived(move.seq)
+            self._added = added
+
+
+class Repository:
+    """Reads and moves the refs of a ledger."""
+
+    def __init__(self, store: Store, engine: Callable[[], Engine], author: Author) -> None:
+        self.store = store
+        self._make_engine = engine
+        self._engine: Engine | None = None
+        self.author = author
+        self._latest: dict[str, Branch] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, made when first needed."""
+        if self._engine is None:
+            self._engine = self._make_engine()
+        return self._engine
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def branch(self, name: str) -> Branch:
+        """A branch at its latest move. NotFound where it does not exist or was deleted."""
+        found = self.find(name)
+        if found is None or found.state.deleted:
+            known = ", ".join(self.branch_names()) or "none yet"
+            raise NotFound(f"there is no branch {name!r} (branches: {known}): make it with `ledger fork {name}`")
+        return found
+
+    def find(self, name: str) -> Branch | None:
+        """A ref at its latest move, also a deleted one; None where there is none."""
+        known = self._latest.get(name)
+        seq = self.store.latest_seq(name, -1 if known is None else known.seq)
+        if seq < 0:
+            return None
+        if known is not None and known.seq == seq:
+            return known
+        latest = self.branch_at(name, seq)
+        if known is not None:
+            latest.adopt(known)
+        self._latest[name] = latest
+        return latest
+
+    def branch_at(self, name: str, seq: int) -> Branch:
+        """A branch as it was after one of its moves."""
+        raw = self._raw(name, seq)
+        return Branch(self, name, self._parse(name, seq, raw), raw)
+
+    def branch_names(self) -> list[str]:
+        """The branches that exist, `main` first."""
+        names = [name for name in self.store.branches() if name != ADMIN]
+        alive = [name for name in names if (found := self.find(name)) is not None and not found.state.deleted]
+        return sorted(alive, key=lambda name: (name != "main", name))
+
+    def move(self, name: str, seq: int) -> Move:
+        """One move of a ref."""
+        return self._parse(name, seq, self._raw(name, seq))
+
+    def moves(self, name: str, first: int, last: int) -> Iterator[Move]:
+        """The moves first … last of a ref, in order."""
+        for seq in range(first, last + 1):
+            yield self.move(name, seq)
+
+    def added(self, name: str, created: int, upto: Move) -> Added:
+        """What the moves `created` … `upto` added, by way of checkpoints."""
+        parts: list[Added] = []
+        move, seq = upto, upto.seq
+        while True:
+            span = checkpoint_span(seq)
+            if span and move.checkpoint is not None:
+                parts.append(move.checkpoint)
+                seq -= span
+            else:
+                parts.append(move.added.arrived(seq))
+                seq -= 1
+            if seq < created:
+                break
+            move = self.move(name, seq)
+        total = Added()
+        for part in reversed(parts):
+            total = total + part
+        return _since(total, created)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Commit digests by tag."""
+        admin = self.find(ADMIN)
+        return {} if admin is None else admin.state.tags
+
+    # -- moving -------------------------------------------------------------------------------------------
+
+    def advance(
+        self,
+        name: str,
+        before: Branch | None,
+        kind: str,
+        state: State,
+        why: str,
+        added: Added = Added(),
+        run: Run | None = None,
+    ) -> Branch:
+        """Move a ref on from `before` (None: it has no move yet). Conflict where somebody was first."""
+        seq = 0 if before is None else before.seq + 1
+        move = Move(
+            seq=seq,
+            previous="" if before is None else digest_of_move(before.raw),
+            kind=kind,
+            at=self.author.now(),
+            by=self.author.name,
+            why=why,
+            state=state,
+            added=added,
+            run=run,
+        )
+        span = checkpoint_span(seq)
+        if span and before is not None:
+            first = max(seq - span + 1, state.created)
+            listed = before.added if before.state.created == state.created else Added()
+            move = replace(move, checkpoint=_since(listed, first) + added.arrived(seq))
+        raw = move.to_bytes()
+        self.store.advance_ref(name, seq, raw)
+        latest = Branch(self, name, move, raw)
+        if before is not None:
+            latest.adopt(before)
+        self._latest[name] = latest
+        return latest
+
+    def administer(self, kind: str, why: str, change: Callable[[State], State]) -> None:
+        """Move the ref `admin`; a race is run again, since `change` is made anew from what is there."""
+        for _ in range(_RETRIES):
+            admin = self.find(ADMIN)
+            try:
+                self.advance(ADMIN, admin, kind, change(State() if admin is None else admin.state), why)
+                return
+            except Conflict:
+                continue
+        raise Conflict("the ref `admin` is moved by many processes at once: run the command again")
+
+    def create_branch(self, name: str, kind: str, why: str, base: Base | None, state: State) -> Branch:
+        """A new branch. UsageError where the name is taken or cannot be one."""
+        branch_name(name)
+        found = self.find(name)
+        if found is not None and not found.state.deleted:
+            raise UsageError(f"branch {name!r} exists: choose another name or `ledger branch delete {name}`")
+        created = 0 if found is None else found.seq + 1
+        return self.advance(name, found, kind, replace(state, created=created, base=base, deleted=False), why)
+
+    # -- helpers ------------------------------------------------------------------------------------------
+
+    def _raw(self, name: str, seq: int) -> bytes:
+        raw = self.store.read_move(name, seq)
+        if raw is None:
+            raise Corrupt(f"move {seq} of {name} is missing: restore refs/{name} from a copy of the ledger")
+        return raw
+
+    @staticmethod
+    def _parse(name: str, seq: int, raw: bytes) -> Move:
+        try:
+            move = Move.from_bytes(raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Corrupt(
+                f"refs/{name}/{seq:020d}.json is damaged: restore it from a copy of the ledger"
+            ) from error
+        if move.seq != seq:
+            raise Corrupt(f"refs/{name}/{seq:020d}.json is the move {move.seq}: restore it from a copy")
+        return move
+
+
+def _since(added: Added, first: int) -> Added:
+    def kept(items: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(item for item in items if item.arrival >= first)
+
+    tiles: tuple[Tile, ...] = tuple(added.tiles)
+    return Added(kept(added.segments), kept(added.commits), kept(added.quarantine), tiles)

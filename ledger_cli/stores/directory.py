@@ -1,0 +1,191 @@
+"""The default store: a directory on a local disk.
+
+Invariants: a file appears whole or not at all (temporary file, fsync, link, fsync of the directory); a move of
+a ref is a link that fails where the name exists, which is the compare-and-set; nothing is ever overwritten.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ledger_cli.errors import Conflict, Corrupt, LedgerError
+from ledger_cli.ports import Capabilities, Published
+
+_BLOCK = 1 << 20
+
+
+class DirectoryStore:
+    """A ledger in a directory. Safe with many processes at once."""
+
+    capabilities = Capabilities(name="directory", local=True, durable=True)
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def branches(self) -> list[str]:
+        """See `ports.Store`."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self.root / "refs") if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def read_move(self, branch: str, seq: int) -> bytes | None:
+        """See `ports.Store`."""
+        try:
+            return self._move(branch, seq).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def latest_seq(self, branch: str, at_least: int = -1) -> int:
+        """See `ports.Store`. Moves are numbered without gaps, so a gallop finds the end in O(log n) looks."""
+        low, step = at_least, 1
+        while self._move(branch, low + step).exists():
+            low, step = low + step, step * 2
+        high = low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._move(branch, middle).exists():
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
+        """See `ports.Store`."""
+        target = self._move(branch, seq)
+        with _disk_errors():
+            _make_directory(target.parent)
+            if seq and not self._move(branch, seq - 1).exists():
+                raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
+            draft = target.with_name(f".{seq}.{uuid.uuid4().hex}")
+            try:
+                _write(draft, move)
+                os.link(draft, target)
+            except FileExistsError as error:
+                raise Conflict(f"branch {branch} was moved by another process: run the command again") from error
+            finally:
+                draft.unlink(missing_ok=True)
+            _sync_directory(target.parent)
+
+    def publish(self, path: Path, file: str) -> Published:
+        """See `ports.Store`."""
+        with _disk_errors():
+            digest, size = _digest(path)
+            name = file.format(sha256=digest)
+            target = self.root / name
+            _make_directory(target.parent)
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            with suppress(FileExistsError):
+                os.link(path, target)
+            _sync_directory(target.parent)
+            return Published(name, digest, size)
+
+    def read_file(self, file: str) -> bytes:
+        """See `ports.Store`."""
+        try:
+            return (self.root / file).read_bytes()
+        except FileNotFoundError as error:
+            raise _missing(file) from error
+
+    def digest_of_file(self, file: str) -> str:
+        """See `ports.Store`."""
+        try:
+            return _digest(self.root / file)[0]
+        except FileNotFoundError as error:
+            raise _missing(file) from error
+
+    def location(self, file: str) -> str:
+        """See `ports.Store`."""
+        return str(self.root / file)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """See `ports.Store`. A directory nobody holds the lock of was left by a killed process."""
+        parent = self.root / "scratch"
+        with _disk_errors():
+            parent.mkdir(parents=True, exist_ok=True)
+            with _locked(parent / "lock"):
+                _sweep(parent)
+                mine = parent / uuid.uuid4().hex
+                mine.mkdir()
+                held = _locked(mine / "lock")
+                held.__enter__()
+        try:
+            with _disk_errors():
+                yield mine
+        finally:
+            shutil.rmtree(mine, ignore_errors=True)
+            held.__exit__(None, None, None)
+
+    def _move(self, branch: str, seq: int) -> Path:
+        return self.root / "refs" / branch / f"{seq:020d}.json"
+
+
+def _missing(file: str) -> Corrupt:
+    return Corrupt(f"{file} is missing: restore it from a copy of the ledger, then run `ledger verify`")
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """The operating system's errors in the ledger's words."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise LedgerError(f"the ledger cannot be written: {what}; nothing was stored, free space and retry") from error
+
+
+@contextmanager
+def _locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold a lock that ends with the process. BlockingIOError where it is taken and `wait` is false."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(parent: Path) -> None:
+    for left in parent.iterdir():
+        if left.is_dir():
+            with suppress(BlockingIOError), _locked(left / "lock", wait=False):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return digest, file.tell()
+
+
+def _make_directory(path: Path) -> None:
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
