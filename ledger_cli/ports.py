@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.history import CommitFile, Segment
 from ledger_cli.core.policy import Json, Weight
 
@@ -103,6 +104,28 @@ class Measure:
     """Ticks below this have a bucket of their own whatever `bucket` is."""
 
 
+class Source(Protocol):
+    """One input of an ingest: a file, a stream, a URL."""
+
+    name: str
+    """As the user named it, for messages and the quarantine."""
+    envelope: str
+    """How a line holds its tick: "none" (the line is the tick), "kcat" or "kafka-console"."""
+
+    def chunks(self) -> Iterator[LineChunk | ColumnChunk]:
+        """Bounded pieces, in order. SourceError where the source is not what it claims to be."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256 of the source's bytes as stored, once `chunks` is exhausted."""
+        ...
+
+    @property
+    def position(self) -> tuple[int, int | None]:
+        """Stored bytes read so far, and in all where known (for progress)."""
+        ...
+
+
 class Engine(Protocol):
     """Computes over columns: sums events into moments and answers SQL. One engine serves one process."""
 
@@ -123,4 +146,98 @@ class Engine(Protocol):
 
     def query(self, sql: str, **tables: Any) -> pa.Table:
         """The result of SQL, with Arrow tables by name."""
+        ...
+
+    def over(self, files: Sequence[str], sql: str, **tables: pa.Table) -> pa.Table:
+        """The result of SQL over the table `files`: the rows of Parquet files of the ledger, of one schema.
+
+        `tables`: Arrow tables by name. Corrupt where a file cannot be read. At least one file.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How foreign columns become a tick's: SQL over the whole, known as `source`, or an expression a field."""
+
+    sql: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+    """(field, SQL expression) pairs; columns that no expression uses are unknown fields, and go into meta."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Ticks on their way into a ledger: a local Parquet file, sorted by (tick_id, entity_id)."""
+
+    path: Path
+    source: int
+    """Index of the source they came from."""
+    rows: int
+    tick_min: int
+    tick_max: int
+    activity_max: float
+    repeats: bool
+    """Whether a key stands in it twice."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What became of a chunk: a draft of its good rows (None: there is none), and the refused ones."""
+
+    draft: Draft | None
+    refused: list[Refused]
+    read: int
+    """Rows of the source, blank lines not counted."""
+
+
+@dataclass(frozen=True)
+class Deduplicated:
+    """Drafts in which every key stands once and none is stored already."""
+
+    drafts: list[Draft]
+    duplicates: int
+    """Rows left out because an equal one is kept."""
+    refused: list[tuple[int, Refused]]
+    """Rows left out because another one with their key is kept, with the index of their source."""
+
+
+class Importer(Protocol):
+    """Turns chunks of sources into checked, sorted, deduplicated drafts, in bounded memory."""
+
+    def parse(self, chunk: LineChunk | ColumnChunk, envelope: str, source: int, directory: Path) -> Parsed:
+        """Check every row of a chunk and write the good ones into a draft in `directory`."""
+        ...
+
+    def mapped(
+        self, source: Source, mapping: Mapping, directory: Path, watch: Callable[[], None]
+    ) -> Iterator[ColumnChunk]:
+        """The rows that a mapping makes of the whole of a source.
+
+        `_line` is the line of a row; a result without it is numbered from 1. `watch` is called now and then.
+        """
+        ...
+
+    def deduplicate(
+        self, drafts: Sequence[Draft], stored: Sequence[Segment], directory: Path, among: bool
+    ) -> Deduplicated:
+        """Leave out rows whose key is stored or stands twice (DESIGN, invariant 5).
+
+        `among`: whether the drafts are compared with each other, or only with what is stored.
+        """
+        ...
+
+    def split_above(self, drafts: Sequence[Draft], tick: int, directory: Path) -> tuple[list[Draft], list[tuple[int, Refused]]]:
+        """Move the rows above a tick out of the drafts, to be refused as `tick_jump`."""
+        ...
+
+    def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:
+        """(last tick below, first tick above) of a gap in the distinct ticks above their median.
+
+        `known`: further ticks that count. With `limit` the lowest gap wider than it, else the widest. None
+        where there is no such gap.
+        """
+        ...
+
+    def count_below(self, drafts: Sequence[Draft], tick: int) -> int:
+        """Rows below a tick."""
         ...

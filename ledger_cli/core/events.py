@@ -22,6 +22,9 @@ TICKS = pa.schema(
 )
 """A stored tick. `meta`: JSON text of an object, null for an empty one; `timestamp`: µs since 1970, UTC."""
 
+DRAFT = TICKS.append(pa.field("line", pa.int64()))
+"""A tick with its physical line (or row) in its source. Segments keep the column; nothing depends on it."""
+
 TICK_LIMIT = 2**53
 ACTIVITY_LIMIT = 1e6
 

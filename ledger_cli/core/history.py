@@ -67,13 +67,20 @@ class QuarantineFile:
 
 @dataclass(frozen=True)
 class Tile:
-    """A Parquet file with what the runs (first, last] of a branch added to each region."""
+    """A Parquet file with what the commits of some jobs add up to in each region (see services.tiles).
+
+    `first`, `last`: it covers the jobs (first, last] of a chain, counting those that made a commit.
+    """
 
     file: str
     sha256: str
     bytes: int
     first: int
     last: int
+    commits: int
+    epoch_max: int
+    """The highest end of an epoch in it: the tick that its decayed sums refer to."""
+    half_lives: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,8 @@ class State:
     """The move that began this branch (a deleted name can be used again)."""
     deleted: bool = False
     base: Base | None = None
+    tiles: tuple[Tile, ...] = ()
+    """The few tiles that cover the whole chain; a fork without a run of its own has none yet."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the ref `admin` alone: commit digests by tag."""
 
@@ -145,14 +154,12 @@ class Added:
     segments: tuple[Segment, ...] = ()
     commits: tuple[CommitFile, ...] = ()
     quarantine: tuple[QuarantineFile, ...] = ()
-    tiles: tuple[Tile, ...] = ()
 
     def __add__(self, other: Added) -> Added:
         return Added(
             self.segments + other.segments,
             self.commits + other.commits,
             self.quarantine + other.quarantine,
-            self.tiles + other.tiles,
         )
 
     def arrived(self, seq: int) -> Added:
@@ -161,7 +168,6 @@ class Added:
             tuple(replace(item, arrival=seq) for item in self.segments),
             tuple(replace(item, arrival=seq) for item in self.commits),
             tuple(replace(item, arrival=seq) for item in self.quarantine),
-            self.tiles,
         )
 
 
@@ -192,6 +198,7 @@ class Move:
         state["shards"] = {name: ShardState(**each) for name, each in state.get("shards", {}).items()}
         if state.get("base") is not None:
             state["base"] = _build(Base, state["base"])
+        state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))
         run = raw.get("run")
         checkpoint = raw.get("checkpoint")
         return Move(
@@ -238,12 +245,15 @@ def _build(kind: type[_T], raw: dict[str, Any]) -> _T:
     return kind(**{name: value for name, value in raw.items() if name in known})
 
 
+def _tile(raw: dict[str, Any]) -> Tile:
+    return _build(Tile, {**raw, "half_lives": tuple(raw.get("half_lives", ()))})
+
+
 def _added(raw: dict[str, Any]) -> Added:
     return Added(
         tuple(_build(Segment, item) for item in raw.get("segments", ())),
         tuple(_build(CommitFile, item) for item in raw.get("commits", ())),
         tuple(_build(QuarantineFile, item) for item in raw.get("quarantine", ())),
-        tuple(_build(Tile, item) for item in raw.get("tiles", ())),
     )
 
 

@@ -7,20 +7,17 @@ is summed, and an overflow of that is an error.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.history import CommitFile, Segment
-from ledger_cli.core.moments import MomentOverflow
 from ledger_cli.core.policy import Json, Weight
 from ledger_cli.core.statistics import SCALE
-from ledger_cli.errors import Corrupt, LedgerError
+from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
 from ledger_cli.ports import Measure, Store, TickRange
 
 _BIGINT_LIMIT = float(2**62)
@@ -57,22 +54,32 @@ class DuckEngine:
         locations = [self._store.location(each.file) for each in files]
         with translated([each.file for each in files]):
             return self.connection.sql(
-                f"SELECT {', '.join(columns)} FROM read_parquet({_list(locations)}){condition}"
+                f"SELECT {', '.join(columns)} FROM read_parquet({sql_list(locations)}){condition}"
             ).to_arrow_table()
 
     def query(self, sql: str, **tables: Any) -> pa.Table:
         """See `ports.Engine`."""
+        return self._answer(sql, tables, ())
+
+    def _answer(self, sql: str, tables: Mapping[str, Any], files: Sequence[str]) -> pa.Table:
+        """`files`: those to name where one cannot be read."""
         for name, table in tables.items():
             self.connection.register(name, table)
         try:
-            with translated([]):
+            with translated(files):
                 return self.connection.sql(sql).to_arrow_table()
         finally:
             for name in tables:
                 self.connection.unregister(name)
 
+    def over(self, files: Sequence[str], sql: str, **tables: pa.Table) -> pa.Table:
+        """See `ports.Engine`."""
+        listed = sql_list([self._store.location(file) for file in files])
+        source = f"WITH files AS NOT MATERIALIZED (SELECT * FROM read_parquet({listed}))"
+        return self._answer(f"{source} {sql}", tables, files)
+
     def _source(self, segments: Sequence[Segment]) -> str:
-        return f"read_parquet({_list([self._store.location(s.file) for s in segments])})"
+        return f"read_parquet({sql_list([self._store.location(s.file) for s in segments])})"
 
     def _widths(self, measure: Measure, highest: float) -> tuple[str, str]:
         """SQL types in which a squared activity and a weight are held before they are summed."""
@@ -82,47 +89,6 @@ class DuckEngine:
         value = weight_sql(measure.weight, measure.base_weight)
         ((bound,),) = self.connection.sql(f"SELECT {value} FROM (SELECT {highest!r}::DOUBLE AS a)").fetchall()
         return square, "BIGINT" if bound < _BIGINT_LIMIT else "HUGEINT"
-
-
-def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with our limits; nothing is fetched from outside."""
-    config: dict[str, Any] = {
-        "memory_limit": memory,
-        "preserve_insertion_order": False,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    if threads is not None:
-        config["threads"] = threads
-    if spill is not None:
-        config["temp_directory"] = str(spill)
-    try:
-        return duckdb.connect(config=config)
-    except duckdb.Error as error:
-        raise LedgerError(f"LEDGER_THREADS or LEDGER_MEMORY is wrong: {_first_line(error)}") from error
-
-
-class translated:  # noqa: N801 - reads as a word in `with translated(...)`
-    """The one place where DuckDB's errors become the ledger's."""
-
-    def __init__(self, files: Sequence[str]) -> None:
-        self._files = files
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if not isinstance(error, duckdb.Error):
-            return
-        line = _first_line(error)
-        if isinstance(error, (duckdb.OutOfRangeException, duckdb.ConversionException)) and self._files:
-            raise MomentOverflow from error
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise LedgerError(f"out of memory or temporary space: raise LEDGER_MEMORY or free disk ({line})") from error
-        if self._files and isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
-            named = [file for file in self._files if file in str(error)] or list(self._files[:1])
-            raise Corrupt(f"{named[0]} cannot be read: run `ledger verify` ({line})") from error
-        raise LedgerError(line) from error
 
 
 def weight_sql(weight: Weight, base_weight: float) -> str:
@@ -213,16 +179,3 @@ def _hull(ranges: Sequence[TickRange]) -> TickRange:
     return TickRange(
         min(starts) if len(starts) == len(ranges) else None, max(ends) if len(ends) == len(ranges) else None
     )
-
-
-def quoted(text: str) -> str:
-    """An SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _list(values: Sequence[str]) -> str:
-    return "[" + ", ".join(quoted(value) for value in values) + "]"
-
-
-def _first_line(error: Exception) -> str:
-    return re.sub(r"^[A-Za-z ]*Error: ", "", str(error).strip().split("\n")[0])

@@ -102,10 +102,14 @@ def _moved(
 ) -> Branch:
     """Move the ref; where only ticks came in meanwhile, the run stands as it is, on what it saw."""
     run, latest = request.run_on(before), before
-    added = added + Added(tiles=write_tiles(repository, before, run, added, scratch))
+    tiles = write_tiles(repository, before, added, scratch)
     for _ in range(_ATTEMPTS):
         kept = replace(
-            fold.state, rows=latest.state.rows, highest_tick=latest.state.highest_tick, created=latest.state.created
+            fold.state,
+            rows=latest.state.rows,
+            highest_tick=latest.state.highest_tick,
+            created=latest.state.created,
+            tiles=tiles,
         )
         try:
             return repository.advance(before.name, latest, _kind(request), kept, request.why, added, run)

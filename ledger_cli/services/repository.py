@@ -18,7 +18,6 @@ from ledger_cli.core.history import (
     Run,
     Segment,
     State,
-    Tile,
     branch_name,
     checkpoint_span,
     digest_of_move,
@@ -154,8 +153,16 @@ class Branch:
 class Repository:
     """Reads and moves the refs of a ledger."""
 
-    def __init__(self, store: Store, engine: Callable[[], Engine], author: Author) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Callable[[], Engine],
+        author: Author,
+        half_lives: tuple[int, ...] = (),
+    ) -> None:
+        """`half_lives`: in ticks, those that decayed sums are kept for."""
         self.store = store
+        self.half_lives = half_lives
         self._make_engine = engine
         self._engine: Engine | None = None
         self.author = author
@@ -294,7 +301,9 @@ class Repository:
         if found is not None and not found.state.deleted:
             raise UsageError(f"branch {name!r} exists: choose another name or `ledger branch delete {name}`")
         created = 0 if found is None else found.seq + 1
-        return self.advance(name, found, kind, replace(state, created=created, base=base, deleted=False), why)
+        # The parent's tiles may cover more than the fork keeps: the first run makes its own.
+        begun = replace(state, created=created, base=base, deleted=False, tiles=())
+        return self.advance(name, found, kind, begun, why)
 
     # -- helpers ------------------------------------------------------------------------------------------
 
@@ -321,5 +330,4 @@ def _since(added: Added, first: int) -> Added:
     def kept(items: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(item for item in items if item.arrival >= first)
 
-    tiles: tuple[Tile, ...] = tuple(added.tiles)
-    return Added(kept(added.segments), kept(added.commits), kept(added.quarantine), tiles)
+    return Added(kept(added.segments), kept(added.commits), kept(added.quarantine))

@@ -1,0 +1,151 @@
+"""Bounded pieces of a source, on their way to the engine: lines of JSON, or columns.
+
+Line numbers are physical, from 1, blank lines counted. Bytes stay where they were read: a line's text is a slice
+of its block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Offsets = npt.NDArray[np.int32]
+
+LINES = pa.schema([("row", pa.int32()), ("line", pa.int64()), ("raw", pa.string()), ("marks", pa.int32())])
+"""A chunk's lines. `row`: index in the chunk; `line`: physical line; `marks`: how many '"' and ',' the line has, −1 where unknown."""
+
+_QUOTE, _COMMA, _NEWLINE = 34, 44, 10
+_CACHED = 1 << 18
+_LINE_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that cannot be used: where it stands, its text, and a code of `core.events.REASONS`."""
+
+    line: int
+    raw: str
+    reason: str
+    partition: int | None = None
+    offset: int | None = None
+
+
+class LineChunk:
+    """Lines that each hold one JSON value. Blocks are added whole, each ending with a newline."""
+
+    def __init__(self, first_line: int) -> None:
+        self.first_line = first_line
+        self.rows = 0
+        self.bytes = 0
+        self._blocks: list[tuple[bytes, Offsets]] = []
+        self._starts: list[int] = []
+        self._lines: list[npt.NDArray[np.int64]] = []
+        self._batches: list[pa.RecordBatch] = []
+
+    def add_lines(self, block: bytes) -> None:
+        """Add a block of whole lines; each is one row."""
+        newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
+        offsets = np.zeros(len(newlines) + 1, np.int32)
+        np.add(newlines, 1, out=offsets[1:], casting="unsafe")
+        self._add(block, offsets, None)
+
+    def add_values(self, block: bytes, offsets: Offsets, lines: npt.NDArray[np.int64]) -> None:
+        """Add values cut out of a block: row i is block[offsets[i]:offsets[i + 1]] and begins on line `lines[i]`.
+
+        The values lie side by side: a value's text ends with the separator that follows it.
+        """
+        self._add(block, offsets, lines)
+
+    def line(self, row: int) -> int:
+        """Physical line on which a row begins."""
+        place, within = self._place(row)
+        return int(self._lines[place][within])
+
+    def raw(self, row: int) -> bytes:
+        """The bytes of a row, without its line end."""
+        place, within = self._place(row)
+        block, offsets = self._blocks[place]
+        return block[offsets[within] : offsets[within + 1]].rstrip(b"\n")
+
+    def table(self) -> pa.Table:
+        """The rows as `LINES`, a record batch for each block."""
+        return pa.Table.from_batches(self._batches, LINES)
+
+    def _add(self, block: bytes, offsets: Offsets, lines: npt.NDArray[np.int64] | None) -> None:
+        count = len(offsets) - 1
+        text = pa.Array.from_buffers(
+            pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(_valid_utf8(block, offsets))]
+        )
+        rows = np.arange(self.rows, self.rows + count, dtype=np.int32)
+        marks = pa.array(count_marks(block, offsets))
+        if lines is None:
+            lines = np.arange(count, dtype=np.int64) + (self.first_line + self.rows)
+        columns = [pa.array(rows), pa.array(lines), text, marks]
+        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=LINES))
+        self._blocks.append((block, offsets))
+        self._starts.append(self.rows)
+        self._lines.append(lines)
+        self.rows += count
+        self.bytes += len(block)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        place = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return place, row - self._starts[place]
+
+
+def count_marks(block: bytes, offsets: Offsets) -> npt.NDArray[np.int32]:
+    """How many '"' and ',' each line has, exactly; −1 for lines that write one as an escape."""
+    if len(offsets) < 2:
+        return np.empty(0, np.int32)
+    data = np.frombuffer(block, np.uint8)
+    longest = int(np.diff(offsets).max())
+    width = np.uint8 if longest < 2**8 else np.uint16 if longest < 2**16 else np.int32
+    mask = np.empty(len(data), np.uint8)
+    for at in range(0, len(data), _CACHED):
+        piece = data[at : at + _CACHED]
+        found = piece == _QUOTE
+        found |= piece == _COMMA
+        mask[at : at + _CACHED] = found
+    marks: npt.NDArray[np.int32] = np.add.reduceat(mask, offsets[:-1], dtype=width).astype(np.int32)
+    for escape in re.finditer(rb"\\u002", block) if b"\\u002" in block else ():
+        marks[np.searchsorted(offsets, escape.start(), side="right") - 1] = -1
+    return marks
+
+
+def _valid_utf8(block: bytes, offsets: Offsets) -> bytes:
+    """The block, lines that are not UTF-8 blanked: they then parse as nothing and are looked at one by one."""
+    if block.isascii():
+        return block
+    blanked: bytearray | None = None
+    at = 0
+    while at < len(block):
+        try:
+            block[at:].decode()
+            break
+        except UnicodeDecodeError as error:
+            blanked = bytearray(block) if blanked is None else blanked
+            line = int(np.searchsorted(offsets, at + error.start, side="right")) - 1
+            first, last = int(offsets[line]), int(offsets[line + 1])
+            blanked[first : last - 1] = b" " * (last - 1 - first)
+            at = last
+    return block if blanked is None else bytes(blanked)
+
+
+@dataclass
+class ColumnChunk:
+    """Rows as typed columns, beside each its physical line (or row) number in `lines`.
+
+    `textual`: every column is text, to be read as numbers where a number is wanted (CSV). `raw(row)` gives the
+    text of a row for the quarantine. `refused`: rows that were no rows at all.
+    """
+
+    table: pa.Table
+    lines: pa.Array
+    raw: Callable[[int], str]
+    textual: bool = False
+    refused: Iterable[Refused] = field(default_factory=list)

@@ -1,0 +1,74 @@
+"""What every use of DuckDB here shares: the connection, quoting, and the one place that maps its errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from ledger_cli.core.moments import MomentOverflow
+from ledger_cli.errors import Corrupt, LedgerError
+
+
+def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with our limits; nothing is fetched from outside."""
+    config: dict[str, Any] = {
+        "memory_limit": memory,
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if threads is not None:
+        config["threads"] = threads
+    if spill is not None:
+        config["temp_directory"] = str(spill)
+    try:
+        return duckdb.connect(config=config)
+    except duckdb.Error as error:
+        raise LedgerError(f"LEDGER_THREADS or LEDGER_MEMORY is wrong: {first_line(error)}") from error
+
+
+class translated:  # noqa: N801 - reads as a word in `with translated(...)`
+    """The one place where DuckDB's errors become the ledger's."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, duckdb.Error):
+            return
+        line = first_line(error)
+        if isinstance(error, (duckdb.OutOfRangeException, duckdb.ConversionException)) and self._files:
+            raise MomentOverflow from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise LedgerError(f"out of memory or temporary space: raise LEDGER_MEMORY or free disk ({line})") from error
+        if self._files and isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
+            named = [file for file in self._files if file in str(error)] or list(self._files[:1])
+            raise Corrupt(f"{named[0]} cannot be read: run `ledger verify` ({line})") from error
+        raise LedgerError(line) from error
+
+
+def quoted(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def ident(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sql_list(values: Sequence[str]) -> str:
+    """An SQL list of string literals."""
+    return "[" + ", ".join(quoted(value) for value in values) + "]"
+
+
+def first_line(error: Exception) -> str:
+    """What DuckDB says, in one line."""
+    return re.sub(r"^[A-Za-z ]*Error: ", "", str(error).strip().split("\n")[0])

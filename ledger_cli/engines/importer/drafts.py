@@ -1,0 +1,259 @@
+"""Work on whole drafts: keys that stand twice, ticks that lie too far out, counts.
+
+A key can stand twice only where two files meet in their ticks, or in a file that repeats one itself; so the
+search looks at those ranges alone, which for rows that come in the order of time are a few ticks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ledger_cli.core.chunks import Refused
+from ledger_cli.core.conflicts import Contender, kept_and_left
+from ledger_cli.core.events import TICKS
+from ledger_cli.core.history import Segment
+from ledger_cli.core.tick_json import Tick
+from ledger_cli.engines.common.duck import quoted, sql_list, translated
+from ledger_cli.ports import Deduplicated, Draft, Store
+
+COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
+_CONTENT = 'x, y, activity, jitter, meta, "timestamp"'
+_TICK = ", ".join(f'"{name}"' for name in TICKS.names)
+_RANGES_LIMIT = 64
+
+
+class DraftTools:
+    """Operations on drafts, over one connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+        self._connection = connection
+        self._store = store
+
+    def deduplicate(
+        self, drafts: Sequence[Draft], stored: Sequence[Segment], directory: Path, among: bool
+    ) -> Deduplicated:
+        """See `ports.Importer`."""
+        met = [s for s in stored if any(d.tick_min <= s.tick_max and s.tick_min <= d.tick_max for d in drafts)]
+        with translated([segment.file for segment in met]):
+            if not self._find_keys(drafts, met, among):
+                return Deduplicated(list(drafts), 0, [])
+            self._gather(drafts, met)
+            duplicates = self._drop_equal()
+            contradicting = self._settle()
+            refused = [(source, refusal) for source, refusal in contradicting if refusal is not None]
+            duplicates += len(contradicting) - len(refused)
+            left = self._rewritten(drafts, directory)
+        return Deduplicated(left, duplicates, refused)
+
+    def split_above(
+        self, drafts: Sequence[Draft], tick: int, directory: Path
+    ) -> tuple[list[Draft], list[tuple[int, Refused]]]:
+        """See `ports.Importer`."""
+        refused = []
+        self._run("CREATE OR REPLACE TEMP TABLE dropped (file VARCHAR, row BIGINT)")
+        for draft in drafts:
+            if draft.tick_max > tick:
+                above = f"FROM {_scan([draft])} WHERE tick_id > {tick}"
+                self._run(f"INSERT INTO dropped SELECT filename, file_row_number {above}")
+                for line, *values in self._rows(f"SELECT line, {_TICK} {above} ORDER BY line"):
+                    refused.append((draft.source, Refused(line, Tick(*values).canonical(), "tick_jump")))
+        return self._rewritten(drafts, directory), refused
+
+    def widest_gap(
+        self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None
+    ) -> tuple[int, int] | None:
+        """See `ports.Importer`."""
+        listed = "SELECT unnest(" + str(list(known)) + "::BIGINT[]) AS tick_id"
+        rule = "ORDER BY gap DESC, tick_id" if limit is None else "ORDER BY tick_id"
+        found = self._rows(f"""
+            WITH ticks AS (SELECT tick_id FROM {_scan(drafts)}),
+                 middle AS (SELECT least(quantile_disc(tick_id, 0.5), {max(known) if known else "NULL"}) AS median
+                            FROM ticks),
+                 distinct_ticks AS (SELECT DISTINCT tick_id FROM (FROM ticks UNION ALL {listed})
+                                    WHERE tick_id >= (SELECT median FROM middle)),
+                 gaps AS (SELECT tick_id, lag(tick_id) OVER (ORDER BY tick_id) AS below FROM distinct_ticks)
+            SELECT below, tick_id, tick_id - below AS gap FROM gaps
+            WHERE below IS NOT NULL AND gap > {0 if limit is None else limit} {rule} LIMIT 1""")
+        return (found[0][0], found[0][1]) if found else None
+
+    def count_below(self, drafts: Sequence[Draft], tick: int) -> int:
+        """See `ports.Importer`."""
+        met = [draft for draft in drafts if draft.tick_min < tick]
+        if not met:
+            return 0
+        ((count,),) = self._rows(f"SELECT count(*) FROM {_scan(met)} WHERE tick_id < {tick}")
+        return int(count)
+
+    def _find_keys(self, drafts: Sequence[Draft], met: Sequence[Segment], among: bool) -> bool:
+        """Fill the table `keys` with those that stand twice; whether there are any."""
+        self._run("CREATE OR REPLACE TEMP TABLE keys (tick_id BIGINT, entity_id VARCHAR)")
+        ranges = _shared_ranges(drafts) if among else []
+        if ranges:
+            self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {_scan(drafts)} WHERE {_within(ranges)}
+                GROUP BY tick_id, entity_id HAVING count(*) > 1""")
+        if met:
+            lowest, highest = min(s.tick_min for s in met), max(s.tick_max for s in met)
+            first, last = min(d.tick_min for d in drafts), max(d.tick_max for d in drafts)
+            condition = _within([(max(lowest, first), min(highest, last))])
+            self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {self._stored(met)} WHERE {condition}
+                AND (tick_id, entity_id) IN (SELECT (tick_id, entity_id) FROM {_scan(drafts)} WHERE {condition})""")
+        return bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
+
+    def _gather(self, drafts: Sequence[Draft], met: Sequence[Segment]) -> None:
+        """The table `rivals`: every row with one of the keys, and where it stands (file '' for a stored one)."""
+        stored = f"UNION ALL SELECT {_TICK}, NULL, '', 0 FROM {self._stored(met)}" if met else ""
+        self._run(f"""CREATE OR REPLACE TEMP TABLE rivals AS
+            SELECT * FROM (SELECT {_TICK}, line, filename AS file, file_row_number AS row FROM {_scan(drafts)} {stored})
+            SEMI JOIN keys USING (tick_id, entity_id)""")
+        self._run("CREATE OR REPLACE TEMP TABLE dropped (file VARCHAR, row BIGINT)")
+
+    def _drop_equal(self) -> int:
+        """Where all rows of a key are alike to the letter, keep the stored or first one; how many were left out."""
+        self._run(f"""CREATE OR REPLACE TEMP TABLE alike AS
+            SELECT tick_id, entity_id, min((file, row)) AS kept FROM rivals GROUP BY tick_id, entity_id
+            HAVING count(DISTINCT ({_CONTENT})) = 1""")
+        self._run("""INSERT INTO dropped SELECT file, row FROM rivals JOIN alike USING (tick_id, entity_id)
+            WHERE file <> '' AND (file, row) <> kept""")
+        ((dropped,),) = self._rows("SELECT count(*) FROM dropped")
+        self._run("DELETE FROM rivals WHERE (tick_id, entity_id) IN (SELECT (tick_id, entity_id) FROM alike)")
+        return int(dropped)
+
+    def _settle(self) -> list[tuple[int, Refused | None]]:
+        """The rows left out of keys with unlike rows: refused, or None for one equal to the kept but in writing."""
+        rows = self._rows(f"SELECT {_TICK}, line, file, row FROM rivals ORDER BY tick_id, entity_id")
+        settled: list[tuple[int, Refused | None]] = []
+        dropped: list[tuple[str, int]] = []
+        for _, group in itertools.groupby(rows, key=lambda row: (row[1], row[0])):
+            members = list(group)
+            contenders = [
+                Contender(Tick(*member[:-3]), member[-2] == "", (index, member[-1]))
+                for index, member in enumerate(members)
+            ]
+            _, equal, contradicting = kept_and_left(contenders)
+            for loser in [*equal, *contradicting]:
+                line, file, row = members[loser.place[0]][-3:]
+                if loser.stored:
+                    continue
+                dropped.append((file, row))
+                refusal = Refused(line, loser.tick.canonical(), "key_conflict") if loser in contradicting else None
+                settled.append((_source_of(file), refusal))
+        self._insert_dropped(dropped)
+        return settled
+
+    def _insert_dropped(self, dropped: list[tuple[str, int]]) -> None:
+        if dropped:
+            table = pa.table({"file": [file for file, _ in dropped], "row": [row for _, row in dropped]})
+            self._connection.register("losers", table)
+            self._run("INSERT INTO dropped SELECT file, row FROM losers")
+            self._connection.unregister("losers")
+
+    def _rewritten(self, drafts: Sequence[Draft], directory: Path) -> list[Draft]:
+        """The drafts without the rows of `dropped`."""
+        touched = {file for (file,) in self._rows("SELECT DISTINCT file FROM dropped")}
+        left = []
+        for draft in drafts:
+            if str(draft.path) not in touched:
+                left.append(draft)
+                continue
+            path = directory / f"{draft.path.stem}r.parquet"
+            self._run(f"""COPY (SELECT * EXCLUDE (filename, file_row_number) FROM {_scan([draft])}
+                WHERE file_row_number NOT IN (SELECT row FROM dropped WHERE file = {quoted(str(draft.path))})
+                ORDER BY tick_id, entity_id) TO {quoted(str(path))} ({COPY})""")
+            made = draft_of(path, draft.source)
+            if made is not None:
+                left.append(made)
+        return left
+
+    def _stored(self, segments: Sequence[Segment]) -> str:
+        return f"read_parquet({sql_list([self._store.location(segment.file) for segment in segments])})"
+
+    def _run(self, sql: str) -> None:
+        self._connection.execute(sql).fetchall()
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.sql(sql).fetchall()
+
+
+def draft_of(path: Path, source: int) -> Draft | None:
+    """The record of a draft just written; None where it has no rows."""
+    file = pq.ParquetFile(path)
+    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+    rows = sum(group.num_rows for group in groups)
+    if not rows:
+        return None
+    ticks = [_statistics(group, "tick_id") for group in groups]
+    activity = [_statistics(group, "activity") for group in groups]
+    return Draft(
+        path,
+        source,
+        rows,
+        min(each.min for each in ticks),
+        max(each.max for each in ticks),
+        max(each.max for each in activity),
+        _has_repeats(file),
+    )
+
+
+def _statistics(group: Any, name: str) -> Any:
+    for index in range(group.num_columns):
+        if group.column(index).path_in_schema == name:
+            return group.column(index).statistics
+    raise KeyError(name)
+
+
+def _has_repeats(file: pq.ParquetFile) -> bool:
+    """Whether two neighbours of the sorted rows have one key."""
+    last: pa.Table | None = None
+    for index in range(file.metadata.num_row_groups):
+        rows = file.read_row_group(index, ["tick_id", "entity_id"])
+        if last is not None:
+            rows = pa.concat_tables([last, rows]).combine_chunks()
+        last = rows.slice(len(rows) - 1)
+        tick, entity = (rows[name].combine_chunks() for name in ("tick_id", "entity_id"))
+        same = pc.and_(pc.equal(tick[1:], tick[:-1]), pc.equal(entity[1:], entity[:-1]))
+        if len(rows) > 1 and pc.any(same).as_py():
+            return True
+    return False
+
+
+def draft_name(source: int, number: int) -> str:
+    """The file name of a draft: it tells the source."""
+    return f"draft-{source}-{number:06d}.parquet"
+
+
+def _source_of(file: str) -> int:
+    return int(Path(file).stem.split("-")[1])
+
+
+def _scan(drafts: Iterable[Draft]) -> str:
+    paths = sql_list([str(draft.path) for draft in drafts])
+    return f"read_parquet({paths}, filename = true, file_row_number = true)"
+
+
+def _shared_ranges(drafts: Sequence[Draft]) -> list[tuple[int, int]]:
+    """Ranges of ticks (inclusive) in which a key may stand twice among the drafts."""
+    found = [(draft.tick_min, draft.tick_max) for draft in drafts if draft.repeats]
+    reached: int | None = None
+    for draft in sorted(drafts, key=lambda each: each.tick_min):
+        if reached is not None and draft.tick_min <= reached:
+            found.append((draft.tick_min, min(reached, draft.tick_max)))
+        reached = draft.tick_max if reached is None else max(reached, draft.tick_max)
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(found):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged if len(merged) <= _RANGES_LIMIT else [(merged[0][0], merged[-1][1])]
+
+
+def _within(ranges: Sequence[tuple[int, int]]) -> str:
+    return "(" + " OR ".join(f"tick_id BETWEEN {first} AND {last}" for first, last in ranges) + ")"

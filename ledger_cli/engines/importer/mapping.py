@@ -1,0 +1,199 @@
+"""Foreign rows into ticks by SQL: the source is staged as Parquet, the statement sees it whole.
+
+The staged source is read by a connection of its own that reaches nothing else: a recipe from elsewhere can
+compute, but neither read other files nor write any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
+from ledger_cli.core.tick_json import FIELDS
+from ledger_cli.engines.common.duck import connect, first_line, ident, quoted
+from ledger_cli.engines.importer.lines import UNWRAP
+from ledger_cli.errors import UsageError
+from ledger_cli.ports import Mapping, Source
+
+_CHUNK_ROWS = 500_000
+_WHOLE = r"-?(0|[1-9]\d{0,17})"
+_OBJECT = "json_valid(raw) AND json_type(raw) = 'OBJECT' AND list_unique(json_keys(raw)) = len(json_keys(raw))"
+
+
+class Stage:
+    """A source, staged. `fill`, then `rows`."""
+
+    def __init__(self, limits: tuple[int | None, str, Path | None], directory: Path) -> None:
+        self._connection = connect(*limits)
+        self._connection.execute("SET preserve_insertion_order = true")
+        self._directory = directory / "stage"
+        self._directory.mkdir()
+        self._parts = 0
+        self._lines = self._textual = False
+        self._columns: pa.Schema | None = None
+        self._refused: list[Refused] = []
+
+    def fill(self, source: Source, watch: Callable[[], None]) -> None:
+        """Stage every chunk of a source."""
+        for chunk in source.chunks():
+            if isinstance(chunk, LineChunk):
+                self._stage_lines(chunk, source.envelope)
+            else:
+                self._stage_columns(chunk)
+            self._parts += 1
+            watch()
+        if self._lines:
+            self._refuse_lines()
+
+    def rows(self, mapping: Mapping) -> Iterator[ColumnChunk]:
+        """What the mapping makes of it, in chunks; the first carries the rows that were refused before."""
+        if not self._parts:
+            return
+        self._connection.execute(f"CREATE VIEW source AS {self._view()}")
+        self._confine()
+        sql = mapping.sql if mapping.sql is not None else self._fields_sql(mapping.fields)
+        numbered = 1
+        try:
+            self._check(sql)
+            for batch in self._connection.sql(sql).to_arrow_reader(_CHUNK_ROWS):
+                yield self._chunk(pa.Table.from_batches([batch]), numbered)
+                numbered += len(batch)
+        except duckdb.Error as error:
+            raise UsageError(f"the mapping does not work on this source: {first_line(error)}") from error
+        if self._refused:
+            yield self._chunk(pa.table({"entityId": pa.array([], pa.string())}), numbered)
+
+    def _chunk(self, table: pa.Table, first: int) -> ColumnChunk:
+        names = [name.lower() for name in table.schema.names]
+        if len(set(names)) < len(names):
+            raise UsageError("the mapping gives a column twice: leave it out of the `*` with EXCLUDE")
+        if "_line" in names:
+            place = names.index("_line")
+            lines = table.column(place).cast(pa.int64()).combine_chunks()
+            table = table.remove_column(place)
+        else:
+            lines = pa.array(np.arange(first, first + len(table), dtype=np.int64))
+        refused, self._refused = self._refused, []
+        spelled = {name.lower(): name for name in FIELDS}
+        table = table.rename_columns([spelled.get(name.lower(), name) for name in table.schema.names])
+
+        def raw(row: int) -> str:
+            return json.dumps(table.slice(row, 1).to_pylist()[0], ensure_ascii=False, default=str)
+
+        return ColumnChunk(table, lines, raw, refused=refused)
+
+    def _stage_lines(self, chunk: LineChunk, envelope: str) -> None:
+        self._lines = True
+        self._connection.register("chunk", chunk.table())
+        extra = "" if envelope != "none" else ', NULL::BIGINT AS partition, NULL::BIGINT AS "offset"'
+        self._run(f"""COPY (SELECT line, raw, partition, "offset" FROM (SELECT *{extra} FROM ({UNWRAP[envelope]}))
+            WHERE NOT regexp_full_match(raw, '\\s*')) TO {quoted(str(self._part()))} (FORMAT parquet)""")
+        self._connection.unregister("chunk")
+
+    def _stage_columns(self, chunk: ColumnChunk) -> None:
+        table = chunk.table.append_column("_line", chunk.lines)
+        self._textual = chunk.textual
+        self._columns = chunk.table.schema
+        self._refused += list(chunk.refused)
+        pq.write_table(table, self._part(), compression="zstd")
+
+    def _refuse_lines(self) -> None:
+        bad = self._rows(f"""SELECT line, raw, partition, "offset" FROM {self._scan()}
+            WHERE raw IS NULL OR NOT coalesce(CASE WHEN json_valid(raw) THEN {_OBJECT} END, false)""")
+        self._refused += [Refused(line, raw or "", "broken_json", part, at) for line, raw, part, at in bad]
+
+    def _view(self) -> str:
+        if not self._lines:
+            assert self._columns is not None
+            columns = self._typed_columns(self._columns.names) if self._textual else "*"
+            return f"SELECT {columns} FROM {self._scan()}"
+        good = f"""(SELECT * FROM {self._scan()}
+            WHERE coalesce(CASE WHEN json_valid(raw) THEN {_OBJECT} END, false))"""
+        ((structure,),) = self._rows(f"SELECT json_group_structure(raw)::VARCHAR FROM {good}")
+        if structure is None or not isinstance(json.loads(structure), dict) or not json.loads(structure):
+            return f"SELECT line AS _line FROM {good}"
+        return f"SELECT unnest(from_json(raw, {quoted(structure)})), line AS _line FROM {good}"
+
+    def _typed_columns(self, names: Sequence[str]) -> str:
+        """Text columns as numbers where every value is one; digits with a leading zero stay text."""
+        tests = ", ".join(
+            f"count({c}) = count(*) FILTER (regexp_full_match(trim({c}), '{_WHOLE}')), "
+            f"count({c}) = count(try_cast(trim({c}) AS DOUBLE)), count({c}) > 0"
+            for c in map(ident, names)
+        )
+        (found,) = self._rows(f"SELECT {tests} FROM {self._scan()}")
+        typed = []
+        for place, name in enumerate(names):
+            whole, number, any_value = found[3 * place : 3 * place + 3]
+            kind = "BIGINT" if whole and any_value else "DOUBLE" if number and any_value else None
+            typed.append(ident(name) if kind is None else f"trim({ident(name)})::{kind} AS {ident(name)}")
+        return ", ".join([*typed, "_line"])
+
+    def _fields_sql(self, fields: Sequence[tuple[str, str]]) -> str:
+        """SELECT that gives each field its expression, and keeps the columns that none of them uses."""
+        have = [name for name, *_ in self._rows("DESCRIBE source")]
+        used: set[str] = set()
+        for field, expression in fields:
+            if field not in FIELDS:
+                raise UsageError(f"--map {field}=…: {field!r} is no field of a tick; use one of {', '.join(FIELDS)}")
+            used |= self._names_in(expression)
+        used |= {field.lower() for field, _ in fields}
+        kept = [ident(name) for name in have if name.lower() not in used or name == "_line"]
+        made = [f"({expression}) AS {ident(field)}" for field, expression in fields]
+        return f"SELECT {', '.join([*made, *kept])} FROM source"
+
+    def _names_in(self, expression: str) -> set[str]:
+        """Lower-case names of the columns that an expression uses."""
+        parsed = self._parsed(f"SELECT ({expression}) FROM source", f"--map …={expression}")
+        found: set[str] = set()
+
+        def walk(node: Any) -> None:
+            if isinstance(node, dict):
+                if node.get("class") == "WINDOW":
+                    raise UsageError(f"--map …={expression}: a window function needs the whole source, use --sql")
+                if node.get("class") == "COLUMN_REF":
+                    found.add(str(node["column_names"][-1]).lower())
+                for value in node.values():
+                    walk(value)
+            elif isinstance(node, list):
+                for value in node:
+                    walk(value)
+
+        walk(parsed)
+        return found
+
+    def _check(self, sql: str) -> None:
+        self._parsed(sql, "--sql")
+
+    def _parsed(self, sql: str, what: str) -> Any:
+        """The syntax tree of one SELECT."""
+        ((text,),) = self._rows(f"SELECT json_serialize_sql({quoted(sql)})::VARCHAR")
+        tree = json.loads(text)
+        if tree.get("error"):
+            raise UsageError(f"{what} must be one SELECT over `source`: {tree.get('error_message', 'not SQL')}")
+        return tree
+
+    def _confine(self) -> None:
+        self._run(f"SET allowed_directories = [{quoted(str(self._directory))}]")
+        self._run("SET enable_external_access = false")
+        self._run("SET lock_configuration = true")
+
+    def _part(self) -> Path:
+        return self._directory / f"{self._parts:06d}.parquet"
+
+    def _scan(self) -> str:
+        return f"read_parquet({quoted(str(self._directory))} || '/*.parquet')"
+
+    def _run(self, sql: str) -> None:
+        self._connection.execute(sql).fetchall()
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.sql(sql).fetchall()

@@ -1,0 +1,158 @@
+"""Where the commits of a branch come from: whose move made them, and where its chains can be cut.
+
+A chain is read from its newest file, and only as far as needed, so that what is asked of the present does not
+grow with the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ledger_cli.core.history import Move
+from ledger_cli.services.commits import read_commits
+from ledger_cli.services.repository import Branch, CommitSlice, Repository
+
+_WALK = 64
+_WINDOW = 64
+_LATE = ("late", "amends")
+
+
+@dataclass(frozen=True)
+class OwnedSlice:
+    """Commits of one file that belong to a branch, and the ref whose move added the file."""
+
+    part: CommitSlice
+    ref: str
+
+
+@dataclass(frozen=True)
+class Top:
+    """The end of a chain: the digest of its last commit and the highest end of its epochs."""
+
+    digest: str
+    end: int
+
+
+def owned_slices(branch: Branch) -> list[OwnedSlice]:
+    """`Branch.commit_slices` with the ref that each file came by, oldest first."""
+    own = [OwnedSlice(CommitSlice(file), branch.name) for file in branch.added.commits]
+    base, parent = branch.state.base, branch.chain_base
+    if base is None or parent is None or not base.keep:
+        return own
+    shared = [OwnedSlice(each.part.cut(base.keep), each.ref) for each in owned_slices(parent)]
+    return [each for each in shared if not each.part.empty] + own
+
+
+def newest_slices(repository: Repository, branch: Branch) -> Iterator[CommitSlice]:
+    """The commits of a branch by file, newest first, reading no more of its log than is asked for."""
+    below = max(branch.state.created, branch.seq - _WALK + 1)
+    for seq in range(branch.seq, below - 1, -1):
+        move = branch.move if seq == branch.seq else repository.move(branch.name, seq)
+        yield from (CommitSlice(file) for file in reversed(move.added.arrived(seq).commits))
+    if below > branch.state.created:
+        older = [file for file in branch.added.commits if file.arrival < below]
+        yield from (CommitSlice(file) for file in reversed(older))
+    base, parent = branch.state.base, branch.chain_base
+    if base is not None and parent is not None and base.keep:
+        shared = (part.cut(base.keep) for part in newest_slices(repository, parent))
+        yield from (part for part in shared if not part.empty)
+
+
+def first_move(repository: Repository, branch: Branch, reached: Mapping[str, int]) -> Move:
+    """The first move of a branch, of those up to its present one, after which it has this many commits."""
+    low, high = branch.state.created, branch.seq
+    while low < high:
+        middle = (low + high) // 2
+        if _has(repository.move(branch.name, middle), reached):
+            high = middle
+        else:
+            low = middle + 1
+    return repository.move(branch.name, low)
+
+
+def _has(move: Move, reached: Mapping[str, int]) -> bool:
+    shards = move.state.shards
+    return all(shard in shards and shards[shard].commits >= commits for shard, commits in reached.items())
+
+
+def made_at(repository: Repository, branch: Branch, shard: str, height: int) -> Branch:
+    """The branch, or the ancestor that it has the commit from, as of the move that made the commit."""
+    while (base := branch.state.base) is not None and height < base.keep.get(shard, 0):
+        branch = repository.branch_at(base.branch, base.commits_move)
+    return repository.branch_at(branch.name, first_move(repository, branch, {shard: height + 1}).seq)
+
+
+def commits_by_shard(branch: Branch) -> dict[str, int]:
+    """The length of each chain that has a commit."""
+    return {shard: each.commits for shard, each in branch.state.shards.items() if each.commits}
+
+
+def kept(repository: Repository, branch: Branch, end: int) -> dict[str, int]:
+    """How many commits each chain has before the first one that ends above `end`; those with none left out."""
+    found = commits_by_shard(branch)
+    above = [part for part in branch.commit_slices() if part.file.epoch_max > end]
+    cut: set[str] = set()
+    size, at = 1, 0
+    # Oldest first: usually the first file that reaches above the cut holds the cut of every chain.
+    while at < len(above) and cut != set(found):
+        part = above[at : at + size]
+        table = read_commits(repository, branch, ["shard", "height"], f"epoch_end > {end}", part)
+        shards, heights = table["shard"].to_numpy(), table["height"].to_numpy()
+        for number in np.unique(shards).tolist():
+            found[str(number)] = min(found[str(number)], int(heights[shards == number].min()))
+            cut.add(str(number))
+        at, size = at + size, size * 4
+    return {shard: commits for shard, commits in found.items() if commits}
+
+
+def tops(repository: Repository, branch: Branch, keep: Mapping[str, int]) -> dict[str, Top]:
+    """The end of each chain of a branch if it had the first `keep` commits alone."""
+    found: dict[str, Top] = {}
+    window = _WINDOW
+    while len(found) < len(keep):
+        spans = {s: (max(0, last - window), last) for s, last in keep.items() if s not in found}
+        found |= _tops(repository, branch, spans)
+        window *= 16
+    return found
+
+
+def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int, int]]) -> dict[str, Top]:
+    """Those ends that can be told from the heights [first, last) of each shard.
+
+    A commit of the fold ends above all before it; late ones may end anywhere below it. So the highest end is
+    that of the last commit of the fold, or of a late one behind it.
+    """
+    condition = " OR ".join(
+        f"(shard = {shard} AND height >= {first} AND height < {last})" for shard, (first, last) in spans.items()
+    )
+    columns = ["shard", "height", "digest", "epoch_end", "reason"]
+    table = read_commits(repository, branch, columns, f"({condition})", _reaching(repository, branch, spans))
+    table = table.sort_by([("shard", "ascending"), ("height", "ascending")])
+    shards = table["shard"].to_numpy()
+    found = {}
+    for shard, (first, _) in spans.items():
+        mine = table.slice(int(np.searchsorted(shards, int(shard))), int((shards == int(shard)).sum()))
+        folded = [place for place, reason in enumerate(mine["reason"].to_pylist()) if reason not in _LATE]
+        if folded or first == 0:
+            ends = mine["epoch_end"].to_numpy()[folded[-1] if folded else 0 :]
+            found[shard] = Top(mine["digest"][-1].as_py(), int(ends.max()))
+    return found
+
+
+def _reaching(
+    repository: Repository, branch: Branch, spans: Mapping[str, tuple[int, int]]
+) -> Sequence[CommitSlice]:
+    """The newest files that hold those heights."""
+    missing = {shard: first for shard, (first, _) in spans.items()}
+    chosen = []
+    for part in newest_slices(repository, branch):
+        heights = part.file.heights
+        if any(s in heights and heights[s][0] < last and heights[s][1] >= first for s, (first, last) in spans.items()):
+            chosen.append(part)
+        missing = {s: first for s, first in missing.items() if s not in heights or heights[s][0] > first}
+        if not missing:
+            break
+    return chosen
