@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
-from ledger_cli.core.history import CommitFile, Segment
+from ledger_cli.core.history import CommitFile, QuarantineFile, Segment
 from ledger_cli.core.policy import Json, Weight
 
 
@@ -126,6 +126,19 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SqlInput:
+    """What a user's SQL may read: files of the ledger, and tables by name."""
+
+    ticks: Sequence[str]
+    """Files of `core.events.TICKS`."""
+    commits: Sequence[tuple[str, Sequence[str]]]
+    """Files of `core.commit.COMMIT`, each group with the SQL condition on its rows, empty for all."""
+    quarantine: Sequence[QuarantineFile]
+    tables: dict[str, pa.Table]
+    """`refs`, and `commit_moves`: shard, first height, created_at, by and branch of each file of commits."""
+
+
 class Engine(Protocol):
     """Computes over columns: sums events into moments and answers SQL. One engine serves one process."""
 
@@ -152,6 +165,13 @@ class Engine(Protocol):
         """The result of SQL over the table `files`: the rows of Parquet files of the ledger, of one schema.
 
         `tables`: Arrow tables by name. Corrupt where a file cannot be read. At least one file.
+        """
+        ...
+
+    def sql(self, given: SqlInput, statement: str) -> pa.Table:
+        """The answer to a user's statement over the views of a branch (see `services.query`).
+
+        It reads and can do nothing else: no write, no other file, no network. UsageError in one line else.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Bounded pieces of a source, on their way to the engine: lines of JSON, or columns.
 
-Line numbers are physical, from 1, blank lines counted. Bytes stay where they were read: a line's text is a slice
-of its block.
+Line numbers are physical, from 1, blank lines counted. Bytes stay where they were read: a line's text is a
+slice of its block.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import pyarrow as pa
 Offsets = npt.NDArray[np.int32]
 
 LINES = pa.schema([("row", pa.int32()), ("line", pa.int64()), ("raw", pa.string()), ("marks", pa.int32())])
-"""A chunk's lines. `row`: index in the chunk; `line`: physical line; `marks`: how many '"' and ',' the line has, −1 where unknown."""
+"""A chunk's lines. `row`: index in the chunk; `line`: physical line; `marks`: how many '"' and ',' the line
+has, -1 where unknown."""
 
 _QUOTE, _COMMA, _NEWLINE = 34, 44, 10
+_BLANK = b" \t\r\n"
 _CACHED = 1 << 18
 _LINE_LIMIT = 2**31 - 1
 
@@ -44,6 +46,7 @@ class LineChunk:
         self.bytes = 0
         self._blocks: list[tuple[bytes, Offsets]] = []
         self._starts: list[int] = []
+        self._cut_out: list[bool] = []
         self._lines: list[npt.NDArray[np.int64]] = []
         self._batches: list[pa.RecordBatch] = []
 
@@ -55,9 +58,9 @@ class LineChunk:
         self._add(block, offsets, None)
 
     def add_values(self, block: bytes, offsets: Offsets, lines: npt.NDArray[np.int64]) -> None:
-        """Add values cut out of a block: row i is block[offsets[i]:offsets[i + 1]] and begins on line `lines[i]`.
+        """Add values cut out of a block: row i is block[offsets[i]:offsets[i + 1]], begun on line `lines[i]`.
 
-        The values lie side by side: a value's text ends with the separator that follows it.
+        They lie side by side: a value's text ends with one byte more, a newline in place of its separator.
         """
         self._add(block, offsets, lines)
 
@@ -67,10 +70,11 @@ class LineChunk:
         return int(self._lines[place][within])
 
     def raw(self, row: int) -> bytes:
-        """The bytes of a row, without its line end."""
+        """The bytes of a row, without its line end; those of a value without the blanks around it."""
         place, within = self._place(row)
         block, offsets = self._blocks[place]
-        return block[offsets[within] : offsets[within + 1]].rstrip(b"\n")
+        text = block[offsets[within] : offsets[within + 1]]
+        return text.strip(_BLANK) if self._cut_out[place] else text.rstrip(b"\r\n")
 
     def table(self) -> pa.Table:
         """The rows as `LINES`, a record batch for each block."""
@@ -83,12 +87,14 @@ class LineChunk:
         )
         rows = np.arange(self.rows, self.rows + count, dtype=np.int32)
         marks = pa.array(count_marks(block, offsets))
+        cut_out = lines is not None
         if lines is None:
             lines = np.arange(count, dtype=np.int64) + (self.first_line + self.rows)
         columns = [pa.array(rows), pa.array(lines), text, marks]
         self._batches.append(pa.RecordBatch.from_arrays(columns, schema=LINES))
         self._blocks.append((block, offsets))
         self._starts.append(self.rows)
+        self._cut_out.append(cut_out)
         self._lines.append(lines)
         self.rows += count
         self.bytes += len(block)
@@ -99,7 +105,7 @@ class LineChunk:
 
 
 def count_marks(block: bytes, offsets: Offsets) -> npt.NDArray[np.int32]:
-    """How many '"' and ',' each line has, exactly; −1 for lines that write one as an escape."""
+    """How many '"' and ',' each line has, exactly; -1 for lines that write one as an escape."""
     if len(offsets) < 2:
         return np.empty(0, np.int32)
     data = np.frombuffer(block, np.uint8)
@@ -118,30 +124,32 @@ def count_marks(block: bytes, offsets: Offsets) -> npt.NDArray[np.int32]:
 
 
 def _valid_utf8(block: bytes, offsets: Offsets) -> bytes:
-    """The block, lines that are not UTF-8 blanked: they then parse as nothing and are looked at one by one."""
-    if block.isascii():
+    """The block, lines that are not UTF-8 made question marks: nobody takes those for JSON, or for blank."""
+    if block.isascii() or _is_utf8(block):
         return block
-    blanked: bytearray | None = None
-    at = 0
-    while at < len(block):
-        try:
-            block[at:].decode()
-            break
-        except UnicodeDecodeError as error:
-            blanked = bytearray(block) if blanked is None else blanked
-            line = int(np.searchsorted(offsets, at + error.start, side="right")) - 1
-            first, last = int(offsets[line]), int(offsets[line + 1])
-            blanked[first : last - 1] = b" " * (last - 1 - first)
-            at = last
-    return block if blanked is None else bytes(blanked)
+    blanked = bytearray(block)
+    beyond_ascii = np.flatnonzero(np.frombuffer(block, np.uint8) >= 128)
+    for line in np.unique(np.searchsorted(offsets, beyond_ascii, side="right") - 1).tolist():
+        first, last = int(offsets[line]), int(offsets[line + 1])
+        if not _is_utf8(block[first:last]):
+            blanked[first : last - 1] = b"?" * (last - 1 - first)
+    return bytes(blanked)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @dataclass
 class ColumnChunk:
     """Rows as typed columns, beside each its physical line (or row) number in `lines`.
 
-    `textual`: every column is text, to be read as numbers where a number is wanted (CSV). `raw(row)` gives the
-    text of a row for the quarantine. `refused`: rows that were no rows at all.
+    `textual`: every column is text, to be read as numbers where a number is wanted (CSV). `raw(row)` gives
+    the text of a row for the quarantine. `refused`: rows that were no rows at all.
     """
 
     table: pa.Table

@@ -67,9 +67,9 @@ class QuarantineFile:
 
 @dataclass(frozen=True)
 class Tile:
-    """A Parquet file with what the commits of some jobs add up to in each region (see services.tiles).
+    """A Parquet file with what many commits of a chain add up to in each region (see services.tiles).
 
-    `first`, `last`: it covers the jobs (first, last] of a chain, counting those that made a commit.
+    `first`, `last`: it took in the tiles (first, last] of the chain, itself the one numbered `last`.
     """
 
     file: str
@@ -137,7 +137,7 @@ class State:
     deleted: bool = False
     base: Base | None = None
     tiles: tuple[Tile, ...] = ()
-    """The few tiles that cover the whole chain; a fork without a run of its own has none yet."""
+    """The few tiles that cover the chains but for the last commits; those of a new fork are its parent's."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the ref `admin` alone: commit digests by tag."""
 

@@ -7,6 +7,7 @@ is summed, and an overflow of that is an error.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from ledger_cli.core.history import CommitFile, Segment
 from ledger_cli.core.policy import Json, Weight
 from ledger_cli.core.statistics import SCALE
 from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
-from ledger_cli.ports import Measure, Store, TickRange
+from ledger_cli.engines.duck_sql import run_sql
+from ledger_cli.ports import Measure, SqlInput, Store, TickRange
 
 _BIGINT_LIMIT = float(2**62)
 _GRID_LIMIT = 2**53
@@ -31,6 +33,7 @@ class DuckEngine:
 
     def __init__(self, store: Store, threads: int | None, memory: str, spill: Path | None) -> None:
         self._store = store
+        self._limits = (threads, memory, spill)
         self.connection = connect(threads, memory, spill)
 
     def moments(
@@ -77,6 +80,11 @@ class DuckEngine:
         listed = sql_list([self._store.location(file) for file in files])
         source = f"WITH files AS NOT MATERIALIZED (SELECT * FROM read_parquet({listed}))"
         return self._answer(f"{source} {sql}", tables, files)
+
+    def sql(self, given: SqlInput, statement: str) -> pa.Table:
+        """See `ports.Engine`."""
+        with contextlib.closing(connect(*self._limits)) as connection:
+            return run_sql(connection, self._store, given, statement)
 
     def _source(self, segments: Sequence[Segment]) -> str:
         return f"read_parquet({sql_list([self._store.location(s.file) for s in segments])})"

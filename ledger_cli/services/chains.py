@@ -1,8 +1,9 @@
 """Finding places in the chains of a branch by reading few of its moves and files.
 
-From move to move of a branch the number of commits of a shard only grows, and so does the tick where its open
-epoch starts, which is never below the end of a commit. A place is therefore found by bisection over the moves,
-in a number of reads that grows with the logarithm of the history; nothing here reads a list of all files.
+From move to move of a branch the number of commits of a shard only grows, and so does the tick where its
+open epoch starts, which is never below the end of a commit. A place is therefore found by bisection over the
+moves, in a number of reads that grows with the logarithm of the history. The lists of all files are read only
+where commits of many moves are asked for.
 """
 
 from __future__ import annotations
@@ -99,23 +100,23 @@ class Chains:
         found = {shard: self._cut_shard(shard, tick) for shard in self.heights}
         return {shard: height for shard, height in found.items() if height}
 
-    def move_of(self, shard: str, height: int) -> int | None:
-        """The move of this branch that made a commit; None where it has none of that height, or a parent made it."""
+    def made(self, shard: str, height: int) -> tuple[str, Move] | None:
+        """The move that made a commit and the branch that it moved; None where no commit is that high."""
+        if self._parent is not None and height < self._shared.get(shard, 0):
+            return self._parent.made(shard, height)
         seq = self._first(lambda state: _commits(state, shard) > height)
-        made_here = height >= self._shared.get(shard, 0)
-        return seq if made_here and seq <= self._branch.seq else None
+        return (self._branch.name, self._move(seq)) if seq <= self._branch.seq else None
 
     def tiles(self, keep: Heights) -> tuple[tuple[Tile, ...], dict[str, int]]:
         """The tiles that cover the most of the commits below `keep`, and the heights that they cover."""
         seq = self._first(lambda state: any(_commits(state, s) > keep.get(s, 0) for s in state.shards)) - 1
-        if seq >= self._created:
-            state = self._state(seq)
-            covered = sum(tile.commits for tile in state.tiles)
-            if covered < state.commits:
-                # Somebody committed without tiles: what they cover is the state in which they were complete.
-                state = self._state(self._first(lambda each: each.commits > covered) - 1)
-            if covered and covered == state.commits:
-                return state.tiles, heights_of(state)
+        if seq >= self._created and self._state(seq).tiles:
+            tiles = self._state(seq).tiles
+            # Each job that makes a tile covers all that was there, and some jobs make none.
+            covered = sum(tile.commits for tile in tiles)
+            complete = self._state(self._first(lambda state: state.commits > covered) - 1)
+            if complete.commits == covered:
+                return tiles, heights_of(complete)
         return ((), {}) if self._parent is None else self._parent.tiles(lower(self._shared, keep))
 
     def parts(self, low: Heights, high: Heights) -> list[Part]:
@@ -175,7 +176,8 @@ class Chains:
         if (seq, tick) not in self._above:
             files = [file.file for file in self._files(seq, seq)]
             found = self._repository.engine.over(
-                files, f"SELECT shard, min(height) AS height FROM files WHERE epoch_end > {tick} GROUP BY shard"
+                files,
+                f"SELECT shard, min(height) AS height FROM files WHERE epoch_end > {tick} GROUP BY shard",
             )
             self._above[seq, tick] = {str(row["shard"]): row["height"] for row in found.to_pylist()}
         return self._above[seq, tick]
@@ -188,11 +190,13 @@ class Chains:
 
     def _first(self, holds: Callable[[State], bool]) -> int:
         """The first move after which something holds that holds from then on; the latest + 1 where none."""
-        low, high = self._created, self._branch.seq
+        low, high, step = self._created, self._branch.seq, 1
         if not holds(self._state(high)):
             return high + 1
         while low < high:
-            middle = (low + high) // 2
+            # Steps back from the end at first, twice as long each time: it is mostly near.
+            middle = max(high - step, (low + high) // 2)
+            step *= 2
             if middle % CHECKPOINT_EVERY == 0 and middle + 1 < high:
                 middle += 1  # A checkpoint is long to read, and its neighbour as good.
             if holds(self._state(middle)):
@@ -216,7 +220,7 @@ def _commits(state: State, shard: str) -> int:
 
 
 def _may_reach(shard: ShardState | None, tick: int) -> bool:
-    """Whether a commit of the chain may end above a tick: none does where even the open epoch starts at or below."""
+    """Whether a commit of the chain may end above a tick: none does if the open epoch starts no higher."""
     return shard is not None and shard.commits > 0 and (shard.start is None or shard.start > tick)
 
 

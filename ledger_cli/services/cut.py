@@ -1,4 +1,4 @@
-"""Where a fork leaves its parent: what it keeps of the chains, and what it has to look at again (DESIGN, section 3)."""
+"""Where a fork leaves its parent (DESIGN, section 3): what it keeps, and what it has to look at again."""
 
 from __future__ import annotations
 
@@ -54,15 +54,19 @@ def begun(repository: Repository, parent: Branch, cut: Cut, policy: Policy | Non
         return Base(parent.name, parent.seq, parent.seq), state
     ends = tops(repository, cut.origin, cut.keep)
     shards = {shard: ShardState(top.digest, cut.keep[shard], top.end) for shard, top in sorted(ends.items())}
-    commits_move = cut.origin.seq if cut.origin.name == parent.name else parent.state.created
+    commits_move = cut.origin.seq if _same_line(cut.origin, parent) else parent.state.created
     base = Base(parent.name, parent.seq, commits_move, cut.keep, _look_again(repository, parent, cut, ends))
     final = parent.state.final and cut.whole
-    return base, State(shards, cut.watermark, settings, final=final, rows=state.rows, highest_tick=state.highest_tick)
+    return base, State(
+        shards, cut.watermark, settings, final=final, rows=state.rows, highest_tick=state.highest_tick
+    )
 
 
 def _look_again(repository: Repository, parent: Branch, cut: Cut, ends: Mapping[str, Top]) -> int | None:
-    """The lowest tick from which rows of the parent may be in none of the commits kept, below their open epochs."""
-    below = max((top.end for top in ends.values()), default=0)
+    """The lowest tick from which rows below the open epochs may be in none of the commits kept."""
+    if not ends:
+        return None
+    below = max(top.end for top in ends.values())
     found = [*_unseen(repository, parent, cut.origin), *_cut_off(repository, cut, ends)]
     return min((tick for tick in found if tick < below), default=None)
 
@@ -71,7 +75,7 @@ def _unseen(repository: Repository, parent: Branch, origin: Branch) -> list[int]
     """The lowest ticks of the parent's segments that no run had looked at when the commits kept were made."""
     lowest: list[int] = []
     branch = parent
-    while branch.name != origin.name:
+    while not _same_line(branch, origin):
         lowest += [segment.tick_min for segment in branch.added.segments]
         base = branch.state.base
         assert base is not None, "an origin is an ancestor"
@@ -87,21 +91,31 @@ def _unseen(repository: Repository, parent: Branch, origin: Branch) -> list[int]
 
 
 def _cut_off(repository: Repository, cut: Cut, ends: Mapping[str, Top]) -> list[int]:
-    """The lowest epochs of the commits that were cut off though they end below what is left of their chain."""
+    """Starts of the commits that were cut off though they end below what is left of their chain."""
     if cut.keep == commits_by_shard(cut.origin):
         return []
     condition = " OR ".join(
-        f"(shard = {shard} AND height >= {cut.keep[shard]} AND epoch_end <= {top.end})" for shard, top in ends.items()
+        f"(shard = {shard} AND height >= {cut.keep[shard]} AND epoch_end <= {top.end})"
+        for shard, top in ends.items()
     )
     parts = [
         part
         for part in cut.origin.commit_slices()
         if any(
-            shard in part.file.heights and part.file.heights[shard][1] >= cut.keep[shard] and part.file.epoch_min < top.end
+            shard in part.file.heights
+            and part.file.heights[shard][1] >= cut.keep[shard]
+            and part.file.epoch_min < top.end
             for shard, top in ends.items()
         )
     ]
     if not parts:
         return []
-    starts: list[int] = read_commits(repository, cut.origin, ["epoch_start"], f"({condition})", parts)["epoch_start"].to_pylist()
+    starts: list[int] = read_commits(repository, cut.origin, ["epoch_start"], f"({condition})", parts)[
+        "epoch_start"
+    ].to_pylist()
     return starts
+
+
+def _same_line(one: Branch, other: Branch) -> bool:
+    """Whether both are one branch: the name of a deleted one can be used again, even by its own fork."""
+    return (one.name, one.state.created) == (other.name, other.state.created)

@@ -132,7 +132,10 @@ def delete(repository: Repository, name: str, why: str = "") -> None:
 
 
 def tag(repository: Repository, name: str, place: Place, why: str = "") -> Tag:
-    """Name a commit; of a branch its newest. UsageError where the name is a branch's or names another commit."""
+    """Name a commit; of a branch its newest.
+
+    UsageError where the name is a branch's, or the tag names another commit already.
+    """
     commit = commit_of(repository, place)
     if branch_name(name) in repository.branch_names():
         raise UsageError(f"{name!r} is a branch: choose another name for the tag")
@@ -140,7 +143,9 @@ def tag(repository: Repository, name: str, place: Place, why: str = "") -> Tag:
     def tagged(state: State) -> State:
         known = state.tags.get(name)
         if known is not None and known != commit.digest:
-            raise UsageError(f"tag {name!r} names the commit {known[:12]}: `ledger tag --delete {name}` first")
+            raise UsageError(
+                f"tag {name!r} names the commit {known[:12]}: `ledger tag --delete {name}` first"
+            )
         return replace(state, tags={**state.tags, name: commit.digest})
 
     if repository.tags.get(name) != commit.digest:

@@ -1,8 +1,8 @@
 """`ledger gamma`: what the commits of a branch add up to in each region, at any place of its history.
 
-The time does not grow with the length of the history: everything up to a job is in a few tiles, and of the job
-that a place cuts the rest is read from its own file. A half-life that tiles are not kept for costs one pass
-over the commits, a window one over those in it.
+The time does not grow with the length of the history: nearly everything is in a few tiles, and what they do
+not cover is read from the files of the last jobs, or of the job that a place cuts. A half-life that tiles are
+not kept for costs one pass over the commits, a window one over those in it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ GAMMA = pa.schema(
         *[pa.field(f"exact_{name}", pa.string(), nullable=False) for name in SUMS],
     ]
 )
-"""One row a region, by region id. `weight` is decayed where a half-life was asked for; `activity_*` are those of
-the last commit; `pooled_*` are null where no commit lies in the window; `exact_*` are the integers of invariant 1,
-undecayed, as decimal text."""
+"""One row a region, by region id. `weight` is decayed where a half-life was asked for; `activity_*` are those
+of the last commit; `pooled_*` are null where no commit lies in the window; `exact_*` are the integers of
+invariant 1, undecayed, as decimal text."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,10 @@ class GammaAt:
     """
 
     tick: int
+    branch: str | None = None
+    """The branch that `move` belongs to: a parent's commit was made by a move of the parent."""
     move: int | None = None
-    """As of this move of the branch; None: the latest."""
+    """As of this move; None: the latest of the branch."""
     keep: Heights | None = None
     """Of each shard, how many commits are kept, where that is known already."""
     label: str = ""
@@ -125,10 +127,10 @@ def gamma(
 ) -> Gamma:
     """Gamma of a branch, of all regions or one (no row where nothing was committed in it).
 
-    Plain weights and all statistics are exact sums, correctly rounded once. Decayed weights,
-    `w·2^(−Δ/half_life)` with Δ ticks from the end of an epoch to the tick of reference, are within 10⁻¹² of
+    Plain weights and all statistics are exact sums, correctly rounded once. Decayed weights, the sum of
+    `w × 2^(-Δ/half_life)` with Δ ticks from the end of an epoch to the tick of reference, are within 10⁻¹² of
     the exact value, relatively. The tick of reference is that of `at`, else the highest end of an epoch.
-    `window`, in ticks: pooled statistics are of the commits that end above tick − window, by default of all.
+    `window`, in ticks: pooled statistics are of the commits that end above tick - window, by default of all.
     """
     check_options(half_life, window)
     place = place_of(repository, branch, at)
@@ -146,22 +148,24 @@ def gamma(
 
 
 def commit_at(repository: Repository, branch: str, shard: int, height: int) -> GammaAt:
-    """The place of a commit that a move of this branch made. NotFound where there is none."""
-    found = repository.branch(branch)
-    move = Chains(repository, found).move_of(str(shard), height)
-    files = [] if move is None else [file.file for file in repository.move(branch, move).added.commits]
+    """The place of a commit of a branch, by its shard and height. NotFound where there is none."""
+    made = Chains(repository, repository.branch(branch)).made(str(shard), height)
+    if made is None:
+        raise NotFound(
+            f"branch {branch} has no commit {height} of shard {shard}: `ledger log` lists the commits"
+        )
+    name, move = made
+    files = [file.file for file in move.added.commits]
     where = f"shard = {shard} AND height = {height}"
-    for file in files:
-        sql = f"SELECT commit_id, epoch_end FROM files WHERE {where}"
-        for row in repository.engine.over([file], sql).to_pylist():
-            return GammaAt(row["epoch_end"], move, label=row["commit_id"])
-    raise NotFound(f"branch {branch} made no commit {height} of shard {shard}: see `ledger log`")
+    found = repository.engine.over(files, f"SELECT commit_id, epoch_end FROM files WHERE {where}")
+    return GammaAt(found["epoch_end"][0].as_py(), name, move.seq, label=found["commit_id"][0].as_py())
 
 
 def place_of(repository: Repository, branch: str, at: GammaAt | None) -> GammaPlace:
     """Where to add up, and how."""
-    latest = repository.branch(branch)
-    as_of = latest if at is None or at.move in (None, latest.seq) else repository.branch_at(branch, at.move or 0)
+    as_of = repository.branch(branch)
+    if at is not None and at.move is not None:
+        as_of = repository.branch_at(at.branch or branch, at.move)
     chains = Chains(repository, as_of)
     keep: Heights = chains.heights
     if at is not None:
@@ -203,7 +207,9 @@ def _windowed(
 
 def _pooled(table: pa.Table) -> Iterator[tuple[float, float]]:
     sums = sums_of(table)
-    for n, activity, activity2 in zip(table["n"].to_pylist(), sums["activity"], sums["activity2"], strict=True):
+    for n, activity, activity2 in zip(
+        table["n"].to_pylist(), sums["activity"], sums["activity2"], strict=True
+    ):
         yield statistics.mean(n, activity), statistics.variance(n, activity, activity2)
 
 

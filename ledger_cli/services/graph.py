@@ -65,7 +65,7 @@ def graph_lines(
 
 
 def _links(listed: Sequence[Mapping[str, Any]], whole: bool) -> dict[str, list[str]]:
-    """The parents of each commit; of a selection, the nearest commit below it in its chain that was selected."""
+    """The parents of each commit; in a selection, the nearest selected commit below it in its chain."""
     chains: dict[int, list[Mapping[str, Any]]] = {}
     for row in sorted(listed, key=lambda row: -row["height"]):
         chains.setdefault(row["shard"], []).append(row)

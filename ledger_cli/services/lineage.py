@@ -46,6 +46,15 @@ def owned_slices(branch: Branch) -> list[OwnedSlice]:
     return [each for each in shared if not each.part.empty] + own
 
 
+def holding(branch: Branch, shard: str, height: int) -> list[OwnedSlice]:
+    """The files that a commit may be in, by its place in a chain."""
+    return [
+        each
+        for each in owned_slices(branch)
+        if (span := each.part.file.heights.get(shard)) is not None and span[0] <= height <= span[1]
+    ]
+
+
 def newest_slices(repository: Repository, branch: Branch) -> Iterator[CommitSlice]:
     """The commits of a branch by file, newest first, reading no more of its log than is asked for."""
     below = max(branch.state.created, branch.seq - _WALK + 1)
@@ -91,7 +100,7 @@ def commits_by_shard(branch: Branch) -> dict[str, int]:
 
 
 def kept(repository: Repository, branch: Branch, end: int) -> dict[str, int]:
-    """How many commits each chain has before the first one that ends above `end`; those with none left out."""
+    """How many commits each chain has before its first that ends above `end`; none: left out."""
     found = commits_by_shard(branch)
     above = [part for part in branch.commit_slices() if part.file.epoch_max > end]
     cut: set[str] = set()
@@ -126,7 +135,8 @@ def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int,
     that of the last commit of the fold, or of a late one behind it.
     """
     condition = " OR ".join(
-        f"(shard = {shard} AND height >= {first} AND height < {last})" for shard, (first, last) in spans.items()
+        f"(shard = {shard} AND height >= {first} AND height < {last})"
+        for shard, (first, last) in spans.items()
     )
     columns = ["shard", "height", "digest", "epoch_end", "reason"]
     table = read_commits(repository, branch, columns, f"({condition})", _reaching(repository, branch, spans))
@@ -150,7 +160,10 @@ def _reaching(
     chosen = []
     for part in newest_slices(repository, branch):
         heights = part.file.heights
-        if any(s in heights and heights[s][0] < last and heights[s][1] >= first for s, (first, last) in spans.items()):
+        if any(
+            s in heights and heights[s][0] < last and heights[s][1] >= first
+            for s, (first, last) in spans.items()
+        ):
             chosen.append(part)
         missing = {s: first for s, first in missing.items() if s not in heights or heights[s][0] > first}
         if not missing:

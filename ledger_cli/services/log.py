@@ -18,7 +18,7 @@ import pyarrow as pa
 from ledger_cli.core.moments import Ints, shard_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.commits import policies_of, read_commits
-from ledger_cli.services.lineage import OwnedSlice, made_at, owned_slices
+from ledger_cli.services.lineage import OwnedSlice, holding, made_at, owned_slices
 from ledger_cli.services.lookup import Place, commit_of
 from ledger_cli.services.repository import Branch, Repository
 
@@ -134,8 +134,9 @@ def log(
     *,
     entries: bool = False,
 ) -> LogPage:
-    """The commits of a branch, newest first: those with an entry of `region`, whose epoch meets [since, until).
+    """The commits of a branch, newest first.
 
+    `region`: those with an entry of it. `since`, `until`: those whose epoch meets the ticks [since, until).
     `limit`: at most so many. UsageError where it is negative.
     """
     if limit is not None and limit < 0:
@@ -160,12 +161,7 @@ def show(repository: Repository, place: Place) -> CommitView:
     commit = commit_of(repository, place)
     branch = repository.branch(place.branch)
     shard = str(commit.shard)
-    holds = [
-        each
-        for each in owned_slices(branch)
-        if shard in each.part.file.heights
-        and each.part.file.heights[shard][0] <= commit.height <= each.part.file.heights[shard][1]
-    ]
+    holds = holding(branch, shard, commit.height)
     where = f"digest = '{commit.digest}'"
     found = read_commits(repository, branch, _columns(True), where, [each.part for each in holds])
     table = _with_moves(repository, holds, found.slice(0, 1))
@@ -187,7 +183,9 @@ def _reaching(branch: Branch, region: str | None, since: int | None, until: int 
     return sorted(chosen, key=lambda each: -each.part.file.epoch_max)
 
 
-def _batches(parts: Sequence[OwnedSlice], limit: int | None) -> Iterator[tuple[Sequence[OwnedSlice], int | None]]:
+def _batches(
+    parts: Sequence[OwnedSlice], limit: int | None
+) -> Iterator[tuple[Sequence[OwnedSlice], int | None]]:
     """The files in ever larger batches, each with the highest end of an epoch in those that are left."""
     at, size = 0, len(parts) if limit is None else _FIRST_FILES
     while at < len(parts):

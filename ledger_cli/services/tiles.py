@@ -1,10 +1,11 @@
 """Tiles: what many commits add up to in each region, kept so that gamma need not read them again.
 
 A tile is a Parquet file, sorted by region, with one row a region: exact sums, the last commit, and for each
-half-life kept the decayed weight as of the tick `reference`. Jobs that made a commit are numbered 1, 2, … along
-a chain, forks going on with their parent's numbers; the tile of job k covers (k − lowest set bit of k, k], as
-in a Fenwick tree, so that any state is covered by at most log2(k) tiles and a commit is written log2(k) times.
-A fork's first tile also takes in those of its parent's commits that no tile of the parent covers alone.
+half-life kept the decayed weight as of the tick `reference`. A job adds a tile where it is worth one; a few
+commits after the last tile are read from their own files. Tiles are numbered 1, 2, … along a chain, forks
+going on with their parent's numbers; tile k takes in those above k - (the lowest set bit of k), as in a
+Fenwick tree, so that any state is covered by at most log2(k) tiles and a commit is written log2(k) times. A
+fork's first tile also takes in those of its parent's commits that no tile of the parent covers alone.
 
 Sums have no bound (DESIGN, invariant 1), but DuckDB's integers have: each is kept as high × 2⁶⁴ + low, both
 plain sums over the commits, good for 10¹⁰ commits. Decayed weights are binary64, summed with compensation:
@@ -27,6 +28,10 @@ from ledger_cli.services.repository import Branch, Repository
 
 ROWS_PER_ROW_GROUP = 4096
 """Small, so that one region is read without the others."""
+LEAST_COMMITS = 16
+LEAST_ENTRIES = 2000
+"""A job adds a tile where so many commits are in none, or it has so many entries itself: a tile takes as long
+to write as a small job, and a few small files are soon read."""
 _LIMB = 2**64
 _SHORT = 28
 """Integers of up to as many characters are summed as they are: 10¹⁰ of them fit into 128 bits."""
@@ -43,17 +48,21 @@ _LAST = {
 def write_tiles(repository: Repository, before: Branch, added: Added, scratch: Path) -> tuple[Tile, ...]:
     """The tiles of the state after a run that added these commits to a branch.
 
-    Where the settings name a half-life that the present tiles lack, one pass over all commits makes them anew.
+    They cover all but the last commits, fewer than LEAST_COMMITS. Where the settings name a half-life that
+    the present tiles lack, one pass over all commits makes them anew.
     """
-    if not added.commits:
+    commits = before.state.commits + sum(file.commits for file in added.commits)
+    outside = commits - sum(tile.commits for tile in before.state.tiles)
+    entries = sum(file.entries for file in added.commits)
+    if not entries or (outside < LEAST_COMMITS and entries < LEAST_ENTRIES):
         return before.state.tiles
     chains = Chains(repository, before)
     chain, covered = chains.tiles(chains.heights)
-    job = chain[-1].last + 1 if chain else 1
+    number = chain[-1].last + 1 if chain else 1
     half_lives = _half_lives(repository, chain)
     if chain and chain[-1].half_lives != half_lives:
         chain, covered = (), {}
-    kept = tuple(tile for tile in chain if tile.first < job - (job & -job))
+    kept = tuple(tile for tile in chain if tile.first < number - (number & -number))
     absorbed = chain[len(kept) :]
     parts = chains.parts(covered, chains.heights) + [Part.of(file) for file in added.commits]
     tick = highest_end(repository, absorbed, parts)
@@ -61,11 +70,10 @@ def write_tiles(repository: Repository, before: Branch, added: Added, scratch: P
     table = add_up(repository, absorbed, parts, tick, half_lives).sort_by("region")
     pq.write_table(table, path, compression="zstd", row_group_size=ROWS_PER_ROW_GROUP)
     published = repository.store.publish(path, "tiles/{sha256}.parquet")
-    commits = before.state.commits + sum(file.commits for file in added.commits)
     tile = Tile(
         **vars(published),
         first=kept[-1].last if kept else 0,
-        last=job,
+        last=number,
         commits=commits - sum(each.commits for each in kept),
         epoch_max=tick,
         half_lives=half_lives,
@@ -77,7 +85,9 @@ def highest_end(repository: Repository, tiles: Sequence[Tile], parts: Sequence[P
     """The highest end of an epoch in tiles and commits; 0 where there is none."""
     ends = [tile.epoch_max for tile in tiles] + [part.file.epoch_max for part in parts if part.whole]
     for condition, files in by_condition(part for part in parts if not part.whole).items():
-        found = repository.engine.over(files, f"SELECT max(epoch_end) AS highest FROM files WHERE {condition}")
+        found = repository.engine.over(
+            files, f"SELECT max(epoch_end) AS highest FROM files WHERE {condition}"
+        )
         ends += [end for end in found["highest"].to_pylist() if end is not None]
     return max(ends, default=0)
 
@@ -122,7 +132,7 @@ def sums_of(table: pa.Table) -> dict[str, list[int]]:
 
 
 def decay(delta: int, half_life: int) -> float:
-    """2^(−delta / half_life) for delta >= 0, as the SQL computes it."""
+    """2^(-delta / half_life) for delta >= 0, as the SQL computes it."""
     whole, rest = divmod(delta, half_life)
     return math.ldexp(2.0 ** (-rest / half_life), -whole)
 
@@ -137,7 +147,9 @@ def region_condition(column: str, region: str | None) -> str:
 
 def fold_source(where: str = "", join: str = "") -> str:
     """SQL for the entries `e` of the commits in `files`, with the columns of their commits."""
-    return f"SELECT * EXCLUDE (entries), unnest(entries) AS e FROM files {join}" + (f" WHERE {where}" if where else "")
+    return f"SELECT * EXCLUDE (entries), unnest(entries) AS e FROM files {join}" + (
+        f" WHERE {where}" if where else ""
+    )
 
 
 def fold_sql(

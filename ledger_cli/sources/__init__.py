@@ -1,0 +1,1 @@
+"""Sources: what can be ingested, and the writers of the same formats."""

@@ -11,7 +11,7 @@ from ledger_cli.core.chunks import ColumnChunk, LineChunk
 from ledger_cli.errors import SourceError
 from ledger_cli.sources.common.ahead import read_ahead
 from ledger_cli.sources.common.streams import ByteStream
-from ledger_cli.sources.common.text import BLOCK_BYTES, VALUE_BYTES_LIMIT, text_of
+from ledger_cli.sources.common.text import BLOCK_BYTES, SHORTEST_HEAD, VALUE_BYTES_LIMIT, text_of
 
 CHUNK_ROWS = 1_000_000
 CHUNK_BYTES = 256 << 20
@@ -39,6 +39,7 @@ class LineSource:
         self._chunk_bytes = chunk_bytes
         self._block_bytes = block_bytes
         self._line_bytes_limit = line_bytes_limit
+        self._next_line = 1
 
     def chunks(self) -> Iterator[LineChunk | ColumnChunk]:
         return read_ahead(self._chunks())
@@ -55,6 +56,7 @@ class LineSource:
         try:
             for block in self._whole_lines():
                 chunk.add_lines(block)
+                self._next_line = chunk.first_line + chunk.rows
                 if chunk.rows >= self._chunk_rows or chunk.bytes >= self._chunk_bytes:
                     full, chunk = chunk, LineChunk(chunk.first_line + chunk.rows)
                     yield full
@@ -77,15 +79,19 @@ class LineSource:
                 begun.append(block[end:])
                 begun_bytes += len(block) - end
             if begun_bytes > self._line_bytes_limit:
-                raise SourceError(f"{self._here()} a line is longer than {self._line_bytes_limit:,} bytes.")
+                raise SourceError(self._too_long())
         if begun:
             yield b"".join((*begun, b"\n"))
 
     def _blocks(self) -> Iterator[bytes]:
-        block = text_of(self._stream.read(self._block_bytes), self.name, _CLAIM[self.envelope])
+        head = self._stream.read(max(self._block_bytes, SHORTEST_HEAD))
+        block = text_of(head, self.name, _CLAIM[self.envelope])
         while block:
             yield block
             block = self._stream.read(self._block_bytes)
 
-    def _here(self) -> str:
-        return f"{self.name}: is not {_CLAIM[self.envelope]}:"
+    def _too_long(self) -> str:
+        return (
+            f"{self.name}: is not {_CLAIM[self.envelope]}: line {self._next_line} is longer than "
+            f"{self._line_bytes_limit:,} bytes. Check the file, or give its --format."
+        )

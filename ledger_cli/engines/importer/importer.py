@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -32,6 +33,7 @@ class DuckImporter:
         self._connection = connect(threads, memory, spill)
         self._tools = DraftTools(self._connection, store)
         self._drafts = 0
+        self._guarded = False
 
     def parse(self, chunk: LineChunk | ColumnChunk, envelope: str, source: int, directory: Path) -> Parsed:
         """See `ports.Importer`."""
@@ -80,7 +82,7 @@ class DuckImporter:
         if wrapped:
             self._run(f"CREATE OR REPLACE TEMP TABLE unwrapped AS SELECT *, {marks_of('raw')}::INTEGER AS marks FROM ({lines})")
             lines = "SELECT * FROM unwrapped"
-        self._run(f"CREATE OR REPLACE TEMP TABLE parsed AS {fast_sql(lines, () if wrapped else extra_keys(chunk))}")
+        self._prove(lines, () if wrapped else extra_keys(chunk))
         doubtful = self._rows("SELECT row FROM parsed WHERE NOT ok ORDER BY row")
         inner: dict[int, tuple[Any, ...]] = {}
         if wrapped:
@@ -91,6 +93,16 @@ class DuckImporter:
         fixed, refused, blank = _examined(chunk, [row for (row,) in doubtful], inner if wrapped else None)
         ((total,),) = self._rows("SELECT count(*) FROM parsed")
         return fixed, refused, total - blank
+
+    def _prove(self, lines: str, extras: tuple[str, ...]) -> None:
+        """Fill `parsed`. While every line is JSON the guard is not paid for; the first other line brings it in."""
+        if not self._guarded:
+            try:
+                self._run(f"CREATE OR REPLACE TEMP TABLE parsed AS {fast_sql(lines, extras, guarded=False)}")
+                return
+            except duckdb.InvalidInputException:
+                self._guarded = True
+        self._run(f"CREATE OR REPLACE TEMP TABLE parsed AS {fast_sql(lines, extras, guarded=True)}")
 
     def _parse_columns(self, chunk: ColumnChunk) -> tuple[pa.Table, list[Refused], int]:
         table = chunk.table.append_column("_row", pa.array(np.arange(len(chunk.table), dtype=np.int64)))

@@ -17,7 +17,7 @@ from ledger_cli.core.tick_json import FIELDS, MILLISECONDS_LIMIT, RFC3339
 from ledger_cli.engines.common.duck import ident, quoted
 
 _TYPES = {
-    "entityId": "JSON",
+    "entityId": "VARCHAR",
     "tickId": "DOUBLE",
     "x": "DOUBLE",
     "y": "DOUBLE",
@@ -69,28 +69,38 @@ def extra_keys(chunk: LineChunk) -> tuple[str, ...]:
     return tuple(sorted(key for key in keys if lowered.count(key.lower()) == 1))[:_EXTRA_LIMIT]
 
 
-def fast_sql(lines: str, extras: tuple[str, ...]) -> str:
+def fast_sql(lines: str, extras: tuple[str, ...], guarded: bool) -> str:
     """SQL that makes of `lines` (row, line, raw, marks) ticks with a column `ok`, true where the row is proved.
+
+    `guarded`: for lines that may not be JSON at all; without, one such line makes the query fail.
     """
     types = {**_TYPES, **dict.fromkeys(extras, "JSON")}
-    # Not TRY: one line that is no JSON makes it run a whole vector again row by row.
-    parsed = f"CASE WHEN json_valid(raw) THEN from_json(raw, {quoted(json.dumps(types))}) END"
+    parsed = f"from_json(raw, {quoted(json.dumps(types))})"
+    if guarded:
+        # Not TRY: one line that is no JSON makes it run a whole vector again row by row.
+        parsed = f"CASE WHEN json_valid(raw) THEN {parsed} END"
     fields = ", ".join(f"p.{ident(key)} AS {ident('k_' + key)}" for key in types)
     return f"""
-    SELECT row, line, coalesce({_proof(extras)}, false) AS ok,
-        substring(e, 2, length(e) - 2) AS entity_id,
+    SELECT row, line, coalesce({_proof(extras)}, false) AS ok, k_entityId AS entity_id,
         CASE WHEN k_tickId >= 0 AND k_tickId < {TICK_LIMIT} THEN k_tickId::BIGINT END AS tick_id,
         k_x AS x, k_y AS y, k_activity AS activity, k_jitter AS jitter, stored_meta AS meta, us AS "timestamp"
-    FROM (SELECT *, {_meta(extras)} AS stored_meta,
-            CASE WHEN quoted_time THEN epoch_us(try_cast(k_timestamp AS TIMESTAMPTZ))
-                 WHEN regexp_full_match(k_timestamp, '-?\\d{{1,{_DIGITS}}}') THEN k_timestamp::BIGINT * 1000 END AS us
-          FROM (SELECT *, k_entityId::VARCHAR AS e, k_meta::VARCHAR AS m,
-                       regexp_full_match(k_timestamp, {quoted(RFC3339)}) AS quoted_time
+    FROM (SELECT *, {_meta(extras)} AS stored_meta, {_MICROSECONDS} AS us
+          FROM (SELECT *, k_meta::VARCHAR AS m
                 FROM (SELECT row, line, marks, raw, {fields}
                       FROM (SELECT row, line, marks, raw, {parsed} AS p FROM ({lines})))))"""
 
 
+_MICROSECONDS = f"""
+    CASE WHEN k_timestamp LIKE '____-__-__T__:__:__Z' AND k_timestamp >= '0'
+             THEN epoch_us(try_strptime(k_timestamp, '%Y-%m-%dT%H:%M:%SZ'))
+         WHEN regexp_full_match(k_timestamp, {quoted(RFC3339)})
+             THEN epoch_us(try_cast(k_timestamp AS TIMESTAMPTZ))
+         WHEN regexp_full_match(k_timestamp, '-?\\d{{1,{_DIGITS}}}') THEN k_timestamp::BIGINT * 1000 END"""
+"""The usual shape is read by strptime, which is strict about all but a blank in front; the others cost more."""
+
+
 def marks_of(text: str) -> str:
+    """SQL for the number of '"' and ',' in a text."""
     return f"(length({text}) - length(translate({text}, '\",', '')))"
 
 
@@ -109,10 +119,11 @@ def _proof(extras: tuple[str, ...]) -> str:
         marks = 27 - CASE WHEN k_jitter IS NULL THEN {_absent("jitter", extras)} ELSE 0 END
               - CASE WHEN m IS NULL THEN {_absent("meta", extras)} ELSE 0 END
               - CASE WHEN k_timestamp IS NULL THEN 2 + {_absent("timestamp", extras)}
-                     WHEN quoted_time THEN 0 ELSE 2 END
+                     WHEN contains(k_timestamp, ':') THEN 0 ELSE 2 END
               + CASE WHEN m IS NULL OR m = '{{}}' THEN 0 ELSE {marks_of("m")} END
-              + CASE WHEN contains(e, ',') THEN length(e) - length(replace(e, ',', '')) ELSE 0 END{extra_marks}
-        AND starts_with(e, '"') AND e <> '""' AND NOT contains(e, '\\')
+              + CASE WHEN contains(k_entityId, ',') OR contains(k_entityId, '"')
+                     THEN {marks_of("k_entityId")} ELSE 0 END{extra_marks}
+        AND k_entityId <> '' AND {_quoted_entity(extras)}
         AND k_tickId >= 0 AND k_tickId < {TICK_LIMIT} AND k_tickId = floor(k_tickId)
         AND k_activity BETWEEN 0 AND {ACTIVITY_LIMIT!r} AND isfinite(k_x) AND isfinite(k_y)
         AND (k_jitter IS NULL OR isfinite(k_jitter))
@@ -122,7 +133,7 @@ def _proof(extras: tuple[str, ...]) -> str:
         -- true and false are read as 1 and 0
         AND CASE WHEN {zero_or_one}
             THEN NOT contains(raw, 'true') AND NOT contains(raw, 'false')
-              OR NOT regexp_matches(raw, '"({"|".join(numbers)})"\\s*:\\s*(true|false)') ELSE true END"""
+              OR NOT contains(raw, '\\') AND NOT regexp_matches(raw, '"({"|".join(numbers)})"\\s*:\\s*(true|false)') ELSE true END"""
 
 
 def _absent(name: str, extras: tuple[str, ...]) -> str:
@@ -130,9 +141,24 @@ def _absent(name: str, extras: tuple[str, ...]) -> str:
 
     That null must be the field's own: with the name inside meta or an extra field nothing is proved.
     """
-    inside = ["coalesce(m, '')", *(f"coalesce({ident('k_' + key)}::VARCHAR, '')" for key in extras)]
-    other = " OR ".join(f"contains({text}, '{name}')" for text in inside)
-    return f"""CASE WHEN regexp_matches(raw, '"{name}"\s*:\s*null') AND NOT ({other}) THEN 0 ELSE 3 END"""
+    return f"""CASE WHEN regexp_matches(raw, '"{name}"\\s*:\\s*null') AND NOT ({_inside(name, extras)})
+        THEN 0 ELSE 3 END"""
+
+
+def _quoted_entity(extras: tuple[str, ...]) -> str:
+    """entityId is written as a string. A number there lacks two marks, which a quoted number elsewhere could give."""
+    # CASE, since AND and OR work out all of their sides for every row.
+    inside = _inside("entityId", extras)
+    if not extras:
+        inside = f"CASE WHEN m IS NULL OR m = '{{}}' THEN false ELSE {inside} END"
+    return f"""CASE WHEN {inside} THEN false WHEN contains(raw, '"entityId":"') THEN true
+            ELSE regexp_matches(raw, '"entityId"\\s*:\\s*"') END"""
+
+
+def _inside(name: str, extras: tuple[str, ...]) -> str:
+    """The name stands inside meta or an extra field, so that finding it in the line proves nothing."""
+    texts = ["m", *(f"{ident('k_' + key)}::VARCHAR" for key in extras)]
+    return " OR ".join(f"coalesce(contains({text}, '{name}'), false)" for text in texts)
 
 
 def unique_keys(text: str) -> str:
@@ -140,10 +166,12 @@ def unique_keys(text: str) -> str:
 
     Proved are texts with one key at most and flat objects of unlike keys.
     """
-    return f"""({text} IS NULL OR ({text} NOT LIKE '%:%:%' OR (position('{{' IN {text}[2:]) = 0
-            AND length({text}) < 4096 AND list_unique(json_keys({text})) = len(json_keys({text}))))
-        AND {text} NOT LIKE '%[%[%' AND NOT regexp_matches({text}, '(?i)[:,\\[]-?(nan|inf)|e\\+?\\d{{3}}')
-        AND (length({text}) < 300 OR NOT regexp_matches({text}, '\\d{{300}}')))"""
+    return f"""CASE WHEN {text} IS NULL THEN true
+            WHEN regexp_matches({text}, '(?i)\\[.*\\[|[:,\\[]-?(nan|inf)|e\\+?\\d{{3}}') THEN false
+            WHEN length({text}) >= 300 AND regexp_matches({text}, '\\d{{300}}') THEN false
+            WHEN {text} NOT LIKE '%:%:%' THEN true
+            WHEN length({text}) >= 4096 OR position('{{' IN {text}[2:]) > 0 THEN false
+            ELSE list_unique(json_keys({text})) = len(json_keys({text})) END"""
 
 
 def _meta(extras: tuple[str, ...]) -> str:

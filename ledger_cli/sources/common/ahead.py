@@ -11,7 +11,7 @@ Piece = TypeVar("Piece")
 
 _END = object()
 _PATIENCE = 5.0
-"""Seconds to wait for a reader that is told to stop; one that hangs in a pipe is left to the end of the process."""
+"""Seconds to wait for a reader told to stop; one that hangs in a pipe is left to the end of the process."""
 
 
 def read_ahead(pieces: Iterator[Piece]) -> Generator[Piece, None, None]:

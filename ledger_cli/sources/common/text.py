@@ -7,6 +7,8 @@ from ledger_cli.sources.common.names import magic_of
 
 BOM = b"\xef\xbb\xbf"
 BLOCK_BYTES = 2 << 20
+SHORTEST_HEAD = 4
+"""A first block has at least these bytes, where there are any: one with a mark has more than the mark."""
 VALUE_BYTES_LIMIT = 1 << 30
 """A single value longer than this is taken for a file of another kind, not read into memory."""
 
@@ -29,7 +31,7 @@ def text_of(head: bytes, name: str, claim: str) -> bytes:
         raise SourceError(f"{name}: is {magic}-compressed: give it a name that ends in {_SUFFIXES[magic]}.")
     if magic is not None:
         hint = f": use --format {_READABLE[magic]}" if magic in _READABLE else ""
-        raise SourceError(f"{name}: is not {claim}, but a {magic} file{hint}.")
+        raise SourceError(f"{name}: is not {claim}, but {magic}{hint}.")
     if begin.startswith(_UTF_16_OR_32) or _looks_like_utf_16(begin):
         raise SourceError(f"{name}: is not in UTF-8, but in UTF-16 or UTF-32: convert it first.")
     control = len(begin) - len(begin.translate(None, _CONTROL))

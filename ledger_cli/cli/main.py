@@ -1,0 +1,116 @@
+"""The command line: a table of commands, each imported when it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ledger_cli.errors import LedgerError
+
+INTERRUPTED = 130
+
+
+class Entry(NamedTuple):
+    """A command: its group in the overview, and what it does in a line. Its module has its name."""
+
+    panel: str
+    help: str
+
+
+COMMANDS = {
+    "init": Entry("Make", "Make a ledger: a directory with a commented ledger.toml."),
+    "ingest": Entry("Make", "Read tick events from files, globs, URLs or stdin."),
+    "commit": Entry("Make", "Fold what is new on a branch into commits."),
+    "run": Entry("Make", "Run a recipe: a whole job as data, with the heads it must end with."),
+    "simulate": Entry("Make", "Write the ticks of a deterministic simulated world."),
+    "log": Entry("Look", "List the commits of a branch, newest first."),
+    "show": Entry("Look", "Show one commit with its entries."),
+    "diff": Entry("Look", "Compare two commits or branches, region by region."),
+    "gamma": Entry("Look", "The projection: accumulated weight and activity of each region."),
+    "sql": Entry("Look", "Ask read-only SQL over ticks, commits, entries, state, quarantine and refs."),
+    "status": Entry("Look", "Where a branch stands: rows, watermark, open epochs, quarantine."),
+    "fork": Entry("History", "Begin a branch at a commit, tag or tick of another; nothing is copied."),
+    "branch": Entry("History", "List or delete branches."),
+    "replay": Entry("History", "Recompute the commits to verify them, or fork with another policy."),
+    "tag": Entry("History", "Name a commit, or list the names."),
+    "verify": Entry("History", "Check every file, digest and chain, without replay."),
+}
+
+
+class _Lazy(TyperGroup):
+    """A group that knows its commands by name and imports one when it is used, not to list it."""
+
+    _listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=entry.help, rich_help_panel=entry.panel)
+        app = import_module(f"ledger_cli.cli.commands.{cmd_name}").app
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"ledger {version('ledger-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version.", callback=_version, is_eager=True
+    ),
+) -> None:
+    """git + DuckDB for world state.
+
+    Turns tick events into exact, content-addressed commits per region; replays, forks, compares and renders them.
+    """
+
+
+def run() -> None:
+    """Run the command line; every failure is one line and an exit code (see `errors`)."""
+    try:
+        app()
+    except LedgerError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted; nothing half-done is visible, run it again", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): no error, but nothing more can be said either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def fail(message: str, code: int) -> None:
+    """Say what is wrong on stderr and end with a code."""
+    sys.stderr.write(f"ledger: {message}\n")
+    sys.exit(code)

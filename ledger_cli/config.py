@@ -1,0 +1,310 @@
+"""Settings: one table of them, read from options, `LEDGER_…` variables and `ledger.toml`, in this order.
+
+The commented `ledger.toml` that `ledger init` writes is made of the same table, so it cannot tell otherwise.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from ledger_cli.core.policy import STRATEGIES, WEIGHTS, Json, Policy
+from ledger_cli.errors import UsageError
+
+FILE_NAME = "ledger.toml"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `default` is what holds when nobody says otherwise; None: not set."""
+
+    section: str
+    name: str
+    kind: str
+    """text, integer, number, size or integers."""
+    default: Any
+    help: str
+    example: str = ""
+    """What the commented line shows where there is no default."""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"LEDGER_{self.name.upper()}"
+
+    def parsed(self, text: str) -> Any:
+        """The value that a variable's text stands for."""
+        try:
+            if self.kind == "integers":
+                return [int(part) for part in text.split(",") if part.strip()]
+            if self.kind == "integer":
+                return int(text)
+            return number_of(text) if self.kind == "number" else text
+        except ValueError as error:
+            raise UsageError(f"{self.variable}={text!r} must be {_KINDS[self.kind]}") from error
+
+    def checked(self, value: Any) -> Any:
+        """`value`, if it is of this setting's kind; UsageError else."""
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        fits = {
+            "text": isinstance(value, str),
+            "size": isinstance(value, str),
+            "integer": whole,
+            "number": whole or isinstance(value, float),
+            "integers": isinstance(value, list) and all(type(each) is int and each > 0 for each in value),
+        }
+        if not fits[self.kind]:
+            raise UsageError(f"{self.name} = {value!r} must be {_KINDS[self.kind]}: correct {FILE_NAME}")
+        return value
+
+
+_KINDS = {
+    "text": "text in quotes",
+    "size": "text in quotes, for example '1GiB'",
+    "integer": "a whole number",
+    "number": "a number",
+    "integers": "a list of whole numbers above 0",
+}
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("policy", "layer", "text", "atomic", "name of the layer; part of every commit id"),
+    Setting(
+        "policy",
+        "regions",
+        "text",
+        "grid:10",
+        "region map: grid:CELL (units of x and y) | quadtree:X,Y,SIZE,DEPTH | field[:NAME] (a key of the event)",
+    ),
+    Setting("policy", "shards", "integer", 1, "number of shards; each has its own chain of commits"),
+    Setting(
+        "policy",
+        "weight",
+        "text",
+        "linear",
+        "weight of an event with activity a: linear (a) | nonlinear:ALPHA,BETA (ALPHA*a + BETA*a*a)"
+        " | softfloor:EPSILON (at least EPSILON)",
+    ),
+    Setting("policy", "base_weight", "number", 1, "factor on every weight"),
+    Setting("policy", "lateness", "integer", 0, "ticks that the watermark stays behind the highest tick"),
+    Setting(
+        "policy",
+        "strategy",
+        "text",
+        "fixed",
+        "when an epoch closes: fixed (every interval) | adaptive (past a threshold)"
+        " | hybrid (past a threshold, between min_interval and max_interval)",
+    ),
+    Setting("policy", "interval", "integer", 100, "ticks; fixed: length of an epoch"),
+    Setting("policy", "min_interval", "integer", None, "ticks; hybrid: no epoch is shorter", "10"),
+    Setting("policy", "max_interval", "integer", None, "ticks; hybrid: no epoch is longer", "1000"),
+    Setting("policy", "max_size", "integer", None, "events; adaptive, hybrid: close above as many", "10000"),
+    Setting(
+        "policy", "max_mean", "number", None, "activity; adaptive, hybrid: close above this mean of a region", "0.5"
+    ),
+    Setting(
+        "policy",
+        "max_variance",
+        "number",
+        None,
+        "activity squared; adaptive, hybrid: close above this variance of a region",
+        "0.25",
+    ),
+    Setting(
+        "ingest",
+        "max_tick_jump",
+        "integer",
+        None,
+        "ticks; rows that lie further above the rest go to quarantine (one wrong tick lifts the watermark for good)",
+        "100000",
+    ),
+    Setting("gamma", "half_lives", "integers", [], "ticks; decayed weights that are kept ready, for example [50, 500]"),
+    Setting("engine", "threads", "integer", 0, "threads; 0: all cores"),
+    Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),
+)
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_SECTIONS = {
+    "policy": "What decides a commit. It is recorded with a branch's first commit and does not change after it;\n"
+    "# `ledger replay --fork` tries another one on the same events.",
+    "ingest": "How events are read.",
+    "gamma": "The projection.",
+    "engine": "The machine. Nothing here changes an id.",
+}
+_STRATEGY_KEYS = {
+    "interval": "interval",
+    "min_interval": "minInterval",
+    "max_interval": "maxInterval",
+    "max_size": "maxSize",
+    "max_mean": "maxMean",
+    "max_variance": "maxVariance",
+}
+_STRATEGY_TAKES = {
+    "fixed": ("interval",),
+    "adaptive": ("max_size", "max_mean", "max_variance"),
+    "hybrid": ("min_interval", "max_interval", "max_size", "max_mean", "max_variance"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings in force."""
+
+    values: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def policy(self, options: Mapping[str, Any] | None = None) -> Policy:
+        """The policy of the settings, changed by options (see `policy_from`)."""
+        base = {name: self.values[name] for name, each in _BY_NAME.items() if each.section == "policy"}
+        return Policy.from_json(_policy_json(base, dict(options or {})))
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of the engine, None for all."""
+        return int(self.values["threads"]) or None
+
+    @property
+    def memory(self) -> str:
+        """Memory of the engine."""
+        return str(self.values["memory"])
+
+
+def template(given: Mapping[str, Any] | None = None) -> str:
+    """The text of a commented `ledger.toml`, with some settings already given."""
+    given = given or {}
+    lines = ["# Settings of a ledger. A commented line shows the default, or an example where there is none."]
+    lines.append("# Each can also come from an environment variable, named behind it.")
+    for section, about in _SECTIONS.items():
+        lines += ["", f"# {about}", f"[{section}]"]
+        for setting in (each for each in SETTINGS if each.section == section):
+            default = "not set" if setting.default is None else f"default {_toml(setting.default)}"
+            lines.append(f"# {setting.help} [{default}; {setting.variable}]")
+            if setting.name in given:
+                lines.append(f"{setting.name} = {_toml(given[setting.name])}")
+            else:
+                shown = setting.example if setting.default is None else _toml(setting.default)
+                lines.append(f"# {setting.name} = {shown}")
+    return "\n".join(lines) + "\n"
+
+
+def load(text: str, environment: Mapping[str, str]) -> Config:
+    """Settings of a `ledger.toml` and the environment. UsageError names what is wrong."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{FILE_NAME} is not TOML ({error}): correct it, or compare with a fresh `ledger init`") from error
+    values = {setting.name: setting.default for setting in SETTINGS}
+    for section, entries in tree.items():
+        if section not in _SECTIONS or not isinstance(entries, dict):
+            raise UsageError(f"{FILE_NAME} has no [{section}]: use {', '.join(_SECTIONS)}")
+        for name, value in entries.items():
+            if name not in _BY_NAME or _BY_NAME[name].section != section:
+                known = ", ".join(each.name for each in SETTINGS if each.section == section)
+                raise UsageError(f"{FILE_NAME}: [{section}] has no {name}; it has {known}")
+            values[name] = _BY_NAME[name].checked(value)
+    for setting in SETTINGS:
+        if environment.get(setting.variable):
+            values[setting.name] = setting.checked(setting.parsed(environment[setting.variable]))
+    return Config(values)
+
+
+def policy_from(policy: Policy, options: Mapping[str, Any]) -> Policy:
+    """`policy` changed by options, named as the settings are; another strategy starts from nothing."""
+    return Policy.from_json(_overlaid(policy.to_json(), dict(options)))
+
+
+def _policy_json(values: dict[str, Any], options: dict[str, Any]) -> Json:
+    strategy = str(options.get("strategy") or values["strategy"])
+    _plug_in(STRATEGIES, strategy, "ledger_cli.strategies")
+    takes = _STRATEGY_TAKES.get(strategy, tuple(_STRATEGY_KEYS))
+    own = {name: values[name] for name in takes} if strategy == values["strategy"] else {}
+    base = {
+        "layer": values["layer"],
+        "regions": regions_json(values["regions"]),
+        "shards": values["shards"],
+        "weight": weight_json(values["weight"]),
+        "baseWeight": values["base_weight"],
+        "lateness": values["lateness"],
+        "strategy": {"kind": strategy, **{_STRATEGY_KEYS[name]: value for name, value in own.items()}},
+    }
+    return _overlaid(base, options)
+
+
+def _overlaid(base: Json, options: dict[str, Any]) -> Json:
+    result = dict(base)
+    for name, key in (("layer", "layer"), ("shards", "shards"), ("base_weight", "baseWeight"), ("lateness", "lateness")):
+        if options.get(name) is not None:
+            result[key] = options[name]
+    if options.get("regions") is not None:
+        result["regions"] = regions_json(options["regions"])
+    if options.get("weight") is not None:
+        result["weight"] = weight_json(options["weight"])
+    strategy = dict(result["strategy"])
+    if options.get("strategy") is not None and options["strategy"] != strategy["kind"]:
+        _plug_in(STRATEGIES, options["strategy"], "ledger_cli.strategies")
+        strategy = {"kind": options["strategy"]}
+    for name, key in _STRATEGY_KEYS.items():
+        if options.get(name) is not None:
+            strategy[key] = options[name]
+    result["strategy"] = {key: value for key, value in strategy.items() if value is not None}
+    return result
+
+
+def number_of(text: str) -> int | float:
+    """A number as written: 10 is an integer, 0.5 and 1e3 are floats. ValueError else."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def regions_json(text: str) -> Json:
+    """`grid:CELL`, `quadtree:X,Y,SIZE,DEPTH` or `field[:NAME]` as JSON."""
+    kind, _, rest = text.partition(":")
+    if kind == "field":
+        return {"kind": kind, "name": rest or "region"}
+    names = {"grid": ("cell",), "quadtree": ("x", "y", "size", "depth")}.get(kind)
+    if names is None:
+        raise UsageError(f"regions {text!r}: use grid:CELL, quadtree:X,Y,SIZE,DEPTH or field:NAME")
+    return {"kind": kind, **_numbers("regions", text, rest, names)}
+
+
+def weight_json(text: str) -> Json:
+    """`linear`, `nonlinear:ALPHA,BETA` or `softfloor:EPSILON` as JSON; other kinds come from plug-ins."""
+    kind, _, rest = text.partition(":")
+    _plug_in(WEIGHTS, kind, "ledger_cli.weights")
+    names = {"linear": (), "nonlinear": ("alpha", "beta"), "softfloor": ("epsilon",)}.get(kind)
+    if names is None:
+        pairs = [part.partition("=") for part in rest.split(",") if part]
+        return {"kind": kind, **{name: number_of(value) for name, _, value in pairs}}
+    return {"kind": kind, **_numbers("weight", text, rest, names)}
+
+
+def _numbers(what: str, text: str, rest: str, names: tuple[str, ...]) -> Json:
+    parts = rest.split(",") if rest else []
+    if len(parts) != len(names):
+        shape = ":" + ",".join(name.upper() for name in names) if names else ""
+        raise UsageError(f"{what} {text!r}: write it as {text.partition(':')[0]}{shape}")
+    try:
+        return {name: number_of(part) for name, part in zip(names, parts, strict=True)}
+    except ValueError as error:
+        raise UsageError(f"{what} {text!r}: {', '.join(names)} must be numbers") from error
+
+
+def _plug_in(registry: dict[str, Callable[[Json], Any]], kind: str, group: str) -> None:
+    """Load the strategy or weight of that name from another package, if one offers it."""
+    if kind in registry:
+        return
+    for point in entry_points(group=group, name=kind):
+        registry[kind] = point.load()
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value)

@@ -1,0 +1,92 @@
+"""`ledger sql`: a branch as tables, read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from ledger_cli.ports import SqlInput
+from ledger_cli.services.lineage import owned_slices
+from ledger_cli.services.repository import Branch, Repository
+
+REFS = pa.schema(
+    [
+        ("branch", pa.string()),
+        ("seq", pa.int64()),
+        ("kind", pa.string()),
+        ("at", pa.string()),
+        ("by", pa.string()),
+        ("why", pa.string()),
+        ("watermark", pa.int64()),
+        ("commits", pa.int64()),
+    ]
+)
+"""Every move of every ref, those of deleted branches and of `admin` among them."""
+
+_COMMIT_MOVES = pa.schema(
+    [
+        ("shard", pa.int64()),
+        ("height", pa.int64()),
+        ("created_at", pa.string()),
+        ("by", pa.string()),
+        ("branch", pa.string()),
+    ]
+)
+
+
+def sql(repository: Repository, branch: str, statement: str) -> pa.Table:
+    """The answer to one SELECT over the views of a branch.
+
+    `ticks`, `commits`, `commit_entries`, `entity_state`, `quarantine`, and of the whole ledger `refs`.
+    UsageError, in one line, for what cannot be answered or does more than read.
+    """
+    found = repository.branch(branch)
+    commits: dict[str, list[str]] = {}
+    for part in found.commit_slices():
+        commits.setdefault(part.condition(), []).append(part.file.file)
+    given = SqlInput(
+        ticks=[segment.file for segment in found.segments()],
+        commits=list(commits.items()),
+        quarantine=found.quarantine(),
+        tables={
+            "commit_moves": _commit_moves(repository, found, _mentions(statement, "commits")),
+            "refs": _refs(repository, _mentions(statement, "refs")),
+        },
+    )
+    return repository.engine.sql(given, statement)
+
+
+def _mentions(statement: str, view: str) -> bool:
+    """Whether a view may be read: what costs a look at every move is left out where nobody asks for it."""
+    text = statement.lower()
+    return view in text or "query" in text
+
+
+def _commit_moves(repository: Repository, branch: Branch, wanted: bool) -> pa.Table:
+    """By shard and first height, the move that each file of commits came with."""
+    rows = []
+    for each in owned_slices(branch) if wanted else []:
+        move = repository.move(each.ref, each.part.file.arrival)
+        for shard, (first, _) in each.part.file.heights.items():
+            rows.append((int(shard), first, move.at, move.by, each.ref))
+    return _table(rows, _COMMIT_MOVES)
+
+
+def _refs(repository: Repository, wanted: bool) -> pa.Table:
+    return _table(list(_moves(repository)) if wanted else [], REFS)
+
+
+def _moves(repository: Repository) -> Iterator[tuple[Any, ...]]:
+    for name in repository.store.branches():
+        for move in repository.moves(name, 0, repository.store.latest_seq(name)):
+            state = move.state
+            yield name, move.seq, move.kind, move.at, move.by, move.why, state.watermark, state.commits
+
+
+def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )

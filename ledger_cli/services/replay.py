@@ -1,0 +1,210 @@
+"""`ledger replay`: recompute a branch from its events, to verify it or under another policy.
+
+Every recorded run is made again from the branch as it was before it, and its ids are compared; entries are
+read only where an id differs. A run starts from the recorded state, so runs can be left out, and the first
+difference is the place where something was changed and not the tail that follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledger_cli.core.history import ShardState, State
+from ledger_cli.core.policy import Policy
+from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.services.commit import CommitRequest, CommitResult, commit
+from ledger_cli.services.cut import Cut, begun
+from ledger_cli.services.fork import branch_digest, delete, fork
+from ledger_cli.services.lineage import first_move, tops
+from ledger_cli.services.lookup import Place
+from ledger_cli.services.replay_run import ReplayDifference, RunCheck, Window
+from ledger_cli.services.repository import Branch, Repository
+
+_WHAT_IF = "replay"
+_SHORTEST = 8
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """What a verification by replay found. `digest` stands for all that the branch holds."""
+
+    branch: str
+    digest: str
+    runs: int
+    """Runs made again."""
+    skipped: int
+    """Runs without a commit in the ticks asked for, or without one that this fork keeps."""
+    commits: int
+    """Commits compared."""
+    difference: ReplayDifference | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as recorded."""
+        return self.difference is None
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {
+            "branch": self.branch,
+            "ok": self.ok,
+            "digest": self.digest,
+            "runs": self.runs,
+            "skippedRuns": self.skipped,
+            "commits": self.commits,
+            "difference": None if self.difference is None else self.difference.to_json(),
+        }
+
+
+@dataclass
+class _Count:
+    runs: int = 0
+    skipped: int = 0
+    commits: int = 0
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A branch or an ancestor, and how many commits of its chains belong to what is verified (None: all)."""
+
+    branch: Branch
+    keep: Mapping[str, int] | None = field(default=None)
+
+
+def verify_replay(
+    repository: Repository,
+    branch: str,
+    first: int | None = None,
+    last: int | None = None,
+    expect: str | None = None,
+) -> ReplayReport:
+    """Make every recorded run of a branch again, also its ancestors' up to the fork, and compare all ids.
+
+    `first`, `last`: only commits whose epoch lies within the ticks [first, last). `expect`: the digest that
+    the branch is known to have, so that a log cut short is noticed too.
+    """
+    found = repository.branch(branch)
+    digest = branch_digest(found.state)
+    count = _Count()
+    difference = _unexpected(found, digest, expect)
+    if difference is None:
+        lines = _lines(repository, found)
+        difference = next(_differences(repository, lines, Window(first, last), count), None)
+    return ReplayReport(branch, digest, count.runs, count.skipped, count.commits, difference)
+
+
+def _unexpected(found: Branch, digest: str, expect: str | None) -> ReplayDifference | None:
+    if expect is None:
+        return None
+    if len(expect) < _SHORTEST:
+        raise UsageError(
+            f"--expect needs at least {_SHORTEST} characters of a digest: `ledger status` shows it"
+        )
+    if digest.startswith(expect.lower()):
+        return None
+    return ReplayDifference(
+        "digest",
+        found.name,
+        found.seq,
+        f"branch {found.name} has the digest {digest}, not {expect}: "
+        "its log was cut short, or it went on since",
+    )
+
+
+def _lines(repository: Repository, found: Branch) -> list[_Line]:
+    """The branch and the ancestors that it has commits from, the oldest first."""
+    lines = [_Line(found)]
+    while (base := lines[0].branch.state.base) is not None and base.keep:
+        parent = repository.branch_at(base.branch, base.commits_move)
+        inner = lines[0].keep
+        keep = base.keep if inner is None else {s: min(n, inner.get(s, 0)) for s, n in base.keep.items()}
+        lines.insert(0, _Line(parent, keep))
+    return lines
+
+
+def _differences(
+    repository: Repository, lines: list[_Line], window: Window, count: _Count
+) -> Iterator[ReplayDifference]:
+    for line in lines:
+        if window.all:
+            yield from _begun_wrong(repository, line.branch)
+        yield from _in_line(repository, line, window, count)
+
+
+def _in_line(
+    repository: Repository, line: _Line, window: Window, count: _Count
+) -> Iterator[ReplayDifference]:
+    name, last = line.branch.name, line.branch.seq
+    if line.keep is not None:
+        last = first_move(repository, line.branch, line.keep).seq
+    before = repository.branch_at(name, line.branch.state.created)
+    for seq in range(before.seq + 1, last + 1):
+        _ = before.added  # read once, and then handed on from move to move
+        after = repository.branch_at(name, seq)
+        after.adopt(before)
+        if after.move.run is not None:
+            check = RunCheck(repository, before, after, window, line.keep)
+            if check.concerned:
+                count.runs += 1
+                yield from check.differences()
+                count.commits += check.compared
+            else:
+                count.skipped += 1
+        before = after
+
+
+def _begun_wrong(repository: Repository, branch: Branch) -> Iterator[ReplayDifference]:
+    """Whether a fork began where the chains that it keeps end."""
+    base, parent = branch.state.base, branch.chain_base
+    if base is None or parent is None:
+        return
+    ends = tops(repository, parent, base.keep)
+    wanted = {shard: ShardState(top.digest, base.keep[shard], top.end) for shard, top in ends.items()}
+    state = repository.move(branch.name, branch.state.created).state
+    if dict(state.shards) != wanted:
+        yield ReplayDifference(
+            "state",
+            branch.name,
+            branch.state.created,
+            f"branch {branch.name} does not begin at the commits of {base.branch} that it keeps",
+        )
+
+
+def what_if(
+    repository: Repository,
+    parent: str,
+    name: str,
+    policy: Policy,
+    at: Place | None = None,
+    why: str = "",
+) -> CommitResult:
+    """The events of a branch under another policy: a fork from the first tick, or from a place, and a run.
+
+    The run is as final as the parent's last one. UsageError where the name is taken; a what-if that was
+    killed before its run is made anew. Where the run fails, the fork is deleted again.
+    """
+    _clear_unfinished(repository, name)
+    latest = repository.branch(parent if at is None else at.branch)
+    if at is None:
+        base, state = begun(repository, latest, Cut(latest, {}, None, False), policy)
+        repository.create_branch(name, _WHAT_IF, why, base, state)
+    else:
+        fork(repository, parent, name, at, policy, why, kind=_WHAT_IF)
+    try:
+        return commit(repository, name, CommitRequest(policy, final=latest.state.final, why=why))
+    except LedgerError:
+        delete(repository, name, "its run failed")
+        raise
+
+
+def _clear_unfinished(repository: Repository, name: str) -> None:
+    found = repository.find(name)
+    if found is None or found.state.deleted or not _unfinished(found.state, found):
+        return
+    delete(repository, name, "it was begun and never run")
+
+
+def _unfinished(state: State, found: Branch) -> bool:
+    return found.seq == state.created and found.move.kind == _WHAT_IF

@@ -1,0 +1,244 @@
+"""One recorded run made again and compared with what it stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ledger_cli.core.history import CommitFile
+from ledger_cli.core.moments import SUMS
+from ledger_cli.core.policy import Policy
+from ledger_cli.services.lookup import CommitRef
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.run import RunFold
+
+_REF = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end"]
+_HEADER = ["layer", "epoch_start", "epoch_end", "parents", "policy", "metadata"]
+_INTEGERS = ("n", *SUMS)
+_STATE = ("shards", "watermark", "policy", "folded", "runs", "final")
+
+Key = tuple[int, int]
+Exact = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Ticks [first, last) that an epoch has to lie in to be compared; None is open."""
+
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def all(self) -> bool:
+        """Whether it holds every epoch."""
+        return self.first is None and self.last is None
+
+    def meets(self, file: CommitFile) -> bool:
+        """Whether an epoch of the file may lie in it."""
+        above = self.last is not None and file.epoch_min >= self.last
+        return not above and (self.first is None or file.epoch_max > self.first)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether an epoch lies in it."""
+        return (self.first is None or start >= self.first) and (self.last is None or end <= self.last)
+
+
+@dataclass(frozen=True)
+class RegionDifference:
+    """The exact integers of a region, by name, as stored and as recomputed; None: there is no such entry."""
+
+    region: str
+    stored: Exact | None
+    recomputed: Exact | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {"region": self.region, "stored": self.stored, "recomputed": self.recomputed}
+
+
+@dataclass(frozen=True)
+class ReplayDifference:
+    """The first difference. `branch` and `move`: where it is recorded."""
+
+    what: Literal["commit", "state", "digest", "file"]
+    branch: str
+    move: int
+    message: str
+    stored: CommitRef | None = None
+    recomputed: CommitRef | None = None
+    header: Mapping[str, tuple[Any, Any]] | None = None
+    """Fields of the header that differ: as stored and as recomputed."""
+    regions: tuple[RegionDifference, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {
+            "what": self.what,
+            "branch": self.branch,
+            "move": self.move,
+            "message": self.message,
+            "stored": None if self.stored is None else self.stored.to_json(),
+            "recomputed": None if self.recomputed is None else self.recomputed.to_json(),
+            "header": {name: list(pair) for name, pair in (self.header or {}).items()},
+            "regions": [region.to_json() for region in self.regions],
+        }
+
+
+class RunCheck:
+    """A run between two moves of a branch. `keep`: only so many commits of each chain count (None: all)."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        before: Branch,
+        after: Branch,
+        window: Window,
+        keep: Mapping[str, int] | None,
+    ) -> None:
+        self._repository = repository
+        self._before = before
+        self._after = after
+        self._window = window
+        self._keep = keep
+        self._files = after.move.added.commits
+        self.compared = 0
+
+    @property
+    def concerned(self) -> bool:
+        """Whether the run has anything to be compared."""
+        if self._window.all and self._keep is None:
+            return True
+        return any(self._window.meets(file) and self._keeps(file) for file in self._files)
+
+    def differences(self) -> Iterator[ReplayDifference]:
+        """What differs, the first thing first; reading on costs more."""
+        yield from self._torn_files()
+        fold = self._fold()
+        made = {key: ref for table in fold.tables() for key, ref in self._refs(table)}
+        stored = list(self._refs(self._repository.engine.commits(self._files, _REF)))
+        known = dict(stored)
+        self.compared = len(made)
+        if len(known) != len(stored):
+            yield self._difference("file", f"{self._files[0].file} holds a commit twice")
+        differing = [
+            key
+            for key in {**known, **made}
+            if key not in known or key not in made or known[key][1] != made[key][1]
+        ]
+        if differing:
+            # Behind the first difference of a chain, every commit differs: the parent's digest is part of it.
+            first = min(differing, key=lambda key: (key[1], _bounds(made.get(key) or known[key]), key[0]))
+            yield self._explained(first, known.get(first), made.get(first))
+        elif self._window.all and self._keep is None:
+            yield from self._state_differences(fold)
+
+    def _torn_files(self) -> Iterator[ReplayDifference]:
+        for file in self._files:
+            if self._repository.store.digest_of_file(file.file) != file.sha256:
+                yield self._difference(
+                    "file", f"{file.file} is not what its digest says: run `ledger verify`"
+                )
+
+    def _fold(self) -> RunFold:
+        run = self._after.move.run
+        assert run is not None
+        return RunFold(self._repository, self._before, self._policy, run)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return Policy.from_json(self._after.state.policy or {})
+
+    def _refs(self, table: pa.Table) -> Iterator[tuple[Key, tuple[Any, ...]]]:
+        """The commits of a table that are to be compared, by shard and height."""
+        columns = [table[name].to_pylist() for name in _REF]
+        for row in zip(*columns, strict=True):
+            key = (row[2], row[3])
+            if self._window.holds(row[4], row[5]) and (
+                self._keep is None or key[1] < self._keep.get(str(key[0]), 0)
+            ):
+                yield key, row
+
+    def _keeps(self, file: CommitFile) -> bool:
+        keep = self._keep
+        return keep is None or any(first < keep.get(shard, 0) for shard, (first, _) in file.heights.items())
+
+    def _explained(
+        self, key: Key, known: tuple[Any, ...] | None, made: tuple[Any, ...] | None
+    ) -> ReplayDifference:
+        stored, recomputed = self._stored_row(key), self._recomputed_row(key)
+        shown = known or made
+        assert shown is not None
+        which = f"shard {key[0]}, ticks [{shown[4]}, {shown[5]})"
+        if known is None:
+            message = f"the events give a commit of {which} that is not stored"
+        elif made is None:
+            message = f"commit {known[0]} ({which}) is stored, but the events do not give it"
+        else:
+            message = f"commit {known[0]} ({which}) comes out of the events as {made[0]}"
+        return ReplayDifference(
+            "commit",
+            self._after.name,
+            self._after.seq,
+            message,
+            None if known is None else CommitRef(*known),
+            None if made is None else CommitRef(*made),
+            _header_differences(stored, recomputed),
+            _region_differences(stored, recomputed),
+        )
+
+    def _stored_row(self, key: Key) -> dict[str, Any] | None:
+        where = f"shard = {key[0]} AND height = {key[1]}"
+        rows = self._repository.engine.commits(self._files, ["*"], where).to_pylist()
+        return rows[0] if rows else None
+
+    def _recomputed_row(self, key: Key) -> dict[str, Any] | None:
+        for table in self._fold().tables():
+            mine = pc.and_(pc.equal(table["shard"], key[0]), pc.equal(table["height"], key[1]))
+            rows: list[dict[str, Any]] = table.filter(mine).to_pylist()
+            if rows:
+                return rows[0]
+        return None
+
+    def _state_differences(self, fold: RunFold) -> Iterator[ReplayDifference]:
+        wanted, recorded = fold.state, self._after.state
+        names = [name for name in _STATE if getattr(wanted, name) != getattr(recorded, name)]
+        if names:
+            yield self._difference(
+                "state", f"the move after the run records another {' and '.join(names)} than the run comes to"
+            )
+
+    def _difference(self, what: Literal["state", "file"], message: str) -> ReplayDifference:
+        return ReplayDifference(what, self._after.name, self._after.seq, message)
+
+
+def _bounds(row: tuple[Any, ...]) -> tuple[int, int]:
+    return row[5], row[4]
+
+
+def _header_differences(
+    stored: dict[str, Any] | None, recomputed: dict[str, Any] | None
+) -> dict[str, tuple[Any, Any]]:
+    if stored is None or recomputed is None:
+        return {}
+    return {name: (stored[name], recomputed[name]) for name in _HEADER if stored[name] != recomputed[name]}
+
+
+def _region_differences(
+    stored: dict[str, Any] | None, recomputed: dict[str, Any] | None
+) -> tuple[RegionDifference, ...]:
+    before, after = _exact(stored), _exact(recomputed)
+    return tuple(
+        RegionDifference(region, before.get(region), after.get(region))
+        for region in sorted({*before, *after})
+        if before.get(region) != after.get(region)
+    )
+
+
+def _exact(row: dict[str, Any] | None) -> dict[str, Exact]:
+    entries = [] if row is None else row["entries"]
+    return {entry["region"]: {name: str(entry[name]) for name in _INTEGERS} for entry in entries}

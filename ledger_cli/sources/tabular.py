@@ -1,0 +1,203 @@
+"""Sources whose columns have types already: Parquet and Arrow IPC (file and stream format).
+
+Both need to jump about in the file. Standard input, URLs and compressed files are therefore copied to a
+temporary file first (in TMPDIR), and digested on the way; a local file is digested beside the reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from ledger_cli.core.chunks import ColumnChunk, LineChunk
+from ledger_cli.errors import LedgerError, SourceError
+from ledger_cli.sources.common.ahead import read_ahead
+from ledger_cli.sources.common.streams import ByteStream
+
+CHUNK_ROWS = 1_000_000
+CHUNK_BYTES = 256 << 20
+
+_COPIED_AT_ONCE = 4 << 20
+_PAGES_AT_ONCE = 1 << 20
+_ARROW_FILE = b"ARROW1"
+
+
+class _Tables(Protocol):
+    def __call__(self, path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[pa.Table]: ...
+
+
+class _TabularSource:
+    envelope = "none"
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        claim: str,
+        tables: _Tables,
+        chunk_rows: int = CHUNK_ROWS,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        self.name = stream.name
+        self._stream = stream
+        self._claim = claim
+        self._tables = tables
+        self._chunk_rows = chunk_rows
+        self._chunk_bytes = chunk_bytes
+        self._digest: Future[str] | None = None
+        self._given_up = Event()
+        self._position: tuple[int, int | None] = (0, None)
+
+    def chunks(self) -> Iterator[LineChunk | ColumnChunk]:
+        return read_ahead(self._chunks())
+
+    def digest(self) -> str:
+        return self._stream.digest() if self._digest is None else self._digest.result()
+
+    @property
+    def position(self) -> tuple[int, int | None]:
+        return self._position if self._stream.path() else self._stream.position
+
+    def _chunks(self) -> Generator[ColumnChunk, None, None]:
+        with ExitStack() as cleanup:
+            path = self._local(cleanup)
+            if path.stat().st_size == 0:
+                return
+            row = 1
+            try:
+                for table in self._read(path):
+                    lines = pa.array(np.arange(row, row + table.num_rows))
+                    row += table.num_rows
+                    yield ColumnChunk(table, lines, _RowText(table))
+            except BaseException:
+                self._given_up.set()
+                raise
+
+    def _local(self, cleanup: ExitStack) -> Path:
+        """Where the bytes lie on this machine; a copy goes with `cleanup`."""
+        path = self._stream.path()
+        if path is not None:
+            hasher = cleanup.enter_context(ThreadPoolExecutor(1, "ledger-digest"))
+            self._digest = hasher.submit(self._digest_of, path)
+            return path
+        cleanup.callback(self._stream.close)
+        copy = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="ledger-"))) / "copy"
+        with copy.open("wb") as file:
+            while block := self._stream.read(_COPIED_AT_ONCE):
+                file.write(block)
+        return copy
+
+    def _read(self, path: Path) -> Iterator[pa.Table]:
+        tables = self._tables(path, self._chunk_rows, self._chunk_bytes)
+        while True:
+            try:
+                table = next(tables, None)
+            except LedgerError:
+                raise
+            except (OSError, pa.ArrowException) as error:
+                raise SourceError(self._unreadable(path, str(error))) from error
+            if table is None:
+                return
+            yield table
+
+    def _unreadable(self, path: Path, text: str) -> str:
+        reason = " ".join(text.split())
+        if "ncrypt" in reason:
+            return f"{self.name}: is encrypted: decrypt it first."
+        return f"{self.name}: cannot be read as {self._claim}: {_shortened(reason)}. Fetch the file again."
+
+    def _digest_of(self, path: Path) -> str:
+        size = path.stat().st_size
+        digest = hashlib.sha256()
+        done = 0
+        with path.open("rb") as file:
+            while not self._given_up.is_set() and (block := file.read(_COPIED_AT_ONCE)):
+                digest.update(block)
+                done += len(block)
+                self._position = (done, size)
+        return digest.hexdigest()
+
+
+class ParquetSource(_TabularSource):
+    """The rows of a Parquet file, its columns as they are; `lines` are row numbers."""
+
+    def __init__(
+        self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES
+    ) -> None:
+        super().__init__(stream, "Parquet", _parquet_tables, chunk_rows, chunk_bytes)
+
+
+class ArrowSource(_TabularSource):
+    """The rows of an Arrow IPC file or stream, also of compressed batches; `lines` are row numbers."""
+
+    def __init__(
+        self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES
+    ) -> None:
+        super().__init__(stream, "Arrow IPC", _arrow_tables, chunk_rows, chunk_bytes)
+
+
+def _parquet_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[pa.Table]:
+    from pyarrow import parquet
+
+    # Buffered and not pre-read, a row group is read a page at a time: one of the file's size costs no more.
+    with parquet.ParquetFile(path, buffer_size=_PAGES_AT_ONCE, pre_buffer=False) as file:
+        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+        unpacked = sum(group.total_byte_size for group in groups)
+        row_bytes = unpacked // max(1, file.metadata.num_rows) + 1
+        rows = max(1, min(chunk_rows, chunk_bytes // row_bytes))
+        for batch in file.iter_batches(batch_size=rows):
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])
+
+
+def _arrow_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[pa.Table]:
+    with pa.memory_map(str(path)) as file:
+        for batch in _record_batches(file):
+            row_bytes = batch.nbytes // max(1, batch.num_rows) + 1
+            rows = max(1, min(chunk_rows, chunk_bytes // row_bytes))
+            for begin in range(0, batch.num_rows, rows):
+                yield pa.Table.from_batches([batch.slice(begin, rows)])
+
+
+def _record_batches(file: Any) -> Iterator[pa.RecordBatch]:
+    if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
+        reader = pa.ipc.open_file(file)
+        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+    else:
+        file.seek(0)
+        yield from pa.ipc.open_stream(file)
+
+
+class _RowText:
+    """A row as JSON, for the quarantine."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __call__(self, row: int) -> str:
+        cells = zip(self._table.column_names, self._table.columns, strict=True)
+        values = {name: _plain(column[row]) for name, column in cells}
+        return json.dumps(values, ensure_ascii=False, default=str)
+
+
+def _plain(cell: pa.Scalar) -> Any:
+    """What JSON can hold; moments as ISO 8601, down to the nanosecond where there are any."""
+    if cell.is_valid and pa.types.is_timestamp(cell.type):
+        return cell.cast(pa.string()).as_py().replace(" ", "T", 1)
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError):  # beyond what Python's own types hold
+        return str(getattr(cell, "value", cell))
+
+
+def _shortened(text: str) -> str:
+    return text.rstrip(".") if len(text) <= 200 else text[:200] + "…"

@@ -1,0 +1,108 @@
+"""The only place that names concrete adapters: URL scheme or format -> import path."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ledger_cli.config import FILE_NAME, Config, load
+from ledger_cli.errors import LedgerError, NotFound, UsageError
+from ledger_cli.ports import Engine, Importer, Store
+from ledger_cli.services.repository import Author, Repository
+
+STORES = {"": "ledger_cli.stores.directory:DirectoryStore", "file": "ledger_cli.stores.directory:DirectoryStore"}
+"""Store classes by URL scheme; a plain path has none."""
+
+ENGINE = "ledger_cli.engines.duck:DuckEngine"
+IMPORTER = "ledger_cli.engines.importer:DuckImporter"
+
+
+def resolve(path: str) -> Any:
+    """The object that `module:name` stands for, imported now."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def locate(location: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """Where the ledger is: as given, else `LEDGER_URL`, else the nearest parent with a `ledger.toml`."""
+    given = location or environment.get("LEDGER_URL")
+    if given:
+        return given
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        if (directory / FILE_NAME).is_file():
+            return str(directory)
+    raise NotFound(f"no {FILE_NAME} here or above: make a ledger with `ledger init DIR`, or name one with --ledger")
+
+
+def root_of(location: str) -> Path:
+    """The directory of a ledger. UsageError for a scheme that has no store."""
+    scheme, separator, rest = location.partition("://")
+    if not separator:
+        return Path(location)
+    if scheme not in STORES:
+        raise UsageError(f"no store for {scheme}://: a ledger is a directory (give its path)")
+    return Path(rest)
+
+
+def read_config(root: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """The settings of a ledger. NotFound where there is none."""
+    try:
+        text = (root / FILE_NAME).read_text()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"{root} is no ledger (no {FILE_NAME}): make one with `ledger init {root}`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{root / FILE_NAME} cannot be read: {error}") from error
+    return load(text, environment)
+
+
+def make_store(root: Path) -> Store:
+    """The store of a ledger in a directory."""
+    store: Store = resolve(STORES[""])(root)
+    return store
+
+
+def make_repository(root: Path, config: Config, open_files: ExitStack) -> Repository:
+    """The repository of a ledger; its engine is made when first needed. What it holds open goes to `open_files`."""
+    store = make_store(root)
+
+    def engine() -> Engine:
+        made: Engine = resolve(ENGINE)(store, config.threads, config.memory, spill(store, open_files))
+        return made
+
+    return Repository(store, engine, Author(author(), now), half_lives=tuple(config["half_lives"]))
+
+
+def make_importer(store: Store, config: Config, open_files: ExitStack) -> Importer:
+    """The importer of a ledger."""
+    importer: Importer = resolve(IMPORTER)(store, config.threads, config.memory, spill(store, open_files))
+    return importer
+
+
+def spill(store: Store, open_files: ExitStack) -> Path | None:
+    """Where an engine puts what does not fit into memory; None where the ledger cannot be written."""
+    try:
+        return open_files.enter_context(store.scratch())
+    except LedgerError:
+        return None
+
+
+def author() -> str:
+    """Who moves refs: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def now() -> str:
+    """The time of a move, RFC 3339 UTC in milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
