@@ -102,7 +102,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("policy", "max_interval", "integer", None, "ticks; hybrid: no epoch is longer", "1000"),
     Setting("policy", "max_size", "integer", None, "events; adaptive, hybrid: close above as many", "10000"),
     Setting(
-        "policy", "max_mean", "number", None, "activity; adaptive, hybrid: close above this mean of a region", "0.5"
+        "policy",
+        "max_mean",
+        "number",
+        None,
+        "activity; adaptive, hybrid: close above this mean of a region",
+        "0.5",
     ),
     Setting(
         "policy",
@@ -120,7 +125,13 @@ SETTINGS: tuple[Setting, ...] = (
         "ticks; rows that lie further above the rest go to quarantine (one wrong tick lifts the watermark for good)",
         "100000",
     ),
-    Setting("gamma", "half_lives", "integers", [], "ticks; decayed weights that are kept ready, for example [50, 500]"),
+    Setting(
+        "gamma",
+        "half_lives",
+        "integers",
+        [],
+        "ticks; decayed weights that are kept ready, for example [50, 500]",
+    ),
     Setting("engine", "threads", "integer", 0, "threads; 0: all cores"),
     Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),
 )
@@ -195,7 +206,9 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{FILE_NAME} is not TOML ({error}): correct it, or compare with a fresh `ledger init`") from error
+        raise UsageError(
+            f"{FILE_NAME} is not TOML ({error}): correct it, or compare with a fresh `ledger init`"
+        ) from error
     values = {setting.name: setting.default for setting in SETTINGS}
     for section, entries in tree.items():
         if section not in _SECTIONS or not isinstance(entries, dict):
@@ -235,7 +248,12 @@ def _policy_json(values: dict[str, Any], options: dict[str, Any]) -> Json:
 
 def _overlaid(base: Json, options: dict[str, Any]) -> Json:
     result = dict(base)
-    for name, key in (("layer", "layer"), ("shards", "shards"), ("base_weight", "baseWeight"), ("lateness", "lateness")):
+    for name, key in (
+        ("layer", "layer"),
+        ("shards", "shards"),
+        ("base_weight", "baseWeight"),
+        ("lateness", "lateness"),
+    ):
         if options.get(name) is not None:
             result[key] = options[name]
     if options.get("regions") is not None:

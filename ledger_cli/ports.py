@@ -151,9 +151,7 @@ class Engine(Protocol):
         """
         ...
 
-    def commits(
-        self, files: Sequence[CommitFile], columns: Sequence[str], where: str = ""
-    ) -> pa.Table:
+    def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
         """Rows of `core.commit.COMMIT` of the files, in no order. `where`: SQL over its columns."""
         ...
 
@@ -246,7 +244,9 @@ class Importer(Protocol):
         """
         ...
 
-    def split_above(self, drafts: Sequence[Draft], tick: int, directory: Path) -> tuple[list[Draft], list[tuple[int, Refused]]]:
+    def split_above(
+        self, drafts: Sequence[Draft], tick: int, directory: Path
+    ) -> tuple[list[Draft], list[tuple[int, Refused]]]:
         """Move the rows above a tick out of the drafts, to be refused as `tick_jump`."""
         ...
 

@@ -5,22 +5,33 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from ledger_cli.config import FILE_NAME, Config, load
-from ledger_cli.errors import LedgerError, NotFound, UsageError
-from ledger_cli.ports import Engine, Importer, Store
+from ledger_cli.errors import LedgerError, MissingExtra, NotFound, UsageError
+from ledger_cli.ports import Engine, Importer, Source, Store
 from ledger_cli.services.repository import Author, Repository
 
-STORES = {"": "ledger_cli.stores.directory:DirectoryStore", "file": "ledger_cli.stores.directory:DirectoryStore"}
+if TYPE_CHECKING:
+    import polars
+
+STORES = {
+    "": "ledger_cli.stores.directory:DirectoryStore",
+    "file": "ledger_cli.stores.directory:DirectoryStore",
+}
 """Store classes by URL scheme; a plain path has none."""
 
 ENGINE = "ledger_cli.engines.duck:DuckEngine"
+SOURCE = "ledger_cli.sources.catalog:source_of"
+SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
+EXPAND = "ledger_cli.sources.opening:expand"
 IMPORTER = "ledger_cli.engines.importer:DuckImporter"
 
 
@@ -80,6 +91,19 @@ def make_repository(root: Path, config: Config, open_files: ExitStack) -> Reposi
     return Repository(store, engine, Author(author(), now), half_lives=tuple(config["half_lives"]))
 
 
+def make_ledger(root: Path, text: str) -> None:
+    """Write the `ledger.toml` of a new ledger. UsageError where there is one already."""
+    path = root / FILE_NAME
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{root} is a ledger already: use it, or choose another directory") from error
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be written ({error.strerror}): choose another directory") from error
+
+
 def make_importer(store: Store, config: Config, open_files: ExitStack) -> Importer:
     """The importer of a ledger."""
     importer: Importer = resolve(IMPORTER)(store, config.threads, config.memory, spill(store, open_files))
@@ -92,6 +116,27 @@ def spill(store: Store, open_files: ExitStack) -> Path | None:
         return open_files.enter_context(store.scratch())
     except LedgerError:
         return None
+
+
+def expand(patterns: Sequence[str], format_name: str | None) -> list[str]:
+    """The sources that files, globs, directories and URLs name."""
+    names: list[str] = resolve(EXPAND)(patterns, format_name)
+    return names
+
+
+def make_source(name: str, **options: Any) -> Source:
+    """The source of a name; options as in `sources.catalog.SourceOptions`."""
+    source: Source = resolve(SOURCE)(name, resolve(SOURCE_OPTIONS)(**options))
+    return source
+
+
+def polars_frame(table: pa.Table) -> polars.DataFrame:
+    """An Arrow table as a Polars frame. MissingExtra without the extra `polars`."""
+    try:
+        import polars
+    except ImportError as error:
+        raise MissingExtra("polars", "polars") from error
+    return polars.DataFrame(table)
 
 
 def author() -> str:

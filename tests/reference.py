@@ -181,10 +181,7 @@ def entries_digest(entries: Mapping[str, Moments]) -> str:
     """Entries sorted by code point (as Python sorts text), integers as decimal strings (section 2.2)."""
     names = ("n", "activity", "activity2", "weight")
     return sha256_of(
-        [
-            {"region": region, **dict(zip(names, map(str, entries[region]), strict=True))}
-            for region in sorted(entries)
-        ]
+        [{"region": region, **dict(zip(names, map(str, entries[region]), strict=True))} for region in sorted(entries)]
     )
 
 

@@ -70,9 +70,7 @@ def add_events(repository: Repository, branch: str, events: Iterable[Event]) -> 
         pq.write_table(table, scratch / "ticks.parquet")
         stored = repository.store.publish(scratch / "ticks.parquet", "segments/{sha256}.parquet")
     highest = max(table["activity"].to_pylist())
-    segment = Segment(
-        **vars(stored), rows=len(ticks), tick_min=min(ticks), tick_max=max(ticks), activity_max=highest
-    )
+    segment = Segment(**vars(stored), rows=len(ticks), tick_min=min(ticks), tick_max=max(ticks), activity_max=highest)
     before = repository.branch(branch)
     state = replace(
         before.state,
@@ -106,8 +104,6 @@ def policy_json(strategy: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def events_at(
-    *ticks: int, entity: str = "E", activity: float = 0.5, x: float = 1.0, y: float = 1.0
-) -> list[Event]:
+def events_at(*ticks: int, entity: str = "E", activity: float = 0.5, x: float = 1.0, y: float = 1.0) -> list[Event]:
     """One event of an entity at each tick."""
     return [{"entityId": entity, "tickId": tick, "x": x, "y": y, "activity": activity} for tick in ticks]

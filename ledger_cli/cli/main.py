@@ -86,9 +86,7 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(
-        False, "--version", help="Show the version.", callback=_version, is_eager=True
-    ),
+    version: bool = typer.Option(False, "--version", help="Show the version.", callback=_version, is_eager=True),
 ) -> None:
     """git + DuckDB for world state.
 

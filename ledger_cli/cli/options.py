@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -17,36 +20,61 @@ AllowQuarantine = Annotated[
 ]
 MapOption = Annotated[
     list[str] | None,
-    typer.Option("--map", metavar="FIELD=SQL", help="A field of the tick as SQL over the source's columns; repeatable."),
+    typer.Option(
+        "--map", metavar="FIELD=SQL", help="A field of the tick as SQL over the source's columns; repeatable."
+    ),
 ]
-StrategyOption = Annotated[
-    str | None, typer.Option("--strategy", metavar="fixed|adaptive|hybrid", help="When an epoch closes.")
-]
-IntervalOption = Annotated[int | None, typer.Option("--interval", help="fixed: ticks of an epoch.")]
-MinIntervalOption = Annotated[int | None, typer.Option("--min-interval", help="hybrid: ticks an epoch has at least.")]
-MaxIntervalOption = Annotated[int | None, typer.Option("--max-interval", help="hybrid: ticks an epoch has at most.")]
-MaxSizeOption = Annotated[int | None, typer.Option("--max-size", help="Close above as many events.")]
-MaxMeanOption = Annotated[str | None, typer.Option("--max-mean", metavar="A", help="Close above this mean activity of a region.")]
-MaxVarianceOption = Annotated[
-    str | None, typer.Option("--max-variance", metavar="V", help="Close above this variance of activity of a region.")
-]
-LatenessOption = Annotated[
-    int | None, typer.Option("--lateness", metavar="TICKS", help="Ticks the watermark stays behind the highest tick.")
-]
-RegionsOption = Annotated[
-    str | None,
-    typer.Option("--regions", metavar="MAP", help="grid:CELL, quadtree:X,Y,SIZE,DEPTH or field[:NAME]."),
-]
-ShardsOption = Annotated[int | None, typer.Option("--shards", help="Number of shards, each with a chain of its own.")]
-WeightOption = Annotated[
-    str | None,
-    typer.Option("--weight", metavar="F", help="linear, nonlinear:ALPHA,BETA or softfloor:EPSILON."),
-]
-BaseWeightOption = Annotated[str | None, typer.Option("--base-weight", metavar="W", help="Factor on every weight.")]
+_POLICY: dict[str, tuple[type, str, str]] = {
+    "strategy": (str, "fixed|adaptive|hybrid", "When an epoch closes."),
+    "interval": (int, "TICKS", "fixed: length of an epoch."),
+    "min_interval": (int, "TICKS", "hybrid: no epoch is shorter."),
+    "max_interval": (int, "TICKS", "hybrid: no epoch is longer."),
+    "max_size": (int, "EVENTS", "adaptive, hybrid: close above as many."),
+    "max_mean": (str, "A", "adaptive, hybrid: close above this mean activity of a region."),
+    "max_variance": (str, "V", "adaptive, hybrid: close above this variance of a region's activity."),
+    "lateness": (int, "TICKS", "How far the watermark stays behind the highest tick."),
+    "regions": (str, "MAP", "grid:CELL, quadtree:X,Y,SIZE,DEPTH or field[:NAME]."),
+    "shards": (int, "N", "Number of shards, each with a chain of its own."),
+    "weight": (str, "F", "linear, nonlinear:ALPHA,BETA or softfloor:EPSILON."),
+    "base_weight": (str, "W", "Factor on every weight."),
+}
+"""The options of a policy: type, metavar, help."""
 
 
-def policy_options(**given: Any) -> dict[str, Any]:
-    """The options of a policy that were given, numbers as numbers."""
+def command_app() -> typer.Typer:
+    """The Typer app of one command."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+def takes_policy(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a policy; it gets those that were given as `policy`, numbers as numbers."""
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        policy = {name: given.pop(name) for name in _POLICY}
+        command(**given, policy=_policy_values(policy))
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for name, each in signature.parameters.items() if name != "policy"]
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                kind | None,
+                typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=text, rich_help_panel="Policy"),
+            ],
+        )
+        for name, (kind, metavar, text) in _POLICY.items()
+    ]
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + added
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+    return wrapped
+
+
+def _policy_values(given: dict[str, Any]) -> dict[str, Any]:
     from ledger_cli.config import number_of
     from ledger_cli.errors import UsageError
 

@@ -185,9 +185,7 @@ def seal(
             pa.array(entries, pa.string()),
             pa.array(metadata_texts, pa.string()),
             pa.array(closed.reason, pa.string()),
-            pa.ListArray.from_arrays(
-                pa.array(closed.offsets, pa.int32()), nested, type=COMMIT.field("entries").type
-            ),
+            pa.ListArray.from_arrays(pa.array(closed.offsets, pa.int32()), nested, type=COMMIT.field("entries").type),
         ],
         schema=COMMIT,
     )

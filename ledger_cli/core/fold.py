@@ -79,9 +79,7 @@ class _Open:
 class Fold:
     """Folds the moments of one run of a branch. See `feed` and `finish`."""
 
-    def __init__(
-        self, rule: Rule, regions: Regions, starts: dict[int, int | None], decide_from: int | None
-    ) -> None:
+    def __init__(self, rule: Rule, regions: Regions, starts: dict[int, int | None], decide_from: int | None) -> None:
         """`starts`: where the open epoch of each shard starts (absent: the shard has had no tick yet).
 
         `decide_from`: the previous watermark; no threshold is decided at a tick below it.

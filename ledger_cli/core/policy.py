@@ -103,7 +103,6 @@ class Strategy:
     rule: Rule
 
 
-
 def _fixed(settings: Json) -> Strategy:
     interval = integer(settings.get("interval"), "strategy interval", 1)
     return Strategy({"kind": "fixed", "interval": interval}, Rule(interval=interval))
@@ -248,5 +247,3 @@ class Policy:
     def with_settings(self, **changes: Any) -> Policy:
         """A copy in which parts of the JSON form are replaced."""
         return Policy.from_json({**self.to_json(), **changes})
-
-

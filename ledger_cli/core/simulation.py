@@ -115,9 +115,7 @@ def parse_command(event: Mapping[str, Any]) -> Command:
     """
     entity_id, name, params = event.get("entityId"), event.get("cmd"), event.get("params")
     if not isinstance(entity_id, str) or not isinstance(name, str) or not isinstance(params, Mapping):
-        raise UsageError(
-            'A command needs the texts "entityId" and "cmd", the object "params", a "timestamp".'
-        )
+        raise UsageError('A command needs the texts "entityId" and "cmd", the object "params", a "timestamp".')
     if name != "setActivity":
         raise UsageError(f'Unknown command "{name}" for {entity_id}: use setActivity.')
     if not {"value"} <= params.keys() <= {"value", "rampTicks"}:
@@ -245,9 +243,7 @@ def _uniforms(settings: SimulationSettings, offsets: range, blocks: range) -> Fl
     entity = np.arange(settings.entities, dtype=np.uint64)
     uniforms = np.empty((2 * len(blocks), len(offsets), settings.entities))
     for place, block in enumerate(blocks):
-        words = philox4x32(
-            (entity, np.full_like(entity, block), offset & _LOW, offset >> _HALF), settings.seed
-        )
+        words = philox4x32((entity, np.full_like(entity, block), offset & _LOW, offset >> _HALF), settings.seed)
         for half, (high, low) in enumerate((words[:2], words[2:])):
             top = (high >> np.uint64(5)) * np.uint64(2**26) + (low >> np.uint64(6))
             uniforms[2 * place + half] = top.astype(np.float64) * 2.0**-53

@@ -31,9 +31,7 @@ class Passed:
     reason: str
 
 
-def first_passed(
-    rows: Moments, rule: Rule, decide_from: int, rows_guess: int, names: list[str]
-) -> Passed | None:
+def first_passed(rows: Moments, rule: Rule, decide_from: int, rows_guess: int, names: list[str]) -> Passed | None:
     """The first tick >= `decide_from` after which a threshold of `rule` is passed, all `rows` being one epoch.
 
     `rows` are in tick order. Looked at in growing windows, the first about `rows_guess` rows, so that the cost

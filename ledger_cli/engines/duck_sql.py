@@ -1,8 +1,8 @@
 """`ledger sql`: the user's statement over views of a ledger, on a connection that can do nothing else.
 
-A statement cannot be told by its kind alone: a SELECT may have a COPY in its WITH clause. So the connection has
-no way out at all: the only file system that it reaches knows the listed files and opens them for reading, it
-loads nothing, and its settings are locked.
+A statement cannot be told by its kind alone: a SELECT may have a COPY in its WITH clause. So the connection
+has no way out at all: the only file system that it reaches knows the listed files and opens them for reading,
+it loads nothing, and its settings are locked.
 """
 
 from __future__ import annotations
@@ -171,8 +171,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
     # A PIVOT over the values of a column is one statement for the user and several for DuckDB.
     if kind != "SELECT" and not (kind == "MULTI" and _PIVOT.match(statement)):
         raise UsageError(f"{_READ_ONLY}: {kind} is not allowed, use SELECT, SHOW, DESCRIBE or SUMMARIZE")
-    relation = connection.sql(statement)
-    return pa.table({}) if relation is None else relation.to_arrow_table()
+    return connection.sql(statement).to_arrow_table()
 
 
 def _translated(error: duckdb.Error, files: Sequence[str]) -> LedgerError:

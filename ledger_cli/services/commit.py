@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ledger_cli.core.commit import COMMIT
+from ledger_cli.core.commit import COMMIT, commit_id_of
 from ledger_cli.core.history import Added, CommitFile, Run, State
 from ledger_cli.core.moments import shard_of
 from ledger_cli.core.policy import Policy
@@ -33,7 +34,20 @@ class CommitResult:
     heads: Mapping[str, str]
     policy: str
     planned: pa.Table | None = None
-    """With a dry run: shard, epoch_start, epoch_end, reason, regions and events of each commit."""
+    """With a dry run: shard, epoch_start, epoch_end, reason, regions, events and weight of each commit."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`; `heads` are commit ids by shard."""
+        plan = {} if self.planned is None else {"planned": self.planned.to_pylist()}
+        return {
+            "branch": self.branch,
+            "commits": self.commits,
+            "entries": self.entries,
+            "watermark": self.watermark,
+            "heads": {shard: commit_id_of(digest) for shard, digest in self.heads.items()},
+            "policy": self.policy,
+            **plan,
+        }
 
 
 @dataclass(frozen=True)
@@ -65,9 +79,7 @@ def commit(repository: Repository, branch: str, request: CommitRequest) -> Commi
             added = Added(commits=(replace(written.as_file(), **vars(published)),))
         after = _moved(repository, before, fold, request, added, scratch)
     heads = {shard: each.head for shard, each in after.state.shards.items() if each.head is not None}
-    return CommitResult(
-        branch, written.commits, written.entries, after.state.watermark, heads, request.policy.digest
-    )
+    return CommitResult(branch, written.commits, written.entries, after.state.watermark, heads, request.policy.digest)
 
 
 def plan(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:
@@ -80,9 +92,7 @@ def plan(repository: Repository, branch: str, request: CommitRequest) -> CommitR
     state = fold.state
     heads = {shard: each.head for shard, each in state.shards.items() if each.head is not None}
     regions: int = sum(planned["regions"].to_pylist())
-    return CommitResult(
-        branch, planned.num_rows, regions, state.watermark, heads, request.policy.digest, planned
-    )
+    return CommitResult(branch, planned.num_rows, regions, state.watermark, heads, request.policy.digest, planned)
 
 
 _PLAN = """
@@ -158,9 +168,7 @@ class CommitWriter:
 
     def as_file(self) -> CommitFile:
         """The record of the file, still without its name and digest."""
-        return CommitFile(
-            "", "", 0, self.commits, self.entries, min(self._epochs), max(self._epochs), self._heights
-        )
+        return CommitFile("", "", 0, self.commits, self.entries, min(self._epochs), max(self._epochs), self._heights)
 
     def _note(self, table: pa.Table) -> None:
         self.commits += table.num_rows

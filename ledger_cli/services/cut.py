@@ -57,9 +57,7 @@ def begun(repository: Repository, parent: Branch, cut: Cut, policy: Policy | Non
     commits_move = cut.origin.seq if _same_line(cut.origin, parent) else parent.state.created
     base = Base(parent.name, parent.seq, commits_move, cut.keep, _look_again(repository, parent, cut, ends))
     final = parent.state.final and cut.whole
-    return base, State(
-        shards, cut.watermark, settings, final=final, rows=state.rows, highest_tick=state.highest_tick
-    )
+    return base, State(shards, cut.watermark, settings, final=final, rows=state.rows, highest_tick=state.highest_tick)
 
 
 def _look_again(repository: Repository, parent: Branch, cut: Cut, ends: Mapping[str, Top]) -> int | None:
@@ -95,8 +93,7 @@ def _cut_off(repository: Repository, cut: Cut, ends: Mapping[str, Top]) -> list[
     if cut.keep == commits_by_shard(cut.origin):
         return []
     condition = " OR ".join(
-        f"(shard = {shard} AND height >= {cut.keep[shard]} AND epoch_end <= {top.end})"
-        for shard, top in ends.items()
+        f"(shard = {shard} AND height >= {cut.keep[shard]} AND epoch_end <= {top.end})" for shard, top in ends.items()
     )
     parts = [
         part

@@ -32,7 +32,7 @@ DIFF = pa.schema(
         pa.field("count_b", pa.int64(), nullable=False),
     ]
 )
-"""One row a region. `mean` and `var` are of the activity, null where there is no event; `delta` is b less a."""
+"""One row a region. `mean`, `var`: of the activity, null where there is no event; `delta`: b less a."""
 
 
 @dataclass(frozen=True)
@@ -199,11 +199,7 @@ def first_difference(repository: Repository, a: Place, b: Place) -> list[Parting
     partings = []
     for shard in sorted({*one, *other}):
         mine, theirs = one.get(shard, {}), other.get(shard, {})
-        apart = [
-            h
-            for h in {*mine, *theirs}
-            if h not in mine or h not in theirs or mine[h].digest != theirs[h].digest
-        ]
+        apart = [h for h in {*mine, *theirs} if h not in mine or h not in theirs or mine[h].digest != theirs[h].digest]
         if apart:
             height = min(apart)
             partings.append(Parting(shard, height, mine.get(height), theirs.get(height)))

@@ -143,9 +143,7 @@ def tag(repository: Repository, name: str, place: Place, why: str = "") -> Tag:
     def tagged(state: State) -> State:
         known = state.tags.get(name)
         if known is not None and known != commit.digest:
-            raise UsageError(
-                f"tag {name!r} names the commit {known[:12]}: `ledger tag --delete {name}` first"
-            )
+            raise UsageError(f"tag {name!r} names the commit {known[:12]}: `ledger tag --delete {name}` first")
         return replace(state, tags={**state.tags, name: commit.digest})
 
     if repository.tags.get(name) != commit.digest:

@@ -100,8 +100,7 @@ class Gamma:
         names = [name for name in GAMMA.names if not name.startswith("exact_")]
         regions = self.region_map or {}
         rows = tuple(
-            GammaRow(**row, bounds=cell_bounds(regions, row["region"]))
-            for row in self.table.select(names).to_pylist()
+            GammaRow(**row, bounds=cell_bounds(regions, row["region"])) for row in self.table.select(names).to_pylist()
         )
         return GammaFrame(self.label, self.tick, rows)
 
@@ -142,18 +141,14 @@ def gamma(
     pooled = _windowed(repository, place, window, region)
     table = _table(added_up, half_life, pooled)
     policy = place.branch.policy
-    return Gamma(
-        branch, place.tick, place.label, half_life, window, table, None if policy is None else policy.regions
-    )
+    return Gamma(branch, place.tick, place.label, half_life, window, table, None if policy is None else policy.regions)
 
 
 def commit_at(repository: Repository, branch: str, shard: int, height: int) -> GammaAt:
     """The place of a commit of a branch, by its shard and height. NotFound where there is none."""
     made = Chains(repository, repository.branch(branch)).made(str(shard), height)
     if made is None:
-        raise NotFound(
-            f"branch {branch} has no commit {height} of shard {shard}: `ledger log` lists the commits"
-        )
+        raise NotFound(f"branch {branch} has no commit {height} of shard {shard}: `ledger log` lists the commits")
     name, move = made
     files = [file.file for file in move.added.commits]
     where = f"shard = {shard} AND height = {height}"
@@ -207,15 +202,11 @@ def _windowed(
 
 def _pooled(table: pa.Table) -> Iterator[tuple[float, float]]:
     sums = sums_of(table)
-    for n, activity, activity2 in zip(
-        table["n"].to_pylist(), sums["activity"], sums["activity2"], strict=True
-    ):
+    for n, activity, activity2 in zip(table["n"].to_pylist(), sums["activity"], sums["activity2"], strict=True):
         yield statistics.mean(n, activity), statistics.variance(n, activity, activity2)
 
 
-def _table(
-    added_up: pa.Table, half_life: int | None, windowed: Mapping[str, tuple[float, float]] | None
-) -> pa.Table:
+def _table(added_up: pa.Table, half_life: int | None, windowed: Mapping[str, tuple[float, float]] | None) -> pa.Table:
     regions, sums = added_up["region"].to_pylist(), sums_of(added_up)
     pooled: Sequence[tuple[float | None, float | None]]
     if windowed is None:

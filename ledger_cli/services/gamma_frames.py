@@ -112,9 +112,7 @@ class _Reader:
         self._condition = region_condition("e.region", region)
         self._half_life = half_life
 
-    def changes(
-        self, frame: Ints, before: Ints | None, after: Ints | None = None
-    ) -> dict[int, list[_Change]]:
+    def changes(self, frame: Ints, before: Ints | None, after: Ints | None = None) -> dict[int, list[_Change]]:
         """By frame, what its commits add up to; only of commits whose frame is before, or after, another."""
         times = self._times
         kept = frame < len(times.ticks)
@@ -203,9 +201,7 @@ class _Totals:
 
     def rows(self, tick: int) -> tuple[GammaRow, ...]:
         """As shown at a tick, by region id."""
-        return tuple(
-            self._row(region, total, tick) for region, total in sorted(self._totals.items(), key=_first)
-        )
+        return tuple(self._row(region, total, tick) for region, total in sorted(self._totals.items(), key=_first))
 
     def _row(self, region: str, total: _Total, tick: int) -> GammaRow:
         _, commit, end, mean, variance = total.last
@@ -225,9 +221,7 @@ class _Totals:
         )
 
     def _decayed(self, total: _Total, tick: int) -> float:
-        return (
-            0.0 if self._half_life is None else total.decayed * decay(tick - total.reference, self._half_life)
-        )
+        return 0.0 if self._half_life is None else total.decayed * decay(tick - total.reference, self._half_life)
 
 
 def _first(item: tuple[str, _Total]) -> str:

@@ -77,9 +77,7 @@ def _links(listed: Sequence[Mapping[str, Any]], whole: bool) -> dict[str, list[s
     return links
 
 
-def _downwards(
-    rows: Mapping[str, dict[str, Any]], parents: Mapping[str, list[str]]
-) -> Iterable[dict[str, Any]]:
+def _downwards(rows: Mapping[str, dict[str, Any]], parents: Mapping[str, list[str]]) -> Iterable[dict[str, Any]]:
     """Every commit after all that follow it in a chain; among those that may come, the newest."""
     followers = dict.fromkeys(rows, 0)
     for digest in rows:
@@ -102,9 +100,7 @@ def _newest_first(row: Mapping[str, Any]) -> tuple[int, int, int, str]:
     return -row["epoch_end"], row["shard"], -row["height"], row["digest"]
 
 
-def _line(
-    row: dict[str, Any], parents: Sequence[str], lanes: list[str | None], labels: tuple[str, ...]
-) -> GraphLine:
+def _line(row: dict[str, Any], parents: Sequence[str], lanes: list[str | None], labels: tuple[str, ...]) -> GraphLine:
     """The line of a commit; `lanes`, the digest that each lane waits for, is moved on in place."""
     digest = row["digest"]
     waiting = [place for place, wanted in enumerate(lanes) if wanted == digest]

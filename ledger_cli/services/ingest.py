@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,6 +49,25 @@ class IngestResult:
     far_above: tuple[int, int] | None
     """(tick below, tick above) of a gap that makes the highest ticks look wrong."""
     files: int = 0
+
+    @property
+    def refused(self) -> int:
+        """Rows that went to quarantine, or are there already."""
+        return sum(self.quarantined.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {
+            "branch": self.branch,
+            "sources": self.files,
+            "read": self.read,
+            "stored": self.stored,
+            "duplicates": self.duplicates,
+            "quarantined": dict(self.quarantined),
+            "late": self.late,
+            "highestTick": self.highest_tick,
+            "farAbove": None if self.far_above is None else list(self.far_above),
+        }
 
 
 @dataclass(frozen=True)
@@ -228,9 +248,7 @@ def _known_lines(repository: Repository, before: Branch, digest: str) -> set[int
     return known
 
 
-def _result(
-    after: Branch, intake: _Intake, late: int, far_above: tuple[int, int] | None, files: int
-) -> IngestResult:
+def _result(after: Branch, intake: _Intake, late: int, far_above: tuple[int, int] | None, files: int) -> IngestResult:
     reasons = Counter(refusal.reason for refused in intake.refused for refusal in refused)
     return IngestResult(
         branch=after.name,

@@ -135,8 +135,7 @@ def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int,
     that of the last commit of the fold, or of a late one behind it.
     """
     condition = " OR ".join(
-        f"(shard = {shard} AND height >= {first} AND height < {last})"
-        for shard, (first, last) in spans.items()
+        f"(shard = {shard} AND height >= {first} AND height < {last})" for shard, (first, last) in spans.items()
     )
     columns = ["shard", "height", "digest", "epoch_end", "reason"]
     table = read_commits(repository, branch, columns, f"({condition})", _reaching(repository, branch, spans))
@@ -152,18 +151,13 @@ def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int,
     return found
 
 
-def _reaching(
-    repository: Repository, branch: Branch, spans: Mapping[str, tuple[int, int]]
-) -> Sequence[CommitSlice]:
+def _reaching(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int, int]]) -> Sequence[CommitSlice]:
     """The newest files that hold those heights."""
     missing = {shard: first for shard, (first, _) in spans.items()}
     chosen = []
     for part in newest_slices(repository, branch):
         heights = part.file.heights
-        if any(
-            s in heights and heights[s][0] < last and heights[s][1] >= first
-            for s, (first, last) in spans.items()
-        ):
+        if any(s in heights and heights[s][0] < last and heights[s][1] >= first for s, (first, last) in spans.items()):
             chosen.append(part)
         missing = {s: first for s, first in missing.items() if s not in heights or heights[s][0] > first}
         if not missing:

@@ -183,9 +183,7 @@ def _reaching(branch: Branch, region: str | None, since: int | None, until: int 
     return sorted(chosen, key=lambda each: -each.part.file.epoch_max)
 
 
-def _batches(
-    parts: Sequence[OwnedSlice], limit: int | None
-) -> Iterator[tuple[Sequence[OwnedSlice], int | None]]:
+def _batches(parts: Sequence[OwnedSlice], limit: int | None) -> Iterator[tuple[Sequence[OwnedSlice], int | None]]:
     """The files in ever larger batches, each with the highest end of an epoch in those that are left."""
     at, size = 0, len(parts) if limit is None else _FIRST_FILES
     while at < len(parts):

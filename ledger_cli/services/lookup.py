@@ -66,9 +66,7 @@ def resolve(repository: Repository, text: str, branch: str = "main", *, ticks: b
     if digest is not None:
         found = find_commit(repository, digest, branch)
         if found is None:
-            raise NotFound(
-                f"tag {name!r} names the commit {digest[:12]}, which is on no branch: `ledger branch list`"
-            )
+            raise NotFound(f"tag {name!r} names the commit {digest[:12]}, which is on no branch: `ledger branch list`")
         return Place(name, "tag", found[0], found[1])
     if ticks and name.isdigit() and int(name) < TICK_LIMIT:
         return Place(name, "tick", repository.branch(branch).name, tick=int(name))
@@ -127,15 +125,11 @@ def _branches(repository: Repository, first: str) -> Iterator[Branch]:
     yield from (repository.branch(name) for name in repository.branch_names() if name != first)
 
 
-def _fitting(
-    repository: Repository, branch: Branch, wanted: str, seen: set[tuple[str, str]]
-) -> list[CommitRef]:
+def _fitting(repository: Repository, branch: Branch, wanted: str, seen: set[tuple[str, str]]) -> list[CommitRef]:
     """The commits of a branch that an id fits, but for those of files looked at already."""
     condition = f"(starts_with(digest, '{wanted}') OR starts_with(replace(commit_id, '-', ''), '{wanted}'))"
     whole = len(wanted) == 64 or (len(wanted) == 32 and _is_commit_id(wanted))
-    parts = [
-        part for part in newest_slices(repository, branch) if (part.file.file, part.condition()) not in seen
-    ]
+    parts = [part for part in newest_slices(repository, branch) if (part.file.file, part.condition()) not in seen]
     seen |= {(part.file.file, part.condition()) for part in parts}
     return _in_parts(repository, branch, condition, parts, newest=whole)
 

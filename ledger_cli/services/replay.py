@@ -99,17 +99,14 @@ def _unexpected(found: Branch, digest: str, expect: str | None) -> ReplayDiffere
     if expect is None:
         return None
     if len(expect) < _SHORTEST:
-        raise UsageError(
-            f"--expect needs at least {_SHORTEST} characters of a digest: `ledger status` shows it"
-        )
+        raise UsageError(f"--expect needs at least {_SHORTEST} characters of a digest: `ledger status` shows it")
     if digest.startswith(expect.lower()):
         return None
     return ReplayDifference(
         "digest",
         found.name,
         found.seq,
-        f"branch {found.name} has the digest {digest}, not {expect}: "
-        "its log was cut short, or it went on since",
+        f"branch {found.name} has the digest {digest}, not {expect}: its log was cut short, or it went on since",
     )
 
 
@@ -133,9 +130,7 @@ def _differences(
         yield from _in_line(repository, line, window, count)
 
 
-def _in_line(
-    repository: Repository, line: _Line, window: Window, count: _Count
-) -> Iterator[ReplayDifference]:
+def _in_line(repository: Repository, line: _Line, window: Window, count: _Count) -> Iterator[ReplayDifference]:
     name, last = line.branch.name, line.branch.seq
     if line.keep is not None:
         last = first_move(repository, line.branch, line.keep).seq

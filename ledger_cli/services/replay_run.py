@@ -126,9 +126,7 @@ class RunCheck:
         if len(known) != len(stored):
             yield self._difference("file", f"{self._files[0].file} holds a commit twice")
         differing = [
-            key
-            for key in {**known, **made}
-            if key not in known or key not in made or known[key][1] != made[key][1]
+            key for key in {**known, **made} if key not in known or key not in made or known[key][1] != made[key][1]
         ]
         if differing:
             # Behind the first difference of a chain, every commit differs: the parent's digest is part of it.
@@ -140,9 +138,7 @@ class RunCheck:
     def _torn_files(self) -> Iterator[ReplayDifference]:
         for file in self._files:
             if self._repository.store.digest_of_file(file.file) != file.sha256:
-                yield self._difference(
-                    "file", f"{file.file} is not what its digest says: run `ledger verify`"
-                )
+                yield self._difference("file", f"{file.file} is not what its digest says: run `ledger verify`")
 
     def _fold(self) -> RunFold:
         run = self._after.move.run
@@ -158,18 +154,14 @@ class RunCheck:
         columns = [table[name].to_pylist() for name in _REF]
         for row in zip(*columns, strict=True):
             key = (row[2], row[3])
-            if self._window.holds(row[4], row[5]) and (
-                self._keep is None or key[1] < self._keep.get(str(key[0]), 0)
-            ):
+            if self._window.holds(row[4], row[5]) and (self._keep is None or key[1] < self._keep.get(str(key[0]), 0)):
                 yield key, row
 
     def _keeps(self, file: CommitFile) -> bool:
         keep = self._keep
         return keep is None or any(first < keep.get(shard, 0) for shard, (first, _) in file.heights.items())
 
-    def _explained(
-        self, key: Key, known: tuple[Any, ...] | None, made: tuple[Any, ...] | None
-    ) -> ReplayDifference:
+    def _explained(self, key: Key, known: tuple[Any, ...] | None, made: tuple[Any, ...] | None) -> ReplayDifference:
         stored, recomputed = self._stored_row(key), self._recomputed_row(key)
         shown = known or made
         assert shown is not None
@@ -220,9 +212,7 @@ def _bounds(row: tuple[Any, ...]) -> tuple[int, int]:
     return row[5], row[4]
 
 
-def _header_differences(
-    stored: dict[str, Any] | None, recomputed: dict[str, Any] | None
-) -> dict[str, tuple[Any, Any]]:
+def _header_differences(stored: dict[str, Any] | None, recomputed: dict[str, Any] | None) -> dict[str, tuple[Any, Any]]:
     if stored is None or recomputed is None:
         return {}
     return {name: (stored[name], recomputed[name]) for name in _HEADER if stored[name] != recomputed[name]}

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-
 from ledger_cli.core.history import (
     ADMIN,
     Added,
@@ -318,9 +316,7 @@ class Repository:
         try:
             move = Move.from_bytes(raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Corrupt(
-                f"refs/{name}/{seq:020d}.json is damaged: restore it from a copy of the ledger"
-            ) from error
+            raise Corrupt(f"refs/{name}/{seq:020d}.json is damaged: restore it from a copy of the ledger") from error
         if move.seq != seq:
             raise Corrupt(f"refs/{name}/{seq:020d}.json is the move {move.seq}: restore it from a copy")
         return move

@@ -173,5 +173,3 @@ class RunFold:
 def shard_of_region(policy: Policy, region: str) -> int:
     """The shard that a region belongs to under a policy."""
     return shard_of(region, policy.shards)
-
-

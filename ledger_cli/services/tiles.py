@@ -85,9 +85,7 @@ def highest_end(repository: Repository, tiles: Sequence[Tile], parts: Sequence[P
     """The highest end of an epoch in tiles and commits; 0 where there is none."""
     ends = [tile.epoch_max for tile in tiles] + [part.file.epoch_max for part in parts if part.whole]
     for condition, files in by_condition(part for part in parts if not part.whole).items():
-        found = repository.engine.over(
-            files, f"SELECT max(epoch_end) AS highest FROM files WHERE {condition}"
-        )
+        found = repository.engine.over(files, f"SELECT max(epoch_end) AS highest FROM files WHERE {condition}")
         ends += [end for end in found["highest"].to_pylist() if end is not None]
     return max(ends, default=0)
 
@@ -147,14 +145,10 @@ def region_condition(column: str, region: str | None) -> str:
 
 def fold_source(where: str = "", join: str = "") -> str:
     """SQL for the entries `e` of the commits in `files`, with the columns of their commits."""
-    return f"SELECT * EXCLUDE (entries), unnest(entries) AS e FROM files {join}" + (
-        f" WHERE {where}" if where else ""
-    )
+    return f"SELECT * EXCLUDE (entries), unnest(entries) AS e FROM files {join}" + (f" WHERE {where}" if where else "")
 
 
-def fold_sql(
-    source: str, reference: str, half_lives: Sequence[int] = (), condition: str = "", key: str = ""
-) -> str:
+def fold_sql(source: str, reference: str, half_lives: Sequence[int] = (), condition: str = "", key: str = "") -> str:
     """SQL that adds up entries by region, and by the column `key`; decayed weights refer to `reference`."""
     keys = f"region, {key}" if key else "region"
     decayed = [
@@ -175,8 +169,7 @@ def fold_sql(
 def merge_sql(tick: int, half_lives: Sequence[int], condition: str = "") -> str:
     """SQL that adds up rows of tiles, in `files`, by region."""
     decayed = [
-        f"fsum(decayed_{each} * {_decay_sql(f'{tick} - reference', each)}) AS decayed_{each}"
-        for each in half_lives
+        f"fsum(decayed_{each} * {_decay_sql(f'{tick} - reference', each)}) AS decayed_{each}" for each in half_lives
     ]
     columns = [
         "region, sum(n)::BIGINT AS n, sum(commits)::BIGINT AS commits",

@@ -24,9 +24,7 @@ _ADAPTERS = {
     "arrow": "tabular:ArrowSource",
 }
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
-_KCAT_KEYS = tuple(
-    re.compile(rb'"' + key + rb'"\s*:') for key in (b"topic", b"partition", b"offset", b"payload")
-)
+_KCAT_KEYS = tuple(re.compile(rb'"' + key + rb'"\s*:') for key in (b"topic", b"partition", b"offset", b"payload"))
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,7 @@ def source_of(name: str, options: SourceOptions) -> Source:
 def _format_of(stream: ByteStream, given: str | None) -> str:
     named = check_format(given) if given is not None else format_of(stream.name)
     if named is None and stream.name != STDIN:
-        raise UsageError(
-            f"{stream.name}: its name does not tell the format: give --format {'|'.join(FORMATS)}."
-        )
+        raise UsageError(f"{stream.name}: its name does not tell the format: give --format {'|'.join(FORMATS)}.")
     if named == "json" or (given is None and named in (None, "jsonl")):
         return _format_seen(stream.head(), named)
     return cast(str, named)

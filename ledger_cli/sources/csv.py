@@ -92,10 +92,8 @@ class CsvSource:
         line = 1
         head = self._stream.read(max(self._block_bytes, SHORTEST_HEAD))
         block, last = text_of(head, self.name, "delimited text"), not head
-        if b"\r" in block and b"\n" not in block:
-            raise SourceError(
-                f"{self.name}: lines end with a carriage return alone: convert them to newlines."
-            )
+        if block.count(b"\r") > 1 and b"\n" not in block:
+            raise SourceError(f"{self.name}: lines end with a carriage return alone: convert them to newlines.")
         while block or not last:
             records, used = cut(block, line, self._dialect, last)
             if used:

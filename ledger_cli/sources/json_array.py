@@ -23,6 +23,8 @@ CHUNK_BYTES = 256 << 20
 
 _BLANK = b" \t\r\n"
 _NEWLINE, _SPACE = 10, 32
+_STEPS = 4
+"""So many blanks before an element are passed one by one; where there are more, all bytes are looked at."""
 _CLAIM = "a JSON array"
 
 
@@ -99,9 +101,7 @@ class JsonArraySource:
                 raise self._error(f"an element is longer than {self._element_bytes_limit:,} bytes")
         if opened:
             self._pass_over(b"".join(begun))
-            raise self._error(
-                "the file ends inside a string" if scan.in_string else "the array is not closed"
-            )
+            raise self._error("the file ends inside a string" if scan.in_string else "the array is not closed")
 
     def _cut(
         self, values: bytearray, ends: npt.NDArray[np.int64], may_be_empty: bool
@@ -174,8 +174,12 @@ class JsonArraySource:
 
 def _first_not_blank(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The first position from each start on that is no blank; the length of the data where there is none."""
-    if (data[starts] > _SPACE).all():
-        return starts
+    begins = starts.copy()
+    for _ in range(_STEPS):
+        blank = data[np.minimum(begins, len(data) - 1)] <= _SPACE
+        if not blank.any():
+            return begins
+        np.minimum(begins + blank, len(data), out=begins)
     full = data > _SPACE
     after_blank = np.flatnonzero(full[1:] > full[:-1]) + 1
     found = np.append(after_blank, len(data))[np.searchsorted(after_blank, starts)]

@@ -107,9 +107,7 @@ def _some(names: Iterable[str], directory: str, suffixes: tuple[str, ...]) -> li
     found = sorted(names)
     if not found:
         known = ", ".join(suffixes)
-        raise NotFound(
-            f"{directory}: no file in it has a name that ends in {known}. Name the files themselves."
-        )
+        raise NotFound(f"{directory}: no file in it has a name that ends in {known}. Name the files themselves.")
     return found
 
 

@@ -130,18 +130,14 @@ class _TabularSource:
 class ParquetSource(_TabularSource):
     """The rows of a Parquet file, its columns as they are; `lines` are row numbers."""
 
-    def __init__(
-        self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES
-    ) -> None:
+    def __init__(self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES) -> None:
         super().__init__(stream, "Parquet", _parquet_tables, chunk_rows, chunk_bytes)
 
 
 class ArrowSource(_TabularSource):
     """The rows of an Arrow IPC file or stream, also of compressed batches; `lines` are row numbers."""
 
-    def __init__(
-        self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES
-    ) -> None:
+    def __init__(self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES) -> None:
         super().__init__(stream, "Arrow IPC", _arrow_tables, chunk_rows, chunk_bytes)
 
 

@@ -264,9 +264,7 @@ class _ConsoleLines:
     @staticmethod
     def _key(name: str) -> str:
         if any(sign in name for sign in "\t\r\n"):
-            raise LedgerError(
-                f"kafka-console cannot carry the tab or line break in {name!r}: use kcat or jsonl."
-            )
+            raise LedgerError(f"kafka-console cannot carry the tab or line break in {name!r}: use kcat or jsonl.")
         return name
 
     def __call__(self, batch: TickBatch) -> pa.Array:

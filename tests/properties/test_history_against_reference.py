@@ -46,9 +46,7 @@ class Histories:
         self._entity = 0
 
     def _policy(self, **changes: Any) -> dict[str, Any]:
-        return policy_json(
-            self.chance.choice(STRATEGIES), shards=3, lateness=self.chance.choice([0, 0, 10]), **changes
-        )
+        return policy_json(self.chance.choice(STRATEGIES), shards=3, lateness=self.chance.choice([0, 0, 10]), **changes)
 
     def act(self, name: str, what: str) -> None:
         model = self.model[name]
@@ -117,12 +115,8 @@ class Histories:
             assert table["commit_id"].to_pylist() == [commit.commit_id for commit in model.commits], name
             state = branch.state
             assert state.watermark == model.watermark, name
-            starts = {
-                int(shard): each.start for shard, each in state.shards.items() if each.start is not None
-            }
-            assert starts == {
-                shard.number: shard.start for shard in model.shards if shard.start is not None
-            }, name
+            starts = {int(shard): each.start for shard, each in state.shards.items() if each.start is not None}
+            assert starts == {shard.number: shard.start for shard in model.shards if shard.start is not None}, name
             assert state.rows == len(model.events)
 
     def replayed(self) -> None:
@@ -161,9 +155,7 @@ def test_random_histories(tmp_path: Path, seed: int) -> None:
     seed=st.integers(0, 2**32),
     steps=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(sorted(set(ACTS)))), max_size=12),
 )
-def test_any_history(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, steps: list[tuple[int, str]]
-) -> None:
+def test_any_history(tmp_path_factory: pytest.TempPathFactory, seed: int, steps: list[tuple[int, str]]) -> None:
     histories = Histories(tmp_path_factory.mktemp("history") / "ledger", random.Random(seed))
     for place, what in [(0, "ingest"), (0, "run"), *steps]:
         names = list(histories.model)

@@ -57,9 +57,7 @@ def test_quadtree_of_depth_zero_is_one_square() -> None:
 
 
 @pytest.mark.parametrize("region_map", [GRID, TREE, {"kind": "field", "name": "region"}])
-@pytest.mark.parametrize(
-    "region", ["outside", "none", "", "q4", "q000", "1:", "1:2:3", "E1", "\u0661:\u0662"]
-)
+@pytest.mark.parametrize("region", ["outside", "none", "", "q4", "q000", "1:", "1:2:3", "E1", "\u0661:\u0662"])
 def test_no_place(region_map: dict[str, Any], region: str) -> None:
     assert cell_bounds(region_map, region) is None
 

@@ -63,10 +63,7 @@ def console(width: int = 100, colour: str | None = "truecolor", encoding: str = 
 
 def lines(picture: GammaFrame, width: int = 100, height: int = 30, **options: Any) -> list[str]:
     screen = console(**options)
-    return [
-        "".join(part.text for part in line)
-        for line in screen.render_lines(terminal_map(picture, width, height))
-    ]
+    return ["".join(part.text for part in line) for line in screen.render_lines(terminal_map(picture, width, height))]
 
 
 def colours(picture: GammaFrame, width: int = 100, height: int = 30) -> set[tuple[int, int, int]]:
@@ -97,9 +94,7 @@ class TestScale:
             assert positions == sorted(set(positions))
             assert (positions[0], positions[-1]) == (0.0, 1.0)
 
-    @pytest.mark.parametrize(
-        ("maximum", "weight"), [(0.0, 0.0), (0.0, 1.0), (1e308, 1e308), (5e-324, 5e-324)]
-    )
+    @pytest.mark.parametrize(("maximum", "weight"), [(0.0, 0.0), (0.0, 1.0), (1e308, 1e308), (5e-324, 5e-324)])
     def test_no_maximum_divides_by_zero(self, maximum: float, weight: float) -> None:
         assert 0.0 <= WeightScale(maximum).position(weight) <= 1.0
 
@@ -136,9 +131,7 @@ class TestTerminal:
             "\n".join(lines(picture, colour=None, encoding="ascii")).encode("ascii")
 
     def test_cells_are_square(self) -> None:
-        body = [
-            line.split("│")[1].rstrip() for line in lines(frame(cell("0:0", 1.0)), colour=None) if "│" in line
-        ]
+        body = [line.split("│")[1].rstrip() for line in lines(frame(cell("0:0", 1.0)), colour=None) if "│" in line]
         assert {len(line) for line in body} == {2 * len(body)}
 
     @pytest.mark.parametrize("colour", ["truecolor", None])

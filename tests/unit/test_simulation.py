@@ -37,9 +37,7 @@ def table(world: SimulationSettings, commands: Sequence[Command] = ()) -> TickBa
 
 
 def activity(world: SimulationSettings, entity: int, *commands: Command) -> list[float]:
-    values: list[float] = (
-        table(world, commands)["activity"].reshape(world.ticks, world.entities)[:, entity].tolist()
-    )
+    values: list[float] = table(world, commands)["activity"].reshape(world.ticks, world.entities)[:, entity].tolist()
     return values
 
 
@@ -66,9 +64,7 @@ def at_tick(tick: int, **micro: int) -> datetime:
         ),
     ],
 )
-def test_philox_gives_the_published_answers(
-    counter: tuple[int, ...], key: int, words: tuple[int, ...]
-) -> None:
+def test_philox_gives_the_published_answers(counter: tuple[int, ...], key: int, words: tuple[int, ...]) -> None:
     first, second, third, fourth = (np.array([word], dtype=np.uint64) for word in counter)
     assert tuple(int(word[0]) for word in philox4x32((first, second, third, fourth), key)) == words
 
@@ -85,9 +81,7 @@ def test_columns_are_ordered_by_tick_and_entity() -> None:
     assert ticks["tick_id"].tolist() == [1_000 + row // 7 for row in range(350)]
     assert ticks["entity_id"].tolist() == [f"E{row % 7}" for row in range(350)]
     assert ticks["timestamp"][7:8].astype(str).tolist() == ["2026-01-01T00:00:00.250"]
-    assert {name: column.dtype.kind for name, column in ticks.items()} == dict(
-        zip(COLUMNS, "UiffffM", strict=True)
-    )
+    assert {name: column.dtype.kind for name, column in ticks.items()} == dict(zip(COLUMNS, "UiffffM", strict=True))
 
 
 @given(
@@ -132,9 +126,7 @@ def test_a_world_larger_than_a_batch_stays_bounded() -> None:
     base=st.sampled_from([0.0, 0.5, 900_000.0]),
 )
 @settings(deadline=None, max_examples=40)
-def test_values_stay_in_their_bounds(
-    seed: int, width: float, height: float, pace: float, base: float
-) -> None:
+def test_values_stay_in_their_bounds(seed: int, width: float, height: float, pace: float, base: float) -> None:
     step = min(width, height) * pace
     world = SimulationSettings(
         entities=20, ticks=200, seed=seed, width=width, height=height, step=step, base_activity=base
@@ -154,9 +146,7 @@ def test_values_stay_in_their_bounds(
 def test_entities_move_about_their_step_and_tell_the_deviation() -> None:
     world = SimulationSettings(entities=1, ticks=400, width=1e6, height=1e6, step=2.0)
     ticks = table(world)
-    for row, (before, after) in enumerate(
-        pairwise(zip(ticks["x"].tolist(), ticks["y"].tolist(), strict=True))
-    ):
+    for row, (before, after) in enumerate(pairwise(zip(ticks["x"].tolist(), ticks["y"].tolist(), strict=True))):
         length = np.hypot(after[0] - before[0], after[1] - before[1])
         assert length == pytest.approx(2.0 + ticks["jitter"][row + 1], abs=1e-5)
 
@@ -232,9 +222,7 @@ def event(**changes: Any) -> dict[str, Any]:
 
 def test_a_command_event_is_read() -> None:
     assert parse_command(event()) == Command("E1", at_tick(3), 2.0, 0)
-    assert parse_command(event(params={"value": 0.5, "rampTicks": 100})) == Command(
-        "E1", at_tick(3), 0.5, 100
-    )
+    assert parse_command(event(params={"value": 0.5, "rampTicks": 100})) == Command("E1", at_tick(3), 0.5, 100)
 
 
 @pytest.mark.parametrize(
@@ -272,9 +260,7 @@ def test_a_bad_command_event_is_refused(changes: dict[str, Any], message: str) -
         (Command("E1", at_tick(0), 1.0, ramp_ticks=-1), "rampTicks is -1"),
     ],
 )
-def test_a_command_outside_the_world_is_refused_before_the_first_batch(
-    command: Command, message: str
-) -> None:
+def test_a_command_outside_the_world_is_refused_before_the_first_batch(command: Command, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         simulate(SMALL, [command])
     assert message in str(caught.value)

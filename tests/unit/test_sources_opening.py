@@ -78,10 +78,10 @@ class TestExpand:
         memory = fsspec.filesystem("memory")
         for name in ("w/1.jsonl", "w/d/2.csv", "w/_SUCCESS", "w/.h/3.csv"):
             memory.pipe(f"/{name}", b"")
-        assert expand(["memory://w/*.jsonl"], None) == ["memory:///w/1.jsonl"] or expand(
-            ["memory://w/*.jsonl"], None
-        ) == ["memory://w/1.jsonl"]
+        assert expand(["memory://w/*.jsonl"], None) == ["memory:///w/1.jsonl"]
         assert len(expand(["memory://w"], None)) == 2
+        for name in ("w/1.jsonl", "w/d/2.csv"):
+            assert any(found.endswith(name) for found in expand(["memory://w"], None))
         assert expand(["https://host/a.csv?b=*"], None) == ["https://host/a.csv?b=*"]
         with pytest.raises(NotFound, match="matches no file"):
             expand(["memory://w/*.parquet"], None)
@@ -116,9 +116,7 @@ class TestStream:
         stream.close()
 
     @pytest.mark.parametrize("kind", ["gz", "zst"])
-    def test_standard_input_is_unpacked_by_its_first_bytes(
-        self, kind: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_standard_input_is_unpacked_by_its_first_bytes(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         stored = pack(kind, TEXT)
         stdin(monkeypatch, stored)
         stream = open_stream("-")

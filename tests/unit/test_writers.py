@@ -86,9 +86,7 @@ READERS: dict[str, Callable[[Path], list[Row]]] = {
     "parquet": lambda path: from_duckdb(f"read_parquet('{path}')"),
     "arrow": from_arrow,
     "kcat": lambda path: [from_event(json.loads(line)["payload"]) for line in path.read_text().splitlines()],
-    "kafka-console": lambda path: [
-        from_event(line.split("\t", 5)[5]) for line in path.read_text().splitlines()
-    ],
+    "kafka-console": lambda path: [from_event(line.split("\t", 5)[5]) for line in path.read_text().splitlines()],
 }
 
 
@@ -108,9 +106,7 @@ def test_the_same_ticks_give_the_same_bytes(format_name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("format_name", set(FORMATS) - {"parquet", "arrow"})
-def test_where_batches_are_cut_does_not_show(
-    format_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_batches_are_cut_does_not_show(format_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_ticks(batches(), tmp_path / "one", format_name)
     monkeypatch.setattr(writers, "_ROWS_AT_ONCE", 7)
     write_ticks(batches(), tmp_path / "two", format_name)
@@ -169,9 +165,7 @@ def test_kafka_formats_count_offsets_per_partition(tmp_path: Path) -> None:
 
 def test_names_are_escaped(tmp_path: Path) -> None:
     names = ['a,"b"', "c\td\ne", "back\\slash", "ünïcode"]
-    batch = {name: column[:4] for name, column in next(simulate(WORLD)).items()} | {
-        "entity_id": np.array(names)
-    }
+    batch = {name: column[:4] for name, column in next(simulate(WORLD)).items()} | {"entity_id": np.array(names)}
     for format_name in ("jsonl", "json", "csv", "tsv", "parquet", "arrow", "kcat"):
         write_ticks([batch], tmp_path / "ticks", format_name)
         if format_name == "kcat":

@@ -31,7 +31,7 @@ def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.Duck
         raise LedgerError(f"LEDGER_THREADS or LEDGER_MEMORY is wrong: {first_line(error)}") from error
 
 
-class translated:  # noqa: N801 - reads as a word in `with translated(...)`
+class translated:
     """The one place where DuckDB's errors become the ledger's."""
 
     def __init__(self, files: Sequence[str]) -> None:

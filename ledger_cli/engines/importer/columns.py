@@ -108,9 +108,7 @@ def _timestamp(column: str, of_type: pa.DataType, missing: str) -> _Field:
 def _is_text(of_type: pa.DataType) -> bool:
     if pa.types.is_dictionary(of_type):
         return _is_text(of_type.value_type)
-    return bool(
-        pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type)
-    )
+    return bool(pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type))
 
 
 def _checks(made: dict[str, _Field]) -> list[tuple[str, str]]:

@@ -67,9 +67,7 @@ class DraftTools:
                     refused.append((draft.source, Refused(line, Tick(*values).canonical(), "tick_jump")))
         return self._rewritten(drafts, directory), refused
 
-    def widest_gap(
-        self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None
-    ) -> tuple[int, int] | None:
+    def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:
         """See `ports.Importer`."""
         listed = "SELECT unnest(" + str(list(known)) + "::BIGINT[]) AS tick_id"
         rule = "ORDER BY gap DESC, tick_id" if limit is None else "ORDER BY tick_id"

@@ -66,9 +66,7 @@ class DuckImporter:
         """See `ports.Importer`."""
         return self._tools.split_above(drafts, tick, directory)
 
-    def widest_gap(
-        self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None
-    ) -> tuple[int, int] | None:
+    def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:
         """See `ports.Importer`."""
         return self._tools.widest_gap(drafts, known, limit)
 
@@ -80,7 +78,9 @@ class DuckImporter:
         self._connection.register("chunk", chunk.table())
         lines, wrapped = UNWRAP[envelope], envelope != "none"
         if wrapped:
-            self._run(f"CREATE OR REPLACE TEMP TABLE unwrapped AS SELECT *, {marks_of('raw')}::INTEGER AS marks FROM ({lines})")
+            self._run(
+                f"CREATE OR REPLACE TEMP TABLE unwrapped AS SELECT *, {marks_of('raw')}::INTEGER AS marks FROM ({lines})"
+            )
             lines = "SELECT * FROM unwrapped"
         self._prove(lines, () if wrapped else extra_keys(chunk))
         doubtful = self._rows("SELECT row FROM parsed WHERE NOT ok ORDER BY row")
@@ -119,7 +119,9 @@ class DuckImporter:
             FROM ({columns_sql(chunk.table.schema, chunk.textual)})""")
         self._connection.unregister("chunk")
         refused = list(chunk.refused)
-        for row, line, reason in self._rows("SELECT row, line, reason FROM parsed WHERE reason IS NOT NULL ORDER BY row"):
+        for row, line, reason in self._rows(
+            "SELECT row, line, reason FROM parsed WHERE reason IS NOT NULL ORDER BY row"
+        ):
             refused.append(Refused(line, chunk.raw(row), reason))
         columns = 'row, line, entity_id, tick_id, x, y, activity, jitter, "timestamp", own_meta, unknown'
         ticks, lines = [], []
@@ -181,5 +183,3 @@ def _as_table(ticks: list[Tick], lines: list[int]) -> pa.Table:
     columns = list(zip(*ticks, strict=True)) if ticks else [()] * len(Tick._fields)
     arrays = [pa.array(column, field.type) for column, field in zip((*columns, lines), DRAFT, strict=True)]
     return pa.Table.from_arrays(arrays, schema=DRAFT)
-
-

@@ -49,6 +49,7 @@ UNWRAP = {
 }
 """How the text of a tick is taken out of a line, with its partition and offset."""
 
+
 def extra_keys(chunk: LineChunk) -> tuple[str, ...]:
     """Unknown plain keys that many of the first lines have: the fast path takes them along."""
     seen: dict[str, int] = {}

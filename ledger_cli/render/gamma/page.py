@@ -95,9 +95,7 @@ def _values(row: GammaRow, commit: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _frame(
-    frame: GammaFrame, before: dict[int, tuple[Any, ...]], now: dict[int, tuple[Any, ...]]
-) -> dict[str, Any]:
+def _frame(frame: GammaFrame, before: dict[int, tuple[Any, ...]], now: dict[int, tuple[Any, ...]]) -> dict[str, Any]:
     changes: list[list[Any]] = []
     lists: dict[tuple[int, ...], int] = {}
     for column in range(len(COLUMNS)):

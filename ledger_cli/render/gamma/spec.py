@@ -185,9 +185,7 @@ def _colour(alt: Any, canvas: Canvas, layout: MapLayout, exponent: Any) -> Any:
         type="pow", exponent=exponent, domain=[0, canvas.maximum or 1.0], range=list(VIRIDIS),
         interpolate="rgb", clamp=True,
     )  # fmt: skip
-    legend = alt.Legend(
-        title="weight", gradientLength=length, gradientThickness=12, tickCount=5, format=",.6~g"
-    )
+    legend = alt.Legend(title="weight", gradientLength=length, gradientThickness=12, tickCount=5, format=",.6~g")
     return alt.Color("weight:Q", scale=scale, legend=legend)
 
 
@@ -271,9 +269,7 @@ def _configured(layers: Any) -> Any:
     return (
         layers.configure(font="sans-serif", background=PAPER, padding=16)
         .configure_view(fill=PANEL if layers_have_map(layers) else None, stroke=None)
-        .configure_axis(
-            **words, labelFontSize=11, titleFontSize=12, domainColor="#d1d5db", tickColor="#d1d5db"
-        )
+        .configure_axis(**words, labelFontSize=11, titleFontSize=12, domainColor="#d1d5db", tickColor="#d1d5db")
         .configure_legend(**words, labelFontSize=11, titleFontSize=12)
         .configure_title(color=INK, subtitleColor=QUIET, fontSize=17, subtitleFontSize=12, subtitlePadding=6)
     )

@@ -110,8 +110,7 @@ def _map_lines(frame: GammaFrame, width: int, height: int, pen: Pen) -> list[Tex
     body = _half_blocks(raster, pen) if pen.coloured else _shaded(raster, pen)
     labels = [y_high, *[""] * (len(body) - 2), y_low] if len(body) > 1 else [y_high]
     drawn = [
-        pen.note(f"{label:>{gutter}}{_bar(pen)}").append_text(line)
-        for label, line in zip(labels, body, strict=True)
+        pen.note(f"{label:>{gutter}}{_bar(pen)}").append_text(line) for label, line in zip(labels, body, strict=True)
     ]
     return [*drawn, *_x_axis(area[0], area[2], gutter, body[0].cell_len, pen), *_scaled(raster, pen), *footer]
 
@@ -164,11 +163,7 @@ def _scaled(raster: Raster, pen: Pen) -> list[Text]:
 
 
 def _legend(rows: tuple[GammaRow, ...], width: int, pen: Pen) -> list[Text]:
-    line = (
-        pen.note("weight 0 ")
-        .append_text(_ramp_bar(pen))
-        .append_text(pen.note(f" {number(pen.scale.maximum)}"))
-    )
+    line = pen.note("weight 0 ").append_text(_ramp_bar(pen)).append_text(pen.note(f" {number(pen.scale.maximum)}"))
     if pen.scale.exponent != 1:
         line.append_text(pen.note(f" (to the power of {number(pen.scale.exponent)})"))
     lowest, highest = min(row.weight for row in rows), max(row.weight for row in rows)

@@ -125,9 +125,7 @@ def _pattern(dialect: Dialect) -> re.Pattern[bytes]:
     return re.compile(comment + record)
 
 
-def _wanted(
-    data: npt.NDArray[np.uint8], starts: Positions, ends: Positions, dialect: Dialect
-) -> npt.NDArray[np.bool_]:
+def _wanted(data: npt.NDArray[np.uint8], starts: Positions, ends: Positions, dialect: Dialect) -> npt.NDArray[np.bool_]:
     """Which records are neither blank nor comments."""
     lengths = ends - starts
     wanted: npt.NDArray[np.bool_] = ~((lengths == 1) & (data[starts] == _NEWLINE))

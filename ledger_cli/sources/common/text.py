@@ -29,19 +29,27 @@ def text_of(head: bytes, name: str, claim: str) -> bytes:
     magic = magic_of(begin)
     if magic in _SUFFIXES:
         raise SourceError(f"{name}: is {magic}-compressed: give it a name that ends in {_SUFFIXES[magic]}.")
-    if magic is not None:
-        hint = f": use --format {_READABLE[magic]}" if magic in _READABLE else ""
-        raise SourceError(f"{name}: is not {claim}, but {magic}{hint}.")
     if begin.startswith(_UTF_16_OR_32) or _looks_like_utf_16(begin):
         raise SourceError(f"{name}: is not in UTF-8, but in UTF-16 or UTF-32: convert it first.")
-    control = len(begin) - len(begin.translate(None, _CONTROL))
-    if b"\0" in begin or control * 100 > _CONTROL_PERCENT * len(begin):
-        raise SourceError(f"{name}: is not {claim}, but a binary file. Check the file, or give its --format.")
+    if _is_binary(begin):  # asked first: a header may well begin with PARENT
+        what = "a binary file" if magic is None else magic
+        hint = f"use --format {_READABLE[magic]}" if magic in _READABLE else "check the file"
+        raise SourceError(f"{name}: is not {claim}, but {what}: {hint}.")
     return head.removeprefix(BOM)
+
+
+def _is_binary(begin: bytes) -> bool:
+    return b"\0" in begin or _controls(begin) * 100 > _CONTROL_PERCENT * len(begin)
 
 
 def _looks_like_utf_16(begin: bytes) -> bool:
     """ASCII text in UTF-16 without its mark: every other byte is zero, and no other."""
     pairs = begin[: len(begin) // 2 * 2]
-    even, odd = pairs[::2].count(0), pairs[1::2].count(0)
-    return len(pairs) > 2 and len(pairs) // 2 in (even, odd) and 0 in (even, odd)
+    for zeros, letters in ((pairs[::2], pairs[1::2]), (pairs[1::2], pairs[::2])):
+        if len(zeros) > 1 and not any(zeros) and not _controls(letters):
+            return True
+    return False
+
+
+def _controls(text: bytes) -> int:
+    return len(text) - len(text.translate(None, _CONTROL))

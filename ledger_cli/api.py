@@ -1,0 +1,330 @@
+"""`Ledger`: every verb of the command line as a method with a typed result. The command line is thin over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ledger_cli import wiring
+from ledger_cli.config import Config, load, policy_from, template
+from ledger_cli.core.history import State
+from ledger_cli.core.policy import Policy
+from ledger_cli.errors import UsageError
+from ledger_cli.ports import Importer, Source
+from ledger_cli.ports import Mapping as FieldMapping
+from ledger_cli.services import diff as differences
+from ledger_cli.services import fork as forks
+from ledger_cli.services import integrity, lookup, query, replay
+from ledger_cli.services.commit import CommitRequest, CommitResult, commit, plan
+from ledger_cli.services.gamma import Gamma, GammaAt, commit_at, gamma
+from ledger_cli.services.gamma_frames import FRAMES_MAX, gamma_view
+from ledger_cli.services.graph import GraphLine, graph_lines
+from ledger_cli.services.ingest import IngestOptions, IngestResult, ingest
+from ledger_cli.services.log import CommitView, LogPage, log, show
+from ledger_cli.services.status import Status, status
+
+if TYPE_CHECKING:
+    import polars
+
+    from ledger_cli.core.gamma_view import GammaView
+
+MAIN = "main"
+
+
+class Ledger:
+    """A ledger: `Ledger.create(path)` or `Ledger.open(path)`. Usable as a context manager.
+
+    Every method works on a branch, `main` if not said otherwise, and raises a `LedgerError` that says what to
+    do next. Ticks are integers; a place is a commit id or a prefix of it, a tag, a branch or a tick.
+    """
+
+    def __init__(self, root: Path, config: Config) -> None:
+        """Use `create` or `open`."""
+        self.root = root
+        self.config = config
+        self._open_files = ExitStack()
+        self._repository = wiring.make_repository(root, config, self._open_files)
+        self._importer: Importer | None = None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Ledger({str(self.root)!r})"
+
+    # -- make ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, location: str | os.PathLike[str], **settings: Any) -> Ledger:
+        """Make a ledger with a commented `ledger.toml`; `settings` as they are named there.
+
+        UsageError where there is one already, or a setting is wrong.
+        """
+        root = wiring.root_of(os.fspath(location))
+        text = template(settings)
+        load(text, {}).policy()
+        wiring.make_ledger(root, text)
+        made = cls(root, wiring.read_config(root))
+        made._repository.create_branch(MAIN, "init", "", None, State())
+        return made
+
+    @classmethod
+    def open(cls, location: str | os.PathLike[str] | None = None) -> Ledger:
+        """Open a ledger; None: `LEDGER_URL`, else the nearest parent directory with a `ledger.toml`."""
+        root = wiring.root_of(wiring.locate(None if location is None else os.fspath(location)))
+        return cls(root, wiring.read_config(root))
+
+    def close(self) -> None:
+        """Let go of what is held open. Not needed for what was written to last."""
+        self._open_files.close()
+
+    def ingest(
+        self,
+        *sources: str | os.PathLike[str],
+        branch: str = MAIN,
+        format: str | None = None,
+        map: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        sql: str | None = None,
+        delimiter: str | None = None,
+        comment: str | None = None,
+        columns: Sequence[str] | None = None,
+        max_tick_jump: int | None = None,
+        why: str = "",
+        watch: Callable[[int, int | None], None] | None = None,
+    ) -> IngestResult:
+        """Read tick events from files, globs, directories, URLs or `-`; all of it is stored, or nothing.
+
+        `map`: fields of the tick as SQL over the source's columns; `sql`: a SELECT over the whole `source`.
+        `watch(bytes, total)` is called now and then.
+        """
+        mapping = _mapping(map, sql)
+        names = wiring.expand([os.fspath(source) for source in sources], format)
+        given = {"format": format, "delimiter": delimiter, "comment": comment}
+        read = [
+            wiring.make_source(name, columns=None if columns is None else tuple(columns), **given) for name in names
+        ]
+        jump = self.config["max_tick_jump"] if max_tick_jump is None else max_tick_jump
+        return ingest(
+            self._repository,
+            self._make_importer(),
+            branch,
+            read,
+            IngestOptions(mapping, jump, why),
+            _watcher(read, watch),
+        )
+
+    def commit(
+        self,
+        branch: str = MAIN,
+        *,
+        final: bool = False,
+        force: str | None = None,
+        dry_run: bool = False,
+        why: str = "",
+        **policy: Any,
+    ) -> CommitResult:
+        """Fold what is new into commits.
+
+        `final`: close what is open, nothing more comes. `force`: close the shard of this region now.
+        `policy`: strategy, interval, min_interval, max_interval, max_size, max_mean, max_variance, lateness,
+        regions, shards, weight, base_weight; they override `ledger.toml` and are recorded for the branch.
+        """
+        request = CommitRequest(self.policy(branch, **policy), final, force, why)
+        return (plan if dry_run else commit)(self._repository, branch, request)
+
+    def policy(self, branch: str = MAIN, **options: Any) -> Policy:
+        """The policy of a branch: as recorded, else as in `ledger.toml`; changed by options."""
+        recorded = self._repository.branch(branch).policy
+        return self.config.policy(options) if recorded is None else policy_from(recorded, options)
+
+    # -- look ---------------------------------------------------------------------------------------------
+
+    def log(
+        self,
+        branch: str = MAIN,
+        *,
+        region: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int | None = None,
+        entries: bool = False,
+    ) -> LogPage:
+        """Commits, newest first; `since` and `until` in ticks, half-open."""
+        return log(self._repository, branch, region, since, until, limit, entries=entries)
+
+    def graph(self, branches: Sequence[str] | None = None, limit: int | None = None, **chosen: Any) -> list[GraphLine]:
+        """The commits of branches (None: of all) with their places in a drawing of the chains."""
+        return graph_lines(self._repository, branches, limit=limit, **chosen)
+
+    def show(self, place: str, branch: str = MAIN) -> CommitView:
+        """One commit with its entries."""
+        return show(self._repository, self.resolve(place, branch))
+
+    def diff(
+        self,
+        a: str,
+        b: str,
+        branch: str = MAIN,
+        *,
+        sort: str = "weight_delta",
+        descending: bool = True,
+        equal: bool = False,
+    ) -> differences.DiffResult:
+        """What two places hold of each region: two commits their entries, others the sums over their chains."""
+        places = self.resolve(a, branch), self.resolve(b, branch)
+        return differences.diff(self._repository, *places, sort, descending, equal=equal)
+
+    def first_difference(self, a: str, b: str, branch: str = MAIN) -> list[differences.Parting]:
+        """The first commit of each shard on which two places part."""
+        return differences.first_difference(self._repository, self.resolve(a, branch), self.resolve(b, branch))
+
+    def gamma(
+        self,
+        branch: str = MAIN,
+        *,
+        region: str | None = None,
+        at: str | None = None,
+        half_life: int | None = None,
+        window: int | None = None,
+    ) -> Gamma:
+        """The projection: of each region the accumulated weight, the statistics, counts and last commit."""
+        return gamma(self._repository, branch, region, self._gamma_at(at, branch), half_life, window)
+
+    def gamma_frames(
+        self,
+        branch: str = MAIN,
+        *,
+        region: str | None = None,
+        at: str | None = None,
+        half_life: int | None = None,
+        window: int | None = None,
+        frames: int = FRAMES_MAX,
+    ) -> GammaView:
+        """Gamma at many commits, evenly spread over the history, for pictures that move."""
+        place = self._gamma_at(at, branch)
+        return gamma_view(self._repository, branch, region, place, half_life, window, frames)
+
+    def sql(self, statement: str, branch: str = MAIN) -> pa.Table:
+        """The answer to a read-only SELECT over ticks, commits, commit_entries, entity_state, quarantine, refs."""
+        return query.sql(self._repository, branch, statement)
+
+    def to_arrow(self, view: str = "commit_entries", branch: str = MAIN) -> pa.Table:
+        """A whole view (see `sql`) as an Arrow table."""
+        if not view.isidentifier():
+            raise UsageError(
+                f"{view!r} is no view: use ticks, commits, commit_entries, entity_state, quarantine or refs"
+            )
+        return self.sql(f"SELECT * FROM {view}", branch)
+
+    def to_polars(self, view: str = "commit_entries", branch: str = MAIN) -> polars.DataFrame:
+        """A whole view (see `sql`) as a Polars frame. MissingExtra without the extra `polars`."""
+        return wiring.polars_frame(self.to_arrow(view, branch))
+
+    def status(self, branch: str = MAIN) -> Status:
+        """Where a branch stands."""
+        return status(self._repository, branch)
+
+    # -- history ------------------------------------------------------------------------------------------
+
+    def resolve(self, place: str, branch: str = MAIN) -> lookup.Place:
+        """What a tag, branch, tick, commit id or prefix of one names."""
+        return lookup.resolve(self._repository, place, branch)
+
+    def fork(
+        self, name: str, at: str | None = None, branch: str = MAIN, *, why: str = "", **policy: Any
+    ) -> forks.BranchView:
+        """Begin a branch that shares everything with its parent up to a place; nothing is copied."""
+        place = None if at is None else self.resolve(at, branch)
+        chosen = self._other_policy(branch, policy)
+        return forks.fork(self._repository, branch, name, place, chosen, why)
+
+    def branches(self) -> list[forks.BranchView]:
+        """All branches, `main` first."""
+        return forks.branches(self._repository)
+
+    def delete_branch(self, name: str, why: str = "") -> None:
+        """Delete a branch; what forks share with it stays."""
+        forks.delete(self._repository, name, why)
+
+    def tag(self, name: str, place: str = MAIN, branch: str = MAIN, why: str = "") -> forks.Tag:
+        """Name a commit."""
+        return forks.tag(self._repository, name, self.resolve(place, branch), why)
+
+    def untag(self, name: str, why: str = "") -> None:
+        """Remove a tag; its commit stays."""
+        forks.untag(self._repository, name, why)
+
+    def tags(self, branch: str = MAIN) -> list[forks.Tag]:
+        """All tags."""
+        return forks.tags(self._repository, branch)
+
+    def replay(
+        self,
+        branch: str = MAIN,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        expect: str | None = None,
+    ) -> replay.ReplayReport:
+        """Recompute every commit from the events and compare the ids."""
+        return replay.verify_replay(self._repository, branch, since, until, expect)
+
+    def what_if(
+        self, name: str, branch: str = MAIN, *, at: str | None = None, why: str = "", **policy: Any
+    ) -> CommitResult:
+        """Another policy over the same events, on a new branch, from the first tick or from a place."""
+        place = None if at is None else self.resolve(at, branch)
+        return replay.what_if(self._repository, branch, name, self.policy(branch, **policy), place, why)
+
+    def verify(self, branches: Sequence[str] | None = None) -> integrity.IntegrityReport:
+        """Check headers, entries, chains and files against their digests, without replay."""
+        return integrity.verify(self._repository, branches)
+
+    # -- helpers ------------------------------------------------------------------------------------------
+
+    def _make_importer(self) -> Importer:
+        if self._importer is None:
+            self._importer = wiring.make_importer(self._repository.store, self.config, self._open_files)
+        return self._importer
+
+    def _other_policy(self, branch: str, options: Mapping[str, Any]) -> Policy | None:
+        return self.policy(branch, **options) if any(value is not None for value in options.values()) else None
+
+    def _gamma_at(self, at: str | None, branch: str) -> GammaAt | None:
+        if at is None:
+            return None
+        place = self.resolve(at, branch)
+        if place.tick is not None:
+            return GammaAt(place.tick)
+        found = lookup.commit_of(self._repository, place)
+        return commit_at(self._repository, place.branch, found.shard, found.height)
+
+
+def _mapping(fields: Mapping[str, str] | Iterable[tuple[str, str]] | None, sql: str | None) -> FieldMapping | None:
+    if fields and sql is not None:
+        raise UsageError("--map and --sql exclude each other: put the mapping into the SELECT")
+    if sql is not None:
+        return FieldMapping(sql=sql)
+    pairs = tuple(fields.items() if isinstance(fields, Mapping) else fields or ())
+    return FieldMapping(fields=pairs) if pairs else None
+
+
+def _watcher(sources: Sequence[Source], watch: Callable[[int, int | None], None] | None) -> Callable[[], None]:
+    if watch is None:
+        return lambda: None
+
+    def report() -> None:
+        positions = [source.position for source in sources]
+        totals = [total for _, total in positions]
+        known = [total for total in totals if total is not None]
+        watch(sum(read for read, _ in positions), sum(known) if len(known) == len(totals) else None)
+
+    return report

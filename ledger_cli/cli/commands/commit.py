@@ -1,0 +1,54 @@
+"""`ledger commit`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, command_app, takes_policy
+from ledger_cli.render.output import Output
+from ledger_cli.render.tables import table
+
+app = command_app()
+
+
+@app.command()
+@takes_policy
+def commit(
+    final: Annotated[bool, typer.Option("--final", help="Nothing more comes: close the open epochs too.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be committed, and why each epoch closes.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Close the shard of --region now, complete or not.")] = False,
+    region: Annotated[str | None, typer.Option("--region", help="The region that --force closes.")] = None,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why; kept in the ref log.")] = "",
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+    *,
+    policy: dict[str, Any],
+) -> None:
+    """Fold what is new on a branch into commits, as far as its watermark.
+
+    The options of the policy override ledger.toml and are recorded; on a branch with commits they do not change.
+
+    Example: ledger commit --strategy hybrid --min-interval 10 --max-size 5000 --final
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.errors import UsageError
+
+    if force != (region is not None):
+        raise UsageError("--force and --region go together: `ledger commit --force --region 0:0`")
+    with Ledger.open(ledger) as opened:
+        result = opened.commit(branch, final=final, force=region, dry_run=dry_run, why=message, **policy)
+    out = Output(as_json)
+    verb = "would make" if dry_run else "made"
+    watermark = "not set" if result.watermark is None else f"tick {result.watermark}"
+    line = f"{verb} {result.commits} commits with {result.entries} entries on {branch}; watermark: {watermark}"
+    if result.planned is not None:
+        names = ["shard", "epoch_start", "epoch_end", "reason", "regions", "events", "weight"]
+        rows = (tuple(row[name] for name in names) for row in result.planned.to_pylist())
+        out.emit(result, table([name.replace("_", " ") for name in names], rows, left=["reason"]), line)
+    else:
+        out.emit(result, line)

@@ -1,0 +1,144 @@
+"""`ledger ingest`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledger_cli.cli.options import (
+    AllowQuarantine,
+    BranchOption,
+    JsonOption,
+    LedgerOption,
+    MapOption,
+    command_app,
+)
+from ledger_cli.errors import QuarantinedRows, UsageError
+from ledger_cli.render.output import Output
+from ledger_cli.render.tables import table
+
+if TYPE_CHECKING:
+    from ledger_cli.services.ingest import IngestResult
+
+app = command_app()
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Files, globs, directories, URLs, or - for stdin."),
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="jsonl, json, csv, tsv, parquet, arrow, kcat or kafka-console [default: from the name].",
+        ),
+    ] = None,
+    map: MapOption = None,
+    sql: Annotated[
+        str | None,
+        typer.Option("--sql", metavar="SELECT", help="SQL over the whole `source` that gives ticks."),
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option("--delimiter", help="csv, tsv: between two fields.")] = None,
+    comment: Annotated[str | None, typer.Option("--comment", help="csv, tsv: lines that begin so are skipped.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", metavar="A,B,…", help="csv, tsv: names of the columns; no header line."),
+    ] = None,
+    max_tick_jump: Annotated[
+        int | None,
+        typer.Option("--max-tick-jump", metavar="TICKS", help="Rows further above the rest go to quarantine."),
+    ] = None,
+    allow_quarantine: AllowQuarantine = False,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Read tick events; all of it is stored, or nothing. The same rows again are stored once.
+
+    Bad rows go to quarantine, see: ledger sql "FROM quarantine". Exit code 3 tells that there were some.
+
+    Example: ledger ingest ticks.jsonl.zst more/*.parquet
+    """
+    from ledger_cli.api import Ledger
+
+    out = Output(as_json)
+    with Ledger.open(ledger) as opened, progress() as watch:
+        result = opened.ingest(
+            *sources,
+            branch=branch,
+            format=format,
+            map=pairs(map or []),
+            sql=sql,
+            delimiter=_unescaped(delimiter),
+            comment=comment,
+            columns=None if columns is None else columns.split(","),
+            max_tick_jump=max_tick_jump,
+            watch=watch,
+        )
+    out.emit(result, summary(result))
+    if result.far_above is not None:
+        below, above = result.far_above
+        out.warn(
+            f"tick {above} lies far above the rest (next below: {below}); one wrong tick lifts the watermark for "
+            "good: before you commit, look at it, and set max_tick_jump in ledger.toml to refuse such rows"
+        )
+    if result.refused and not allow_quarantine:
+        raise QuarantinedRows(
+            f'{result.refused} rows went to quarantine: see them with `ledger sql "FROM quarantine"`, '
+            "or pass --allow-quarantine"
+        )
+
+
+def summary(result: IngestResult) -> object:
+    """The table at the end."""
+    rows: list[tuple[str, int | None]] = [
+        ("read", result.read),
+        ("stored", result.stored),
+        ("duplicates", result.duplicates),
+        ("quarantined", result.refused),
+        *((f"  {reason}", count) for reason, count in result.quarantined.items()),
+        ("late (below the watermark)", result.late),
+    ]
+    made = table(["rows", ""], rows, left=["rows"])
+    made.add_section()
+    made.add_row("highest tick", "–" if result.highest_tick is None else str(result.highest_tick))
+    return made
+
+
+def pairs(texts: list[str]) -> list[tuple[str, str]]:
+    """`FIELD=SQL` texts as pairs."""
+    for text in texts:
+        if "=" not in text:
+            raise UsageError(f"--map {text!r}: write it as FIELD=SQL, for example --map 'entityId=icao24'")
+    return [(name.strip(), sql) for name, _, sql in (text.partition("=") for text in texts)]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int | None], None] | None]:
+    """A progress bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = ("reading", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def watch(read: int, total: int | None) -> None:
+            bar.update(task, completed=read, total=total)
+
+        yield watch
+
+
+def _unescaped(delimiter: str | None) -> str | None:
+    return "\t" if delimiter == "\\t" else delimiter

@@ -1,0 +1,31 @@
+"""`ledger init`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ledger_cli.cli.options import JsonOption, command_app, takes_policy
+from ledger_cli.render.output import Output
+
+app = command_app()
+
+
+@app.command()
+@takes_policy
+def init(
+    directory: Annotated[str, typer.Argument(help="Where the ledger shall live.")] = ".",
+    as_json: JsonOption = False,
+    *,
+    policy: dict[str, Any],
+) -> None:
+    """Make a ledger: a directory with a commented ledger.toml.
+
+    Example: ledger init world --regions grid:128 --interval 20
+    """
+    from ledger_cli.api import Ledger
+
+    with Ledger.create(directory, **policy) as ledger:
+        out = Output(as_json)
+        out.emit({"ledger": str(ledger.root)}, f"made the ledger {ledger.root}; its settings are in ledger.toml")

@@ -1,0 +1,276 @@
+"""`ledger verify`: moves, files, commits and chains against their digests, without replay.
+
+Everything that is wrong is listed, not the first thing alone, and nothing that is stored can make it stop.
+What no digest shows is a log that was cut short: `ledger replay --verify --expect` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from ledger_cli.core.history import (
+    Added,
+    CommitFile,
+    Move,
+    QuarantineFile,
+    Segment,
+    State,
+    Tile,
+    checkpoint_span,
+    digest_of_move,
+)
+from ledger_cli.errors import Corrupt, LedgerError, NotFound
+from ledger_cli.services.integrity_commits import Links, broken, chains, check_file
+from ledger_cli.services.repository import Branch, Repository
+
+_RESTORE = "restore it from a copy of the ledger, then run `ledger verify` again"
+_DAMAGE = (
+    LedgerError,
+    pa.ArrowException,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+)
+"""What reading damaged bytes may raise; each becomes a finding."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was written: in which file, what, and what to do."""
+
+    file: str
+    what: str
+    next_step: str = _RESTORE
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {"file": self.file, "what": self.what, "nextStep": self.next_step}
+
+
+@dataclass(frozen=True)
+class IntegrityReport:
+    """What was checked, and what was found wrong."""
+
+    refs: int
+    moves: int
+    files: int
+    bytes: int
+    commits: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as it was written."""
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {
+            "ok": self.ok,
+            "refs": self.refs,
+            "moves": self.moves,
+            "files": self.files,
+            "bytes": self.bytes,
+            "commits": self.commits,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+@dataclass
+class _Seen:
+    """What the check has met so far."""
+
+    findings: dict[Finding, None] = field(default_factory=dict)
+    files: dict[str, tuple[str, int]] = field(default_factory=dict)
+    commits: dict[str, CommitFile] = field(default_factory=dict)
+    links: dict[str, Links] = field(default_factory=dict)
+    moves: int = 0
+
+    def wrong(self, file: str, what: str) -> None:
+        """Note a finding, once."""
+        self.findings.setdefault(Finding(file, what))
+
+
+def verify(repository: Repository, branches: Sequence[str] | None = None) -> IntegrityReport:
+    """Check the refs named (None: all, deleted ones too) and every file that they name.
+
+    NotFound where a branch that was named does not exist.
+    """
+    existing = repository.store.branches()
+    for name in branches or ():
+        if name not in existing:
+            raise NotFound(f"there is no branch {name!r}: `ledger branch list` shows those that exist")
+    seen = _Seen()
+    names = existing if branches is None else _with_parents(repository, branches)
+    logs = {name: _check_log(repository, name, seen) for name in names}
+    for file, (sha256, _) in sorted(seen.files.items()):
+        if _file_is_whole(repository, file, sha256, seen) and file in seen.commits:
+            _check_commits(repository, seen.commits[file], seen)
+    for name, moves in logs.items():
+        for life in _lives(moves):
+            _guarded(seen, f"refs/{name}", _check_chains, repository, name, life, seen)
+    return IntegrityReport(
+        refs=len(names),
+        moves=seen.moves,
+        files=len(seen.files),
+        bytes=sum(size for _, size in seen.files.values()),
+        commits=sum(len(each.shard) for each in seen.links.values()),
+        findings=tuple(seen.findings),
+    )
+
+
+def _with_parents(repository: Repository, names: Iterable[str]) -> list[str]:
+    """The refs named and those that their forks stand on: their commits are in files of these."""
+    found: list[str] = []
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.append(name)
+            raw = repository.store.read_move(name, max(0, repository.store.latest_seq(name)))
+            try:
+                base = None if raw is None else Move.from_bytes(raw).state.base
+            except _DAMAGE:
+                continue
+            left += [] if base is None else [base.branch]
+    return found
+
+
+def _guarded(seen: _Seen, file: str, check: Callable[..., _T], *given: Any) -> _T | None:
+    try:
+        return check(*given)
+    except _DAMAGE as error:
+        line = str(error).strip().split("\n")[0] or type(error).__name__
+        seen.wrong(file, f"cannot be checked: {line}")
+        return None
+
+
+def _check_log(repository: Repository, name: str, seen: _Seen) -> list[Move]:
+    """The moves of a ref that can be read, in order."""
+    moves: list[Move] = []
+    previous = ""
+    collected: list[Added] = []
+    for seq in range(repository.store.latest_seq(name) + 1):
+        file = f"refs/{name}/{seq:020d}.json"
+        raw = _guarded(seen, file, repository.store.read_move, name, seq)
+        if raw is None:
+            seen.wrong(file, "is missing")
+            previous = "?"
+            collected.append(Added())
+            continue
+        seen.moves += 1
+        move = _guarded(seen, file, _parsed, raw, seq)
+        if move is not None:
+            if previous != "?" and move.previous != previous:
+                seen.wrong(file, "does not follow the move before it: one of the two was changed")
+            moves.append(move)
+            _guarded(seen, file, _collect, move, seen)
+        collected.append(Added() if move is None else move.added.arrived(seq))
+        if move is not None and len(moves) == seq + 1:
+            _guarded(seen, file, _check_checkpoint, move, collected, file, seen)
+        previous = digest_of_move(raw)
+    return moves
+
+
+def _parsed(raw: bytes, seq: int) -> Move:
+    move = Move.from_bytes(raw)
+    if move.seq != seq:
+        raise Corrupt(f"it says that it is the move {move.seq}")
+    if move.to_bytes() != raw:
+        raise Corrupt("it is not written as a move is")
+    return move
+
+
+def _collect(move: Move, seen: _Seen) -> None:
+    added = move.added
+    named: list[Segment | CommitFile | QuarantineFile | Tile] = [*added.segments, *added.commits]
+    for each in [*named, *added.quarantine, *move.state.tiles]:
+        known = seen.files.setdefault(each.file, (each.sha256, each.bytes))
+        if known[0] != each.sha256:
+            seen.wrong(each.file, "has two different digests in the log")
+    seen.commits |= {each.file: each for each in added.commits}
+
+
+def _check_checkpoint(move: Move, collected: list[Added], file: str, seen: _Seen) -> None:
+    span = checkpoint_span(move.seq)
+    if not span or move.checkpoint is None:
+        return
+    first = max(move.seq - span + 1, move.state.created)
+    wanted = Added()
+    for added in collected[first : move.seq + 1]:
+        wanted = wanted + added
+    if move.checkpoint != wanted:
+        seen.wrong(file, "lists other files than the moves before it added")
+
+
+def _file_is_whole(repository: Repository, file: str, sha256: str, seen: _Seen) -> bool:
+    digest = _guarded(seen, file, repository.store.digest_of_file, file)
+    if digest is not None and digest != sha256:
+        seen.wrong(file, "its SHA-256 is not the one in the log: it was changed or torn")
+    return digest == sha256
+
+
+def _check_commits(repository: Repository, file: CommitFile, seen: _Seen) -> None:
+    wrong: list[str] = []
+    links = _guarded(seen, file.file, check_file, repository, file, wrong)
+    for what in wrong:
+        seen.wrong(file.file, what)
+    if links is not None:
+        seen.links[file.file] = links
+
+
+def _lives(moves: Sequence[Move]) -> list[list[Move]]:
+    """The moves of a ref, apart for each branch that had its name."""
+    lives: dict[int, list[Move]] = {}
+    for move in moves:
+        lives.setdefault(move.state.created, []).append(move)
+    return list(lives.values())
+
+
+def _check_chains(repository: Repository, name: str, life: Sequence[Move], seen: _Seen) -> None:
+    """Chains without gaps, and every head that a move records at its place in its chain."""
+    last = life[-1]
+    branch = Branch(repository, name, last, last.to_bytes())
+    parts = branch.commit_slices()
+    if any(part.file.file not in seen.links for part in parts):
+        return  # a file of the chain is damaged, which is a finding already
+    found = chains(parts, seen.links)
+    where = f"refs/{name}/{last.seq:020d}.json"
+    for shard, chain in found.items():
+        what = broken(chain)
+        if what is not None:
+            seen.wrong(where, f"the chain of shard {shard} {what}")
+    for move in life:
+        for shard_name, each in move.state.shards.items():
+            if (each.head or "").encode() != _digest_at(found.get(int(shard_name)), each.commits - 1):
+                seen.wrong(
+                    f"refs/{name}/{move.seq:020d}.json",
+                    f"the head of shard {shard_name} is not the last of its chain",
+                )
+    _check_state(branch, last.state, where, found, seen)
+
+
+def _digest_at(chain: tuple[Any, Any, Any] | None, height: int) -> bytes:
+    """The digest of a commit of a chain, empty where it has none of that height."""
+    return b"" if chain is None or not 0 <= height < len(chain[1]) else bytes(chain[1][height])
+
+
+def _check_state(branch: Branch, state: State, where: str, found: dict[int, Any], seen: _Seen) -> None:
+    """What the last move says of the whole against its lists: no later move vouches for it yet."""
+    segments = branch.segments()
+    if state.rows != sum(segment.rows for segment in segments):
+        seen.wrong(where, "its number of rows is not that of its segments")
+    if state.highest_tick != max((segment.tick_max for segment in segments), default=None):
+        seen.wrong(where, "its highest tick is not that of its segments")
+    longer = [s for s, chain in found.items() if len(chain[0]) != getattr(state.shards.get(str(s)), "commits", 0)]
+    if longer:
+        seen.wrong(where, f"its files hold more commits of shard {longer[0]} than it counts")

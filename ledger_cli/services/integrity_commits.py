@@ -1,0 +1,172 @@
+"""Checks of stored commits against themselves: digests, ids, statistics and chains, without the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ledger_cli.core.commit import commit_id_of, entries_digests, header_digest
+from ledger_cli.core.history import CommitFile
+from ledger_cli.core.jcs import text_of
+from ledger_cli.core.moments import SUMS, Ints, limbs_of_integers
+from ledger_cli.core.statistics import columns
+from ledger_cli.services.repository import CommitSlice, Repository
+
+_ENTRIES = 400_000
+_STATISTICS = ("weight_value", "activity_mean", "activity_var")
+Texts = npt.NDArray[np.bytes_]
+
+
+@dataclass(frozen=True)
+class Links:
+    """Of the commits of a file: place in a chain, digest, and the digest before it (empty for none)."""
+
+    shard: Ints
+    height: Ints
+    digest: Texts
+    parent: Texts
+
+
+def check_file(repository: Repository, file: CommitFile, wrong: list[str]) -> Links:
+    """Check every commit of a file in itself; what is wrong is added to a list of sentences."""
+    links = [_checked(table, wrong) for table in _batches(repository, file)]
+    found = Links(*(np.concatenate([getattr(each, name) for each in links]) for name in vars(links[0])))
+    if len(found.shard) != file.commits:
+        wrong.append(f"it holds {len(found.shard)} commits, its move says {file.commits}")
+    return found
+
+
+def _batches(repository: Repository, file: CommitFile) -> Iterator[pa.Table]:
+    """The commits of a file in pieces of bounded size, cut by height; the row groups are cut alike."""
+    top = max((last for _, last in file.heights.values()), default=0)
+    bottom = min((first for first, _ in file.heights.values()), default=0)
+    step = max(1, (top - bottom + 1) * _ENTRIES // max(1, file.entries))
+    for low in range(bottom, top + 1, step):
+        where = f"height >= {low} AND height < {low + step}" if step <= top - bottom else ""
+        yield repository.engine.commits([file], ["*"], where)
+
+
+def _checked(table: pa.Table, wrong: list[str]) -> Links:
+    lists = table["entries"].combine_chunks()
+    entries = pa.Table.from_struct_array(lists.flatten())
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    offsets = np.r_[0, np.cumsum(lengths)].astype(np.int64)
+    ids = table["commit_id"].to_pylist()
+    recomputed = entries_digests(_hashed(entries), offsets.tolist())
+    stored = table["entries_digest"].to_pylist()
+    _note(
+        wrong,
+        ids,
+        [a != b for a, b in zip(stored, recomputed, strict=True)],
+        "entries do not give their digest",
+    )
+    digests = [header_digest_of(row) for row in table.drop_columns(["entries"]).to_pylist()]
+    known = table["digest"].to_pylist()
+    _note(wrong, ids, [a != b for a, b in zip(known, digests, strict=True)], "header does not give its digest")
+    named = [commit_id_of(digest) for digest in digests]
+    _note(wrong, ids, [a != b for a, b in zip(ids, named, strict=True)], "id is not that of its digest")
+    rows = _wrong_statistics(entries) | _out_of_order(entries["region"], offsets)
+    if rows.any():
+        owner = np.searchsorted(offsets, np.flatnonzero(rows), side="right") - 1
+        bad = np.isin(np.arange(len(ids)), owner)
+        _note(wrong, ids, bad.tolist(), "statistics or regions are not those of its exact sums")
+    parents = [row[0] if row else "" for row in table["parents"].to_pylist()]
+    return Links(
+        table["shard"].to_numpy(),
+        table["height"].to_numpy(),
+        np.array(known, dtype="S64"),
+        np.array(parents, "S64"),
+    )
+
+
+def header_digest_of(row: Mapping[str, object]) -> str:
+    """The digest that the fields of a stored header give."""
+    parents = row["parents"]
+    assert isinstance(parents, list)
+    start, end = int(str(row["epoch_start"])), int(str(row["epoch_end"]))
+    return header_digest(
+        text_of(row["layer"]),
+        int(str(row["shard"])),
+        (start, end),
+        parents,
+        str(row["policy"]),
+        str(row["entries_digest"]),
+        str(row["metadata"]),
+    )
+
+
+def _hashed(entries: pa.Table) -> dict[str, pa.Array]:
+    """The columns that are hashed, the region as its JSON text."""
+    encoded = entries["region"].combine_chunks().dictionary_encode()
+    quoted = pa.array([text_of(name) for name in encoded.dictionary.to_pylist()], pa.string())
+    plain = {name: entries[name].combine_chunks() for name in ("n", *SUMS)}
+    return {"region": quoted.take(encoded.indices), **plain}
+
+
+def _wrong_statistics(entries: pa.Table) -> npt.NDArray[np.bool_]:
+    """For each entry, whether a float is another than its integers give."""
+    n = entries["n"].to_numpy()
+    limbs = [limbs_of_integers(map(int, entries[name].to_pylist())) for name in SUMS]
+    empty = n == 0
+    right = columns(np.where(empty, 1, n), np.stack(limbs, axis=1))
+    wrong: npt.NDArray[np.bool_] = empty.copy()
+    for name, values in zip(_STATISTICS, right, strict=True):
+        # Compared as bits: the sign of a zero is part of a stored file too.
+        stored = entries[name].to_numpy().astype(np.float64)
+        np.logical_or(wrong, stored.view(np.int64) != values.view(np.int64), out=wrong)
+    return wrong
+
+
+def _out_of_order(regions: pa.ChunkedArray, offsets: Ints) -> npt.NDArray[np.bool_]:
+    """For each entry, whether its region does not come behind the one before it in its commit."""
+    names = np.array([name.encode() for name in regions.to_pylist()], dtype=object)
+    wrong = np.zeros(len(names), dtype=bool)
+    if len(names) > 1:
+        wrong[1:] = names[1:] <= names[:-1]
+    starts = offsets[:-1]
+    wrong[starts[starts < len(names)]] = False
+    return wrong
+
+
+def _note(wrong: list[str], ids: Sequence[str], bad: Sequence[bool], what: str) -> None:
+    named = [commit for commit, each in zip(ids, bad, strict=True) if each]
+    if named:
+        more = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
+        wrong.append(f"commit {named[0]}{more}: its {what}")
+
+
+def chains(parts: Sequence[CommitSlice], links: Mapping[str, Links]) -> dict[int, tuple[Ints, Texts, Texts]]:
+    """By shard, heights, digests and parents of the commits of a branch, by height."""
+    columns_: list[tuple[Ints, Ints, Texts, Texts]] = []
+    for part in parts:
+        mine = links[part.file.file]
+        keep = np.ones(len(mine.shard), dtype=bool)
+        if part.below is not None:
+            limits = np.array([part.below.get(str(shard), 0) for shard in mine.shard.tolist()], dtype=np.int64)
+            keep = mine.height < limits
+        columns_.append((mine.shard[keep], mine.height[keep], mine.digest[keep], mine.parent[keep]))
+    if not columns_:
+        return {}
+    shard, height, digest, parent = (np.concatenate(column) for column in zip(*columns_, strict=True))
+    order = np.lexsort((height, shard))
+    shard, height, digest, parent = shard[order], height[order], digest[order], parent[order]
+    return {
+        each: (height[shard == each], digest[shard == each], parent[shard == each])
+        for each in np.unique(shard).tolist()
+    }
+
+
+def broken(chain: tuple[Ints, Texts, Texts]) -> str | None:
+    """What is wrong with a chain, None if nothing."""
+    height, digest, parent = chain
+    gaps = np.flatnonzero(height != np.arange(len(height)))
+    if len(gaps):
+        return f"has no commit, or several, of height {gaps[0]}"
+    apart = np.flatnonzero(parent != np.r_[np.array([b""], dtype="S64"), digest[:-1]])
+    if len(apart):
+        return f"parts at height {apart[0]}: the commit there does not follow the one before it"
+    return None

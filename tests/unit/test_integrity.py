@@ -1,0 +1,190 @@
+"""`verify` finds what is not as it was written, wherever it is, and never stops at it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ledger_cli.core.history import Added, Move, QuarantineFile, digest_of_move
+from ledger_cli.errors import NotFound
+from ledger_cli.services.fork import delete, fork, tag
+from ledger_cli.services.integrity import verify
+from ledger_cli.services.lookup import resolve
+from ledger_cli.services.repository import Repository
+from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
+
+POLICY = policy_json({"kind": "fixed", "interval": 20}, shards=2)
+
+
+def ledger_with_everything(root: Path) -> Repository:
+    repository = make_ledger(root)
+    for start in (0, 50, 100):
+        add_events(repository, "main", events_at(*range(start, start + 50, 3)))
+        add_events(repository, "main", events_at(*range(start, start + 50, 7), entity="F", x=15.0))
+        run(repository, "main", POLICY)
+    add_events(repository, "main", events_at(5, 31, entity="late"))
+    run(repository, "main", POLICY, final=True)
+    fork(repository, "main", "other", resolve(repository, "60"))
+    run(repository, "other", {**POLICY, "baseWeight": 2})
+    fork(repository, "main", "gone")
+    delete(repository, "gone")
+    tag(repository, "v1", resolve(repository, "main"))
+    add_quarantine(repository)
+    return repository
+
+
+def add_quarantine(repository: Repository) -> None:
+    with repository.store.scratch() as scratch:
+        path = scratch / "refused.parquet"
+        pq.write_table(repository.engine.query("SELECT 1::BIGINT AS line, 'x' AS raw"), path)
+        stored = repository.store.publish(path, "quarantine/{sha256}.parquet")
+    before = repository.branch("main")
+    file = QuarantineFile(**vars(stored), rows=1, source="a.jsonl", source_sha256="0" * 64)
+    repository.advance("main", before, "ingest", before.state, "", Added(quarantine=(file,)))
+
+
+def test_an_untouched_ledger_is_whole(tmp_path: Path) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    report = verify(open_ledger(tmp_path / "ledger"))
+    assert report.findings == ()
+    assert report.ok
+    assert report.refs == 4
+    assert report.commits > 10
+    assert report.to_json()["findings"] == []
+
+
+def test_an_empty_ledger_is_whole(tmp_path: Path) -> None:
+    make_ledger(tmp_path / "ledger")
+    assert verify(open_ledger(tmp_path / "ledger")).ok
+
+
+def test_only_the_branches_named_and_what_they_stand_on(tmp_path: Path) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    report = verify(open_ledger(tmp_path / "ledger"), ["other"])
+    assert (report.ok, report.refs) == (True, 2)
+    with pytest.raises(NotFound):
+        verify(open_ledger(tmp_path / "ledger"), ["nothing"])
+
+
+@pytest.mark.parametrize("kind", ["segments", "commits", "quarantine", "refs/main", "refs/other", "refs/admin"])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flipped_bit_is_a_finding(tmp_path: Path, kind: str, seed: int) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    chance = random.Random(f"{kind} {seed}")
+    # Of a move that no later one vouches for, only what can be compared with something is guarded.
+    files = sorted((tmp_path / "ledger" / kind).iterdir())
+    if kind.startswith("refs") and len(files) > 1:
+        files = files[:-1]
+    file = chance.choice(files)
+    data = bytearray(file.read_bytes())
+    place = chance.randrange(len(data))
+    if kind == "refs/admin":
+        place = data.index(b'"tags"') + chance.randrange(6)
+    data[place] ^= 1 << chance.randrange(8)
+    file.write_bytes(data)
+    report = verify(open_ledger(tmp_path / "ledger"))
+    assert not report.ok
+    assert all(finding.what and finding.next_step for finding in report.findings)
+    assert all("\n" not in finding.what for finding in report.findings)
+
+
+@pytest.mark.parametrize("kind", ["segments", "commits"])
+@pytest.mark.parametrize("size", [0, 3, 100])
+def test_a_torn_file_is_a_finding(tmp_path: Path, kind: str, size: int) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    file = min((tmp_path / "ledger" / kind).iterdir())
+    file.write_bytes(file.read_bytes()[:size])
+    findings = verify(open_ledger(tmp_path / "ledger")).findings
+    assert f"{kind}/{file.name}" in [finding.file for finding in findings]
+
+
+def test_every_missing_file_is_a_finding(tmp_path: Path) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    gone = [min((tmp_path / "ledger" / kind).iterdir()) for kind in ("segments", "commits", "quarantine")]
+    for file in gone:
+        file.unlink()
+    found = {finding.file for finding in verify(open_ledger(tmp_path / "ledger")).findings}
+    assert {f"{file.parent.name}/{file.name}" for file in gone} <= found
+
+
+def reworked(root: Path, change: dict[str, object]) -> None:
+    """Change columns of the last commit file of main, and make digest of the file and log agree with it."""
+    repository = open_ledger(root)
+    branch = repository.branch("main")
+    file = branch.added.commits[-1]
+    path = root / file.file
+    table = pq.read_table(path)
+    for name, value in change.items():
+        place = table.schema.get_field_index(name)
+        column = table.column(place).to_pylist()
+        column[0] = value(column[0]) if callable(value) else value
+        table = table.set_column(place, table.schema.field(place), pa.array(column, table.schema.types[place]))
+    with repository.store.scratch() as scratch:
+        pq.write_table(table, scratch / "commits.parquet")
+        stored = repository.store.publish(scratch / "commits.parquet", "commits/{sha256}.parquet")
+    forged = replace(file, **vars(stored))
+    previous = ""
+    for path in sorted((root / "refs/main").iterdir()):
+        move = replace(Move.from_bytes(path.read_bytes()), previous=previous)
+        if move.seq == file.arrival:
+            move = replace(move, added=replace(move.added, commits=(replace(forged, arrival=-1),)))
+        path.write_bytes(move.to_bytes())
+        previous = digest_of_move(move.to_bytes())
+
+
+def with_first_entry(**change: object) -> object:
+    return lambda entries: [{**entries[0], **change}, *entries[1:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"entries": with_first_entry(n=99)}, "entries do not give their digest"),
+        ({"entries": with_first_entry(weight="1")}, "entries do not give their digest"),
+        ({"entries": with_first_entry(activity_mean=0.25)}, "statistics"),
+        ({"entries": with_first_entry(n=0)}, "statistics"),
+        ({"epoch_end": 7}, "header does not give its digest"),
+        ({"metadata": '{"a":1}'}, "header does not give its digest"),
+        ({"commit_id": "00000000-0000-8000-8000-000000000000"}, "id is not that of its digest"),
+        ({"height": 77}, "no commit"),
+        ({"parents": ["0" * 64]}, "does not follow the one before it"),
+    ],
+)
+def test_a_commit_changed_together_with_the_log_is_a_finding(
+    tmp_path: Path, change: dict[str, object], what: str
+) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    reworked(tmp_path / "ledger", change)
+    findings = verify(open_ledger(tmp_path / "ledger")).findings
+    assert any(what in finding.what for finding in findings), findings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows": 1}, {"highest_tick": 10**6}],
+)
+def test_the_last_move_is_compared_with_its_lists(tmp_path: Path, change: dict[str, int]) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    last = max((tmp_path / "ledger/refs/main").iterdir())
+    move = Move.from_bytes(last.read_bytes())
+    last.write_bytes(replace(move, state=replace(move.state, **change)).to_bytes())
+    assert not verify(open_ledger(tmp_path / "ledger")).ok
+
+
+def test_checkpoints_are_compared_with_the_moves(tmp_path: Path) -> None:
+    repository = make_ledger(tmp_path / "ledger")
+    for tick in range(101):
+        add_events(repository, "main", events_at(tick))
+    assert verify(open_ledger(tmp_path / "ledger")).ok
+    path = tmp_path / "ledger/refs/main" / f"{100:020d}.json"
+    move = Move.from_bytes(path.read_bytes())
+    assert move.checkpoint is not None
+    shorter = replace(move.checkpoint, segments=move.checkpoint.segments[1:])
+    path.write_bytes(replace(move, checkpoint=shorter).to_bytes())
+    findings = verify(open_ledger(tmp_path / "ledger")).findings
+    assert any("lists other files" in finding.what for finding in findings)
