@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ import pyarrow as pa
 
 from ledger_cli import wiring
 from ledger_cli.config import Config, load, policy_from, template
+from ledger_cli.core import simulation
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
 from ledger_cli.ports import Importer, Source
 from ledger_cli.ports import Mapping as FieldMapping
+from ledger_cli.render.gamma import frame_html
+from ledger_cli.render.views.notebook import log_html
 from ledger_cli.services import diff as differences
 from ledger_cli.services import fork as forks
 from ledger_cli.services import integrity, lookup, query, replay
@@ -26,6 +30,7 @@ from ledger_cli.services.gamma_frames import FRAMES_MAX, gamma_view
 from ledger_cli.services.graph import GraphLine, graph_lines
 from ledger_cli.services.ingest import IngestOptions, IngestResult, ingest
 from ledger_cli.services.log import CommitView, LogPage, log, show
+from ledger_cli.services.simulate import SimulationResult, read_commands
 from ledger_cli.services.status import Status, status
 
 if TYPE_CHECKING:
@@ -34,6 +39,33 @@ if TYPE_CHECKING:
     from ledger_cli.core.gamma_view import GammaView
 
 MAIN = "main"
+
+
+class _LogInNotebook(LogPage):
+    """A page of the log that notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        return log_html(self.branch, self.table.to_pylist())
+
+
+class _GammaInNotebook(Gamma):
+    """Gamma that notebooks show as a map with the heaviest regions."""
+
+    def _repr_html_(self) -> str:
+        return frame_html(self.frame)
+
+
+@dataclass(frozen=True)
+class SavedGamma:
+    """A file of gamma: how many regions it shows, at how many commits."""
+
+    out: str
+    regions: int
+    frames: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {"out": self.out, "regions": self.regions, "frames": self.frames}
 
 
 class Ledger:
@@ -158,7 +190,8 @@ class Ledger:
         entries: bool = False,
     ) -> LogPage:
         """Commits, newest first; `since` and `until` in ticks, half-open."""
-        return log(self._repository, branch, region, since, until, limit, entries=entries)
+        page = log(self._repository, branch, region, since, until, limit, entries=entries)
+        return _LogInNotebook(**vars(page))
 
     def graph(self, branches: Sequence[str] | None = None, limit: int | None = None, **chosen: Any) -> list[GraphLine]:
         """The commits of branches (None: of all) with their places in a drawing of the chains."""
@@ -196,7 +229,8 @@ class Ledger:
         window: int | None = None,
     ) -> Gamma:
         """The projection: of each region the accumulated weight, the statistics, counts and last commit."""
-        return gamma(self._repository, branch, region, self._gamma_at(at, branch), half_life, window)
+        found = gamma(self._repository, branch, region, self._gamma_at(at, branch), half_life, window)
+        return _GammaInNotebook(**vars(found))
 
     def gamma_frames(
         self,
@@ -211,6 +245,26 @@ class Ledger:
         """Gamma at many commits, evenly spread over the history, for pictures that move."""
         place = self._gamma_at(at, branch)
         return gamma_view(self._repository, branch, region, place, half_life, window, frames)
+
+    def save_gamma(
+        self,
+        target: str | os.PathLike[str],
+        branch: str = MAIN,
+        *,
+        frames: int = FRAMES_MAX,
+        **chosen: Any,
+    ) -> SavedGamma:
+        """Write gamma to a .csv, .parquet, .png, .svg or .html file (a page with a slider over `frames`)."""
+        name = os.fspath(target)
+        if wiring.check_picture(name):
+            view = self.gamma_frames(branch, frames=frames, **chosen)
+            wiring.write_picture(name, view)
+            regions = len(view.frames[-1].rows) if view.frames else 0
+            return SavedGamma(name, regions, len(view.frames))
+        found = self.gamma(branch, **chosen)
+        table = Path(name).suffix.lower() in (".csv", ".parquet")
+        wiring.write_picture(name, found.table if table else found.frame)
+        return SavedGamma(name, found.table.num_rows, 1)
 
     def sql(self, statement: str, branch: str = MAIN) -> pa.Table:
         """The answer to a read-only SELECT over ticks, commits, commit_entries, entity_state, quarantine, refs."""
@@ -306,6 +360,34 @@ class Ledger:
             return GammaAt(place.tick)
         found = lookup.commit_of(self._repository, place)
         return commit_at(self._repository, place.branch, found.shard, found.height)
+
+
+def simulate(
+    target: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    commands: str | os.PathLike[str] | None = None,
+    watch: Callable[[int], None] = lambda rows: None,
+    **settings: Any,
+) -> SimulationResult:
+    """Write the ticks of a deterministic world to a file, URL or `-`, in any format that can be ingested.
+
+    `commands`: a file of JSON lines; `settings`: see `core.simulation.SimulationSettings`. `watch(rows)` is called
+    after each batch.
+    """
+    world = simulation.SimulationSettings(**settings)
+    given = [] if commands is None else read_commands(wiring.read_lines(os.fspath(commands)), os.fspath(commands))
+
+    def watched() -> Iterator[simulation.TickBatch]:
+        written = 0
+        for batch in simulation.simulate(world, given):
+            yield batch
+            written += len(batch["tick_id"])
+            watch(written)
+
+    rows = wiring.write_ticks(watched(), os.fspath(target), format)
+    end = world.first_tick + world.ticks
+    return SimulationResult(os.fspath(target), rows, world.entities, world.first_tick, end, world.seed, len(given))
 
 
 def _mapping(fields: Mapping[str, str] | Iterable[tuple[str, str]] | None, sql: str | None) -> FieldMapping | None:

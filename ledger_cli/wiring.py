@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import import_module
@@ -22,6 +22,8 @@ from ledger_cli.services.repository import Author, Repository
 if TYPE_CHECKING:
     import polars
 
+    from ledger_cli.core.simulation import TickBatch
+
 STORES = {
     "": "ledger_cli.stores.directory:DirectoryStore",
     "file": "ledger_cli.stores.directory:DirectoryStore",
@@ -32,6 +34,19 @@ ENGINE = "ledger_cli.engines.duck:DuckEngine"
 SOURCE = "ledger_cli.sources.catalog:source_of"
 SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
 EXPAND = "ledger_cli.sources.opening:expand"
+WRITE_TICKS = "ledger_cli.sources.writers:write_ticks"
+PAGE = ".html"
+GAMMA_FILES = {
+    ".csv": "ledger_cli.render.files:write_csv",
+    ".parquet": "ledger_cli.render.files:write_parquet",
+    ".png": "ledger_cli.render.gamma:write_png",
+    ".svg": "ledger_cli.render.gamma:write_svg",
+    PAGE: "ledger_cli.render.gamma:write_html",
+}
+"""What writes gamma, by the suffix of the file."""
+
+WHOLE_FILE = "ledger_cli.render.files:whole_file"
+CHECK_DIRECTORY = "ledger_cli.render.files:check_directory"
 IMPORTER = "ledger_cli.engines.importer:DuckImporter"
 
 
@@ -128,6 +143,37 @@ def make_source(name: str, **options: Any) -> Source:
     """The source of a name; options as in `sources.catalog.SourceOptions`."""
     source: Source = resolve(SOURCE)(name, resolve(SOURCE_OPTIONS)(**options))
     return source
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a small text file. NotFound where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: no such file. Check the path.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as text: {error}") from error
+
+
+def write_ticks(batches: Iterable[TickBatch], target: str, format_name: str | None) -> int:
+    """Write batches of ticks in any format that can be ingested; the number of rows."""
+    rows: int = resolve(WRITE_TICKS)(batches, target, format_name)
+    return rows
+
+
+def check_picture(target: str) -> bool:
+    """Whether gamma is written there over time. UsageError, before any work, where it cannot be written at all."""
+    suffix = Path(target).suffix.lower()
+    if suffix not in GAMMA_FILES:
+        raise UsageError(f"{target}: gamma is written to a file that ends with one of {', '.join(GAMMA_FILES)}")
+    resolve(CHECK_DIRECTORY)(target)
+    return suffix == PAGE
+
+
+def write_picture(target: str, subject: Any) -> None:
+    """Write gamma in the format of the suffix: a table of it, a frame, or for a page a view."""
+    with resolve(WHOLE_FILE)(target) as path:
+        resolve(GAMMA_FILES[Path(target).suffix.lower()])(path, subject)
 
 
 def polars_frame(table: pa.Table) -> polars.DataFrame:

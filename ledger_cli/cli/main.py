@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ledger_cli.errors import LedgerError
+from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.render.output import reader_gone
 
 INTERRUPTED = 130
+_WRONG_USAGE: Any = typer.BadParameter.__mro__[1]
+"""What the parser raises for a wrong command line; it is not exported under a name that all versions have."""
 
 
 class Entry(NamedTuple):
@@ -61,6 +65,14 @@ class _Lazy(TyperGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name, COMMANDS, n=1)
+            meant = f", did you mean `ledger {near[0]}`" if near else ""
+            raise UsageError(f"there is no command {name!r}{meant}: `ledger --help` lists them all")
+        return super().resolve_command(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True
         super().format_help(ctx, formatter)
@@ -95,20 +107,44 @@ def root(
 
 
 def run() -> None:
-    """Run the command line; every failure is one line and an exit code (see `errors`)."""
+    """Run the command line as a process."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; every failure is one line on stderr and an exit code (see `errors`)."""
+    command = typer.main.get_command(app)
     try:
-        app()
+        code = command.main(list(arguments), prog_name="ledger", standalone_mode=False)
     except LedgerError as error:
-        fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        fail("interrupted; nothing half-done is visible, run it again", INTERRUPTED)
+        return said(str(error), error.exit_code)
+    except _WRONG_USAGE as error:
+        return said(_hint(error), error.exit_code)
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): no error, but nothing more can be said either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        reader_gone()
+        return 0
+    except OSError as error:
+        return said(f"{_what(error)}: check that the path exists, may be used, and that the disk has room", 1)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        return said("interrupted; nothing half-done is visible, run it again", INTERRUPTED)
+    return code if isinstance(code, int) else 0
 
 
-def fail(message: str, code: int) -> None:
-    """Say what is wrong on stderr and end with a code."""
-    sys.stderr.write(f"ledger: {message}\n")
-    sys.exit(code)
+def said(message: str, code: int) -> int:
+    """Say in one line on stderr what is wrong, and give back the exit code."""
+    sys.stderr.write(f"ledger: {' '.join(message.split())}\n" if message else "")
+    return code
+
+
+def _hint(error: Any) -> str:
+    """What the parser found wrong, with the place to look at. Without arguments it has shown the help already."""
+    message = str(error.format_message()).strip()
+    if error.ctx is None or not message:
+        return message
+    return f"{message.rstrip('.')}: `{error.ctx.command_path} --help` shows what there is"
+
+
+def _what(error: OSError) -> str:
+    return " ".join(str(each) for each in (error.strerror or str(error), error.filename) if each)

@@ -15,6 +15,13 @@ LedgerOption = Annotated[
 ]
 BranchOption = Annotated[str, typer.Option("--branch", help="The branch.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
+MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why; kept in the ref log.", show_default=False)]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=0, help="At most so many [default: 50 on a terminal, else all].", show_default=False
+    ),
+]
 AllowQuarantine = Annotated[
     bool, typer.Option("--allow-quarantine", help="Exit with 0 also when rows went to quarantine.")
 ]

@@ -19,10 +19,10 @@ from ledger_cli.core.history import CommitFile, Segment
 from ledger_cli.core.policy import Json, Weight
 from ledger_cli.core.statistics import SCALE
 from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
-from ledger_cli.engines.duck_sql import run_sql
+from ledger_cli.engines.common.duck_sql import run_sql
 from ledger_cli.ports import Measure, SqlInput, Store, TickRange
 
-_BIGINT_LIMIT = float(2**62)
+_BIGINT_LIMIT = 9.2e18
 _GRID_LIMIT = 2**53
 _BATCH_ROWS = 500_000
 _MAX_RANGES = 64

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
-WIDE = 200
-"""Columns of a table that is not written to a terminal, so that nothing is cut for `grep`."""
+WIDE = 10_000
+"""Columns of what is not written to a terminal, so that nothing is cut or folded for `grep`."""
+
+ROWS_ON_TERMINAL = 50
+"""Rows of a long table on a terminal, where nobody said how many; in a pipe all."""
 
 
 class Result(Protocol):
@@ -28,31 +33,80 @@ class Output:
         self.as_json = as_json
         self._stderr = Console(stderr=True, highlight=False)
 
-    def emit(self, result: Any, *views: RenderableType) -> None:
-        """The result: its JSON (or `result` itself, if it is JSON already), or its views."""
+    @property
+    def terminal(self) -> bool:
+        """Whether a person looks at the result."""
+        return not self.as_json and stdout().is_terminal
+
+    def most(self, asked: int | None = None) -> int | None:
+        """How many rows of a long table to show; None is all."""
+        if asked is not None:
+            return asked
+        return ROWS_ON_TERMINAL if self.terminal else None
+
+    def emit(self, result: Any, *views: object) -> None:
+        """The result: its JSON (or `result` itself, if it is JSON already), or its views, as rich prints them."""
         if self.as_json:
             value = result.to_json() if hasattr(result, "to_json") else result
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+            write(json_text(value) + "\n")
             return
         console = stdout()
-        for view in views:
-            console.print(view)
+        with console.capture() as captured:
+            for view in views:
+                console.print(view, markup=False, emoji=False, soft_wrap=isinstance(view, str))
+        text = captured.get()
+        write(text if console.is_terminal else lines(line.rstrip(" ") for line in text.split("\n")))
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
-        self._stderr.print(text, style="dim", markup=False)
+        self._stderr.print(text, style="dim", markup=False, emoji=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Something that may be wrong."""
-        self._stderr.print(f"warning: {text}", style="yellow", markup=False)
+        self._stderr.print(f"warning: {text}", style="yellow", markup=False, emoji=False, soft_wrap=True)
 
 
 def stdout() -> Console:
     """A console on stdout; what is no terminal is wide, so that tables keep all of their text."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(WIDE, console.width))
+        console = Console(highlight=False, width=WIDE)
     return console
+
+
+def write(text: str) -> None:
+    """Text to stdout, at once: a reader that has gone (`| head`) shows here and not at the end of the process."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        reader_gone()
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        write(text.encode(encoding, "replace").decode(encoding))
+
+
+def reader_gone() -> None:
+    """Nobody reads what we write any more: no error, and nothing more can be said."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON; numbers that JSON does not know are null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=2, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, indent=2, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value
 
 
 def lines(texts: Iterable[str]) -> str:

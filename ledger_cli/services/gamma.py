@@ -7,7 +7,7 @@ not kept for costs one pass over the commits, a window one over those in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -208,11 +208,8 @@ def _pooled(table: pa.Table) -> Iterator[tuple[float, float]]:
 
 def _table(added_up: pa.Table, half_life: int | None, windowed: Mapping[str, tuple[float, float]] | None) -> pa.Table:
     regions, sums = added_up["region"].to_pylist(), sums_of(added_up)
-    pooled: Sequence[tuple[float | None, float | None]]
-    if windowed is None:
-        pooled = list(_pooled(added_up))
-    else:
-        pooled = [windowed.get(region, (None, None)) for region in regions]
+    by_region = dict(zip(regions, _pooled(added_up), strict=True)) if windowed is None else windowed
+    pooled = [by_region.get(region, (None, None)) for region in regions]
     if half_life is None:
         weights = pa.array(map(statistics.weight, sums["weight"]), pa.float64())
     else:

@@ -15,6 +15,7 @@ from ledger_cli.services.lineage import commits_by_shard, newest_slices, tops
 from ledger_cli.services.repository import Branch, CommitSlice, Repository
 
 _HEX = re.compile(r"[0-9a-f]{4,64}")
+_TICK = re.compile(r"[0-9]{1,16}")
 _LISTED = 5
 _FIRST_FILES = 8
 _HEADER = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end"]
@@ -68,7 +69,7 @@ def resolve(repository: Repository, text: str, branch: str = "main", *, ticks: b
         if found is None:
             raise NotFound(f"tag {name!r} names the commit {digest[:12]}, which is on no branch: `ledger branch list`")
         return Place(name, "tag", found[0], found[1])
-    if ticks and name.isdigit() and int(name) < TICK_LIMIT:
+    if ticks and _TICK.fullmatch(name) and int(name) < TICK_LIMIT:
         return Place(name, "tick", repository.branch(branch).name, tick=int(name))
     if not _names_admin(name) and name in repository.branch_names():
         return Place(name, "branch", name)

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ledger_cli.core.history import CommitFile
-from ledger_cli.core.moments import SUMS
+from ledger_cli.core.moments import SUMS, MomentOverflow
 from ledger_cli.core.policy import Policy
+from ledger_cli.errors import Corrupt
 from ledger_cli.services.lookup import CommitRef
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.run import RunFold
@@ -119,7 +120,12 @@ class RunCheck:
         """What differs, the first thing first; reading on costs more."""
         yield from self._torn_files()
         fold = self._fold()
-        made = {key: ref for table in fold.tables() for key, ref in self._refs(table)}
+        try:
+            made = {key: ref for table in fold.tables() for key, ref in self._refs(table)}
+        except (Corrupt, MomentOverflow) as error:
+            # What was folded once can be folded again, if its events are still what they were.
+            yield self._difference("file", f"the run cannot be made again, run `ledger verify`: {error}")
+            return
         stored = list(self._refs(self._repository.engine.commits(self._files, _REF)))
         known = dict(stored)
         self.compared = len(made)

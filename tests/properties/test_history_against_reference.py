@@ -22,7 +22,7 @@ from ledger_cli.services.lookup import Place, find_commit
 from ledger_cli.services.replay import verify_replay, what_if
 from ledger_cli.services.repository import Repository
 from tests import reference
-from tests.support import add_events, make_ledger, open_ledger, policy_json, run
+from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
 
 TICKS = 120
 STRATEGIES: list[dict[str, Any]] = [
@@ -180,3 +180,15 @@ def test_a_what_if_is_what_the_policy_would_have_made(tmp_path: Path, seed: int)
     histories.model["other"] = alone
     histories.compare()
     histories.replayed()
+
+
+def test_a_row_behind_an_empty_open_epoch_is_committed_once(tmp_path: Path) -> None:
+    policy = policy_json({"kind": "fixed", "interval": 20}, lateness=10)
+    ledger, model = make_ledger(tmp_path / "ledger"), reference.Branch(policy)
+    for events in (events_at(3, 105), events_at(122), events_at(140)):
+        add_events(ledger, "main", events)
+        model.ingest(events)
+        run(ledger, "main", policy)
+        model.run()
+    ids = read_commits(ledger, ledger.branch("main"), ["height", "commit_id"]).sort_by("height")["commit_id"]
+    assert ids.to_pylist() == [commit.commit_id for commit in model.commits]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from ledger_cli.core.chunks import LineChunk
 from ledger_cli.core.simulation import SimulationSettings, TickBatch, simulate
-from ledger_cli.errors import NotFound, UsageError
+from ledger_cli.errors import NotFound, SourceError, UsageError
 from ledger_cli.ports import Source
 from ledger_cli.sources.catalog import SourceOptions, source_of
 from ledger_cli.sources.writers import FORMATS, write_ticks
@@ -109,3 +110,15 @@ def test_a_format_that_cannot_be_told(tmp_path: Path) -> None:
         source_of("ticks.txt", SourceOptions(format="xml"))
     with pytest.raises(NotFound):
         source_of(str(tmp_path / "missing.jsonl"), SourceOptions())
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("format_name", ["jsonl", "json", "csv", "kcat", "kafka-console"])
+def test_a_truncated_file_never_passes_for_a_shorter_one(format_name: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"ticks{suffix}"
+    write_ticks(batches(), path, format_name)
+    stored = path.read_bytes()
+    for size in random.Random(7).sample(range(1, len(stored)), 12):
+        path.write_bytes(stored[:size])
+        with pytest.raises(SourceError, match="ends early"):
+            keys_of(source_of(str(path), SourceOptions(format=format_name)))

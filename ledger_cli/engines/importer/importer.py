@@ -17,7 +17,7 @@ from ledger_cli.core.tick_json import Refusal, Tick, merged_meta, parse_tick
 from ledger_cli.engines.common.duck import connect, quoted, translated
 from ledger_cli.engines.importer.columns import columns_sql, unknown_columns
 from ledger_cli.engines.importer.drafts import COPY, DraftTools, draft_name, draft_of
-from ledger_cli.engines.importer.lines import UNWRAP, extra_keys, fast_sql, marks_of, unique_keys
+from ledger_cli.engines.importer.lines import UNWRAP, extra_keys, fast_sql, line_marks_of, unique_keys
 from ledger_cli.engines.importer.mapping import Stage
 from ledger_cli.ports import Deduplicated, Draft, Mapping, Parsed, Source, Store
 
@@ -79,7 +79,7 @@ class DuckImporter:
         lines, wrapped = UNWRAP[envelope], envelope != "none"
         if wrapped:
             self._run(
-                f"CREATE OR REPLACE TEMP TABLE unwrapped AS SELECT *, {marks_of('raw')}::INTEGER AS marks FROM ({lines})"
+                f"CREATE OR REPLACE TEMP TABLE unwrapped AS SELECT *, {line_marks_of('raw')} AS marks FROM ({lines})"
             )
             lines = "SELECT * FROM unwrapped"
         self._prove(lines, () if wrapped else extra_keys(chunk))

@@ -117,7 +117,7 @@ class Stage:
             return f"SELECT {columns} FROM {self._scan()}"
         good = f"""(SELECT * FROM {self._scan()}
             WHERE coalesce(CASE WHEN json_valid(raw) THEN {_OBJECT} END, false))"""
-        ((structure,),) = self._rows(f"SELECT json_group_structure(raw)::VARCHAR FROM {good}")
+        ((structure,),) = self._rows(f"SELECT json_group_structure(raw::JSON)::VARCHAR FROM {good}")
         if structure is None or not isinstance(json.loads(structure), dict) or not json.loads(structure):
             return f"SELECT line AS _line FROM {good}"
         return f"SELECT unnest(from_json(raw, {quoted(structure)})), line AS _line FROM {good}"

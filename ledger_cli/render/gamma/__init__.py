@@ -19,7 +19,7 @@ from ledger_cli.render.gamma.terminal import TerminalGamma
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["chart", "frame_html", "svg_text", "terminal_map", "to_html", "write_png", "write_svg"]
+__all__ = ["chart", "frame_html", "svg_text", "terminal_map", "to_html", "write_html", "write_png", "write_svg"]
 
 _GENERATED_ID = re.compile(r'(?<=id=")(gradient_|clip)[0-9]+(?=")')
 
@@ -49,6 +49,11 @@ def write_png(
 def write_svg(path: str | PathLike[str], subject: GammaFrame | GammaView, *, exponent: float = 1.0) -> None:
     """Write the same picture as SVG."""
     Path(path).write_text(svg_text(subject, exponent=exponent), encoding="utf-8", newline="\n")
+
+
+def write_html(path: str | PathLike[str], view: GammaView, *, exponent: float = 1.0) -> None:
+    """Write the page with the slider."""
+    Path(path).write_text(to_html(view, exponent=exponent), encoding="utf-8", newline="\n")
 
 
 def svg_text(subject: GammaFrame | GammaView, *, exponent: float = 1.0) -> str:

@@ -1,0 +1,60 @@
+"""`ledger diff`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, LimitOption, command_app
+from ledger_cli.render.output import Output
+
+app = command_app()
+_PLACE = "A commit, tag, branch or tick."
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help=_PLACE)],
+    b: Annotated[str, typer.Argument(metavar="B", help=_PLACE)],
+    first: Annotated[
+        bool, typer.Option("--first", help="The first commit of each shard on which the two part.")
+    ] = False,
+    sort: Annotated[
+        str,
+        typer.Option(
+            "--sort",
+            metavar="COLUMN",
+            help="region, or weight, mean or var with _a, _b or _delta, or count_a, count_b; deltas by their size.",
+        ),
+    ] = "weight_delta",
+    ascending: Annotated[bool, typer.Option("--ascending", help="The smallest first.")] = False,
+    equal: Annotated[bool, typer.Option("--equal", help="List also regions without a difference.")] = False,
+    limit: LimitOption = None,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two places region by region: weight, mean and variance of A and B, and what B has more (Δ).
+
+    Two commits by their own entries; branches and ticks by all that was committed up to there.
+
+    JSON: a, b, equal (how many regions are), and regions: a list of region, weight_a, weight_b, weight_delta,
+    mean_*, var_* and count_a, count_b. With --first a list of shard, height, a and b: commits, or null.
+
+    Example: ledger diff main hybrid --sort mean_delta --limit 10
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.diff import diff_views, parting_views
+
+    out = Output(as_json)
+    most = out.most(limit)
+    with Ledger.open(ledger) as opened:
+        if first:
+            partings = opened.first_difference(a, b, branch)
+            out.emit([each.to_json() for each in partings], *parting_views(a, b, partings))
+            return
+        found = opened.diff(a, b, branch, sort=sort, descending=not ascending, equal=equal)
+        rows = found.table.to_pylist()
+        differ = len(rows) - (found.equal if equal else 0)
+        out.emit(found, *diff_views(a, b, rows, found.equal, most, differ))

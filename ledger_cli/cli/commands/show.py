@@ -1,0 +1,38 @@
+"""`ledger show`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, LimitOption, command_app
+from ledger_cli.render.output import Output
+
+app = command_app()
+
+
+@app.command()
+def show(
+    commit: Annotated[
+        str, typer.Argument(metavar="COMMIT", help="An id, a digest, the beginning of one, a tag, or a branch.")
+    ],
+    limit: LimitOption = None,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Show one commit with its entries, the heaviest first; of a branch its newest commit.
+
+    JSON: the commit as on the bus (`commit.entries`), with policySettings and what `log --json` has beside it.
+
+    Example: ledger show main
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.history import commit_fields, entries_table
+
+    out = Output(as_json)
+    with Ledger.open(ledger) as opened:
+        shown = opened.show(commit, branch)
+    entries = entries_table(shown.entries.to_pylist(), out.most(limit))
+    out.emit(shown, commit_fields(shown.header, shown.policy), "", *entries)

@@ -1,0 +1,76 @@
+"""`ledger sql`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, LimitOption, command_app
+from ledger_cli.errors import UsageError
+from ledger_cli.render.output import Output
+
+app = command_app()
+_FORMATS = ("table", "json", "csv", "parquet")
+
+
+@app.command()
+def sql(
+    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT, as DuckDB understands it.")],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(_FORMATS),
+            help="Of the answer [default: from the name of --out, else table].",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Write the answer to a file.")] = None,
+    limit: LimitOption = None,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask read-only SQL over ticks, commits, commit_entries, entity_state, quarantine and refs.
+
+    JSON: a list of rows, each an object by column; exact sums and times are texts.
+
+    Example: ledger sql "SELECT region, sum(weight) AS weight FROM commit_entries GROUP BY region ORDER BY region"
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render import files
+    from ledger_cli.render.views.rows import rows_views
+
+    chosen = _format(format, out, as_json)
+    if out is not None:
+        files.check_directory(out)
+    if chosen == "parquet" and out is None and sys.stdout.isatty():
+        raise UsageError("Parquet is binary, and this is a terminal: add --out FILE, or use a pipe")
+    shown = Output(as_json)
+    with Ledger.open(ledger) as opened:
+        answer = opened.sql(statement, branch)
+    if chosen == "table":
+        shown.emit(None, *rows_views(answer, shown.most(limit)))
+        return
+    table = answer if limit is None else answer.slice(0, limit)
+    if out is None:
+        files.write_stdout(table, chosen)
+    else:
+        files.write_table(table, out, chosen)
+        shown.note(f"wrote {table.num_rows} rows to {out}")
+
+
+def _format(format: str | None, out: str | None, as_json: bool) -> str:
+    """The format asked for: `--json` is short for `--format json`."""
+    if format is not None and format not in _FORMATS:
+        raise UsageError(f"--format {format!r} is none of {', '.join(_FORMATS)}")
+    if as_json and format not in (None, "json"):
+        raise UsageError(f"--json and --format {format} exclude each other: give one of them")
+    suffix = "" if out is None else Path(out).suffix.lstrip(".").lower()
+    chosen = format or ("json" if as_json else suffix if suffix in _FORMATS else "table" if out is None else None)
+    if chosen is None or (chosen == "table" and out is not None):
+        raise UsageError(f"--out {out}: end the name with .csv, .json or .parquet, or add --format")
+    return chosen

@@ -1,0 +1,25 @@
+"""`ledger status`."""
+
+from __future__ import annotations
+
+from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, command_app
+from ledger_cli.render.output import Output
+
+app = command_app()
+
+
+@app.command()
+def status(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: JsonOption = False) -> None:
+    """Where a branch stands: rows, watermark, open epochs, quarantine, and one digest of all its commits.
+
+    JSON: branch, parent, moves, rows, segments, highestTick, watermark, policy, policyDigest, commits, shards (by
+    number: head, commits, start), rowsOpen, rowsLate, quarantined, lastRun, digest, forks, tags.
+
+    Example: ledger status --branch main
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.branches import status_views
+
+    with Ledger.open(ledger) as opened:
+        found = opened.status(branch)
+    Output(as_json).emit(found, *status_views(found))

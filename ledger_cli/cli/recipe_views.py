@@ -1,0 +1,158 @@
+"""What each step of a recipe shows: the command that does the same, and its result as that command prints it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from rich.console import RenderableType
+
+from ledger_cli.cli.recipe_runner import Done
+from ledger_cli.services.recipe import Recipe, Step
+from ledger_cli.services.recipe_verbs import POLICY
+
+_ARGUMENTS = ("sources", "name", "commit", "a", "b", "statement")
+"""What the command line takes without the name of an option; `show`, `tag`, `diff`, `sql`, `fork`, `ingest`."""
+
+_MAP_SIZE = 72, 20
+_TOP = 10
+
+
+def command_line(step: Step) -> str:
+    """The step as a command."""
+    words, options = ["ledger", step.do], []
+    if step.do == "replay" and "fork" not in step.arguments:
+        options.append("--verify")
+    given = dict(step.arguments)
+    for name in _ARGUMENTS:
+        value = given.pop(name, None)
+        words += [] if value is None else [_word(each) for each in (value if isinstance(value, list) else [value])]
+    given |= given.pop("policy", {})
+    for name, value in given.items():
+        options += _option(name, value)
+    return " ".join(words + options)
+
+
+def init_line(location: str, recipe: Recipe) -> str:
+    """How the ledger was made, as a command."""
+    policy = {name: value for name, value in recipe.settings.items() if name in POLICY}
+    return " ".join(["ledger init", _quoted(location), *(word for each in policy.items() for word in _option(*each))])
+
+
+def _option(name: str, value: Any) -> list[str]:
+    option = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [option] if value else []
+    if isinstance(value, Mapping):
+        return [part for key, each in value.items() for part in (option, _quoted(f"{key}={each}"))]
+    return [option, _quoted(",".join(value) if isinstance(value, list) else str(value))]
+
+
+def _word(value: Any) -> str:
+    text = str(value)
+    return _quoted(os.path.relpath(text) if os.path.isabs(text) and os.path.exists(text) else text)
+
+
+def _quoted(text: str) -> str:
+    """For a shell, with double quotes where SQL has single ones."""
+    text = text.strip()
+    return f'"{text}"' if "'" in text and not any(sign in text for sign in '"$`\\!') else shlex.quote(text)
+
+
+def views(done: Done) -> list[RenderableType]:
+    """The result of a step for people."""
+    if done.result is None:
+        return ["there already"]
+    return _VIEWS[done.step.do](done.step, done.result)
+
+
+def _ingest(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.cli.commands.ingest import summary
+
+    return [cast(RenderableType, summary(result))]
+
+
+def _commit(step: Step, result: Any) -> list[RenderableType]:
+    watermark = "not set" if result.watermark is None else f"tick {result.watermark}"
+    return [f"made {result.commits} commits with {result.entries} entries on {result.branch}; watermark: {watermark}"]
+
+
+def _fork(step: Step, result: Any) -> list[RenderableType]:
+    return [f"{result.name} begins with {result.commits} commits of {result.parent}"]
+
+
+def _replay(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.checks import replay_views
+
+    return _commit(step, result) if "fork" in step.arguments else replay_views(result, None)
+
+
+def _tag(step: Step, result: Any) -> list[RenderableType]:
+    return [f"{result.name} names {result.commit.commit_id}"]
+
+
+def _verify(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.checks import integrity_views
+
+    return integrity_views(result)
+
+
+def _log(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.history import log_table
+
+    return [log_table(result.table.to_pylist())]
+
+
+def _show(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.history import commit_fields, entries_table
+
+    return [commit_fields(result.header, result.policy), "", *entries_table(result.entries.to_pylist(), _TOP)]
+
+
+def _diff(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.diff import diff_views
+
+    a, b = step.arguments["a"], step.arguments["b"]
+    return diff_views(a, b, result.table.to_pylist(), result.equal, step.arguments.get("limit", _TOP))
+
+
+def _gamma(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.core.gamma_view import by_weight
+    from ledger_cli.render.gamma import terminal_map
+    from ledger_cli.render.views.gamma import gamma_views
+
+    if "out" in step.arguments:
+        return [f"wrote {step.arguments['out']}: {result.regions} regions, {result.frames} frames"]
+    top = step.arguments.get("top", _TOP)
+    _, *table = gamma_views(result.branch, result.frame, by_weight(result.frame.rows), top)
+    return [terminal_map(result.frame, *_MAP_SIZE), "", *table]
+
+
+def _sql(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.rows import rows_views
+
+    return rows_views(result, None)
+
+
+def _status(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.branches import status_views
+
+    return status_views(result)
+
+
+_VIEWS: dict[str, Callable[[Step, Any], list[RenderableType]]] = {
+    "ingest": _ingest,
+    "commit": _commit,
+    "fork": _fork,
+    "replay": _replay,
+    "tag": _tag,
+    "verify": _verify,
+    "log": _log,
+    "show": _show,
+    "diff": _diff,
+    "gamma": _gamma,
+    "sql": _sql,
+    "status": _status,
+}

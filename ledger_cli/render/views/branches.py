@@ -1,0 +1,85 @@
+"""`status`, `branch`, `tag` and `fork`: where the lines of history stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import RenderableType
+
+from ledger_cli.render.common.tables import counted, fields, moment, short, shown, table, ticks
+from ledger_cli.render.views.history import policy_text
+
+
+def status_views(status: Any) -> list[RenderableType]:
+    """A branch as it stands, and the chain of each shard."""
+    parent = f" (a fork of {status.parent})" if status.parent else ""
+    waiting = f"{shown(status.rows_open)} at or above the watermark, {shown(status.rows_late)} late"
+    pairs: dict[str, Any] = {
+        "branch": f"{status.branch}{parent}",
+        "rows": f"{shown(status.rows)} in {counted(status.segments, 'segment')}",
+        "highest tick": _tick(status.highest_tick),
+        "watermark": _tick(status.watermark, "not set"),
+        "rows waiting": waiting,
+        "quarantined": status.quarantined,
+        "commits": status.commits,
+        "last run": _last_run(status.last_run),
+        "policy": None if status.policy is None else policy_text(status.policy),
+        "policy digest": status.policy_digest,
+        "branch digest": status.digest,
+        "moves": status.moves,
+        "forks": ", ".join(status.forks) or None,
+        "tags": ", ".join(sorted(status.tags)) or None,
+    }
+    chains = (
+        (int(shard), each.commits, None if each.head is None else each.head[:12], _tick(each.start))
+        for shard, each in sorted(status.shards.items(), key=lambda item: int(item[0]))
+    )
+    made = table(["shard", "commits", "head digest", "open since tick"], chains, left=["head digest"])
+    views: list[RenderableType] = [fields(pairs)]
+    return [*views, "", made] if status.shards else views
+
+
+def _tick(tick: int | None, missing: str | None = None) -> str | None:
+    return missing if tick is None else str(tick)
+
+
+def _last_run(run: Any) -> str | None:
+    if run is None:
+        return None
+    final = ", final" if run.final else ""
+    why = f": {run.why}" if run.why else ""
+    return f"{run.kind} made {counted(run.commits, 'commit')}{final}, {moment(run.at)} UTC by {run.by}{why}"
+
+
+def branch_table(branches: Sequence[Any]) -> RenderableType:
+    """All branches."""
+    columns = ["branch", "parent", "commits", "rows", "watermark", "digest", "made (UTC)"]
+    rows = (
+        (
+            each.name,
+            each.parent,
+            each.commits,
+            each.rows,
+            _tick(each.watermark),
+            each.digest[:12],
+            moment(each.created_at),
+        )
+        for each in branches
+    )
+    made = table(columns, rows)
+    made.columns[columns.index("watermark")].justify = "right"
+    return made
+
+
+def tag_table(tags: Sequence[Any]) -> RenderableType:
+    """All tags; a commit that no branch holds any more is shown by its digest."""
+    if not tags:
+        return "no tags yet: `ledger tag NAME [COMMIT]` makes one"
+    rows = []
+    for each in tags:
+        commit = each.commit
+        where = None if commit is None else ticks(commit.epoch_start, commit.epoch_end)
+        named = f"{each.digest[:12]} (on no branch)" if commit is None else short(commit.commit_id)
+        rows.append((each.name, named, each.branch, None if commit is None else commit.shard, where))
+    return table(["tag", "commit", "branch", "shard", "ticks"], rows)

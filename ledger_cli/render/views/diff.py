@@ -1,0 +1,74 @@
+"""`diff`: what two places hold of each region, and where their chains part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from ledger_cli.render.common.tables import counted, more, printable, short, shown, signed, table, ticks
+
+WIDE_FROM = 110
+"""Columns from which both sides of all three numbers have room."""
+_NAMES = {"weight": "weight", "mean": "mean", "var": "variance"}
+
+
+class Differences:
+    """A table of regions; on a narrow terminal the two weights, and of the rest the differences alone."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], most: int | None) -> None:
+        """Rows of `services.diff.DIFF`, as ordered there."""
+        self.rows = rows
+        self.shown = rows if most is None else rows[:most]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= WIDE_FROM
+        columns: list[str] = []
+        for name, title in _NAMES.items():
+            if wide or name == "weight":
+                columns += [f"{title} A", f"{title} B"]
+            columns.append(f"Δ {title}")
+        made = table(["region", *columns], ([row["region"], *_numbers(row, wide)] for row in self.shown))
+        for column in made.columns[1:]:
+            column.justify = "right"
+        yield made
+        yield from more(len(self.rows) - len(self.shown), "regions", "--limit N shows more, --json all")
+
+
+def _numbers(row: Mapping[str, Any], wide: bool) -> list[str]:
+    numbers: list[str] = []
+    for name in _NAMES:
+        if wide or name == "weight":
+            numbers += [shown(row[f"{name}_a"]), shown(row[f"{name}_b"])]
+        numbers.append(signed(row[f"{name}_delta"]))
+    return numbers
+
+
+def diff_views(
+    a: str, b: str, rows: Sequence[Mapping[str, Any]], equal: int, most: int | None, differ: int | None = None
+) -> list[RenderableType]:
+    """The whole answer of `diff`; how many regions are equal, and how many differ (None: all that are listed)."""
+    differ = len(rows) if differ is None else differ
+    title = Text(f"A = {printable(a)}, B = {printable(b)}", style="bold")
+    if not rows:
+        return [title, f"no difference in {counted(equal, 'region')}"]
+    facts = f"{counted(differ, 'region')} {'differs' if differ == 1 else 'differ'}, {shown(equal)} equal"
+    return [title, Differences(rows, most), facts]
+
+
+def parting_views(a: str, b: str, partings: Sequence[Any]) -> list[RenderableType]:
+    """The first commit of each shard on which two places part; None on a side that has no more commits."""
+    title = Text(f"A = {printable(a)}, B = {printable(b)}", style="bold")
+    if not partings:
+        return [title, "no difference: both are the same chains"]
+    rows = ((each.shard, each.height, *_side(each.a), *_side(each.b)) for each in partings)
+    columns = ["shard", "height", "commit A", "ticks A", "commit B", "ticks B"]
+    return [title, table(columns, rows, left=columns[2:])]
+
+
+def _side(commit: Any) -> tuple[str | None, str | None]:
+    if commit is None:
+        return None, None
+    return short(commit.commit_id), ticks(commit.epoch_start, commit.epoch_end)

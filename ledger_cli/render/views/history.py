@@ -1,0 +1,150 @@
+"""`log` and `show`: commits as a table, as lanes, and one with its entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from ledger_cli.render.common.tables import counted, fields, moment, more, printable, short, table, ticks
+
+_ASCII = str.maketrans({"●": "*", "│": "|", "├": "|", "─": "-", "┼": "+", "┴": "'", "╯": "'", "…": "~"})
+_LANE_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
+
+
+def log_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Rows of `LogPage.table`."""
+    if not rows:
+        return "no commits here"
+    sharded = any(row["shard"] for row in rows)
+    columns = ["commit", *(["shard"] if sharded else []), "ticks", "regions", "events", "closed by", "made (UTC)"]
+    return table(
+        columns,
+        (
+            (
+                short(row["commit_id"]),
+                *([row["shard"]] if sharded else []),
+                ticks(row["epoch_start"], row["epoch_end"]),
+                row["regions"],
+                row["events"],
+                row["reason"],
+                moment(row["created_at"]),
+            )
+            for row in rows
+        ),
+        left=["ticks", "closed by", "made (UTC)"],
+    )
+
+
+def label_text(labels: Sequence[str]) -> Text:
+    """Names of branches and tags, as git shows them."""
+    if not labels:
+        return Text()
+    return Text(f"({', '.join(printable(label) for label in labels)})", style="bold yellow")
+
+
+class Graph:
+    """The lines of `log --graph`: lanes as a drawing, then the commit."""
+
+    def __init__(self, lines: Sequence[Any]) -> None:
+        """Lines as `services.graph` gives them: column, lanes, joins, ends, labels, commit."""
+        self.lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        several = any(line.commit["shard"] for line in self.lines)
+        for text in self._texts(several):
+            if options.ascii_only:
+                text.plain = text.plain.translate(_ASCII)
+            text.no_wrap, text.overflow = True, "ellipsis"
+            yield text
+
+    def _texts(self, several: bool) -> Iterator[Text]:
+        if not self.lines:
+            yield Text("no commits here")
+        width = max((max(line.lanes) for line in self.lines), default=0) + 1
+        for line in self.lines:
+            if line.joins:
+                yield _joined(line)
+            yield _drawn(line, width).append_text(_described(line, several))
+
+
+def _drawn(line: Any, width: int) -> Text:
+    text = Text()
+    for lane in range(width):
+        mark = "●" if lane == line.column else "│" if lane in line.lanes and lane not in line.joins else " "
+        text.append(f"{mark} ", _LANE_COLOURS[lane % len(_LANE_COLOURS)])
+    return text
+
+
+def _joined(line: Any) -> Text:
+    """The line above a commit in which other lanes end."""
+    last = max(line.joins)
+    text = Text()
+    for lane in range(max(line.lanes) + 1):
+        inside = line.column < lane < last
+        if lane == line.column:
+            mark = "├─"
+        elif lane in line.joins:
+            mark = "╯ " if lane == last else "┴─"
+        elif lane in line.lanes:
+            mark = "┼─" if inside else "│ "
+        else:
+            mark = "──" if inside else "  "
+        text.append(mark, _LANE_COLOURS[lane % len(_LANE_COLOURS)])
+    return text
+
+
+def _described(line: Any, several: bool) -> Text:
+    row = line.commit
+    text = Text(short(row["commit_id"]))
+    if line.labels:
+        text.append(" ").append_text(label_text(line.labels))
+    shard = f"shard {row['shard']}, " if several else ""
+    text.append(f" {shard}ticks {ticks(row['epoch_start'], row['epoch_end'])}, ")
+    text.append(f"{counted(row['regions'], 'region')}, {counted(row['events'], 'event')}, {row['reason']}")
+    return text
+
+
+def commit_fields(header: Mapping[str, Any], policy: Mapping[str, Any] | None) -> RenderableType:
+    """What a commit says of itself."""
+    shown: dict[str, Any] = {
+        "commit": header["commit_id"],
+        "digest": header["digest"],
+        "parents": "\n".join(header["parents"]) or None,
+        "layer": header["layer"],
+        "shard": f"{header['shard']}, commit {header['height']} of its chain",
+        "ticks": f"{ticks(header['epoch_start'], header['epoch_end'])}, closed by {header['reason']}",
+        "regions": header["regions"],
+        "events": header["events"],
+        "policy": header["policy"] if policy is None else f"{header['policy'][:12]}: {policy_text(policy)}",
+        **({} if header["metadata"] == "{}" else {"metadata": header["metadata"]}),
+        "made": f"{header['created_at']} by {header['by']} on {header['branch']}",
+    }
+    return fields(shown)
+
+
+def policy_text(policy: Mapping[str, Any]) -> str:
+    """A policy in a line."""
+    parts = [
+        *(_setting(name, policy[name]) for name in ("strategy", "regions", "weight") if name in policy),
+        f"base weight {policy['baseWeight']}",
+        f"shards {policy['shards']}",
+        f"lateness {policy['lateness']}",
+    ]
+    return "; ".join(parts)
+
+
+def _setting(name: str, setting: Mapping[str, Any]) -> str:
+    rest = ", ".join(f"{key} {value}" for key, value in setting.items() if key != "kind")
+    return f"{name} {setting['kind']}{f' ({rest})' if rest else ''}"
+
+
+def entries_table(rows: Iterable[Mapping[str, Any]], most: int | None) -> list[RenderableType]:
+    """The entries of a commit, the heaviest first."""
+    listed = sorted(rows, key=lambda row: (-row["weight_value"], row["region"]))
+    cut = listed if most is None else listed[:most]
+    shown = ((row["region"], row["weight_value"], row["activity_mean"], row["activity_var"], row["n"]) for row in cut)
+    made = table(["region", "weight", "activity mean", "variance", "events"], shown, left=["region"])
+    return [made, *more(len(listed) - len(cut), "regions", "--limit N shows more, --json all")]

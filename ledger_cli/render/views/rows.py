@@ -1,0 +1,90 @@
+"""The rows of `sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.text import Text
+
+from ledger_cli.render.common.tables import counted, fields, more, shown, table
+
+LONG_FROM = 500
+"""Rows from which columns are laid out here: a table of the terminal library takes a second for a few thousand."""
+
+_BATCH = 10_000
+_ENDLESS = 100_000
+
+
+def rows_views(answer: Any, most: int | None) -> list[RenderableType]:
+    """An Arrow table as a table for people."""
+    cut = answer if most is None else answer.slice(0, most)
+    names = list(answer.column_names)
+    rows = [_row(row) for batch in cut.to_batches(_BATCH) for row in zip(*_columns(batch), strict=True)]
+    rest = more(answer.num_rows - cut.num_rows, "rows", "--limit N shows more, --format csv all")
+    if len(rows) >= LONG_FROM:
+        return ["\n".join(plain_lines(names, rows))]
+    return [Rows(names, rows), *rest, Text(counted(answer.num_rows, "row"), style="dim")]
+
+
+class Rows:
+    """A table where it has room, else one line a value."""
+
+    def __init__(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Cells of any type."""
+        self._names = names
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        made = table(self._names, self._rows)
+        if Measurement.get(console, options.update(width=_ENDLESS), made).maximum <= options.max_width:
+            yield made
+            return
+        for number, row in enumerate(self._rows, 1):
+            yield fields(dict(zip(self._names, row, strict=True)), f"row {number}")
+
+
+def _columns(batch: Any) -> list[list[Any]]:
+    return [column.to_pylist() for column in batch.columns]
+
+
+class _Whole(int):
+    """An integer as a database shows it: digits alone, so that it can be searched for."""
+
+    def __format__(self, _: str) -> str:
+        return str(int(self))
+
+
+def _row(row: Sequence[Any]) -> list[Any]:
+    return [_cell(value) for value in row]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _Whole(value)
+    # A sum of integers is a decimal in Arrow.
+    return _Whole(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+
+
+def plain_lines(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    """The same layout as a table has, for many rows."""
+    texts = [[shown(value) for value in row] for row in rows]
+    right = [any(isinstance(row[place], (int, float)) for row in rows) for place in range(len(names))]
+    head = [shown(name) for name in names]
+    widths = [max(map(cell_len, column)) for column in zip(head, *texts, strict=True)]
+    yield _line(head, widths, right)
+    yield "─".join("─" * (width + 1) for width in widths)
+    for row in texts:
+        yield _line(row, widths, right)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = []
+    for text, width, to_right in zip(cells, widths, right, strict=True):
+        room = " " * (width - cell_len(text))
+        padded.append(room + text if to_right else text + room)
+    return "  ".join(padded).rstrip()

@@ -1,0 +1,174 @@
+"""The verbs that a step of a recipe may use, and what each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ledger_cli.config import SETTINGS
+from ledger_cli.core.tick_json import FIELDS
+from ledger_cli.errors import UsageError
+
+POLICY = tuple(setting.name for setting in SETTINGS if setting.section == "policy")
+OUT_SUFFIXES = (".csv", ".parquet", ".png", ".svg", ".html")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an argument may be. `read` gives the value as it is used, or raises ValueError."""
+
+    what: str
+    read: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: its arguments, and which of them have no default."""
+
+    takes: Mapping[str, Kind]
+    needs: tuple[str, ...] = ()
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a source is a local file: no URL, not standard input."""
+    return name != "-" and "://" not in name
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    listed = value if isinstance(value, list) else [value]
+    if not listed:
+        raise ValueError
+    return [_text(each) for each in listed]
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _place(value: Any) -> str:
+    return _text(value) if isinstance(value, str) else str(_integer(value))
+
+
+def _table_of(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict) or not value or not value.keys() <= set(names):
+            raise ValueError
+        return dict(value)
+
+    return read
+
+
+def _fields(value: Any) -> dict[str, str]:
+    return {name: _text(sql) for name, sql in _table_of(FIELDS)(value).items()}
+
+
+def _out(value: Any) -> str:
+    name = _text(value)
+    if not name.endswith(OUT_SUFFIXES) or "/" in name or "\\" in name:
+        raise ValueError
+    return name
+
+
+TEXT = Kind("text", _text)
+TEXTS = Kind("text, or a list of texts", _texts)
+INTEGER = Kind("a whole number", _integer)
+FLAG = Kind("true or false", _flag)
+PLACE = Kind("a commit id, tag, branch or tick", _place)
+MAP = Kind(f"a table of SQL by field ({', '.join(FIELDS)})", _fields)
+SETTINGS_OF_POLICY = Kind(f"a table of {', '.join(POLICY)}", _table_of(POLICY))
+OUT = Kind(f"the name of a file that ends in {', '.join(OUT_SUFFIXES)}", _out)
+
+_COMMON = {"branch": TEXT, "message": TEXT}
+VERBS = {
+    "ingest": Verb(
+        {
+            "sources": TEXTS,
+            "format": TEXT,
+            "map": MAP,
+            "sql": TEXT,
+            "columns": TEXTS,
+            "delimiter": TEXT,
+            "comment": TEXT,
+            "max_tick_jump": INTEGER,
+            "allow_quarantine": FLAG,
+            **_COMMON,
+        },
+        ("sources",),
+    ),
+    "commit": Verb({"final": FLAG, "force": TEXT, "policy": SETTINGS_OF_POLICY, **_COMMON}),
+    "fork": Verb({"name": TEXT, "from": PLACE, "policy": SETTINGS_OF_POLICY, **_COMMON}, ("name",)),
+    "replay": Verb({"fork": TEXT, "from": PLACE, "to": INTEGER, "policy": SETTINGS_OF_POLICY, **_COMMON}),
+    "tag": Verb({"name": TEXT, "commit": PLACE, **_COMMON}, ("name",)),
+    "verify": Verb({"branches": TEXTS}),
+    "log": Verb({"region": TEXT, "since": INTEGER, "until": INTEGER, "limit": INTEGER, "branch": TEXT}),
+    "show": Verb({"commit": PLACE, "branch": TEXT}, ("commit",)),
+    "diff": Verb({"a": PLACE, "b": PLACE, "sort": TEXT, "limit": INTEGER, "branch": TEXT}, ("a", "b")),
+    "gamma": Verb(
+        {
+            "region": TEXT,
+            "at": PLACE,
+            "half_life": INTEGER,
+            "window": INTEGER,
+            "top": INTEGER,
+            "out": OUT,
+            "branch": TEXT,
+        },
+    ),
+    "sql": Verb({"statement": TEXT, "branch": TEXT}, ("statement",)),
+    "status": Verb({"branch": TEXT}),
+}
+"""The words are those of the command line: `ledger VERB --help` says what each does. `out` is in the ledger's folder.
+
+A replay without `fork` verifies; `from` is then a tick."""
+
+
+def checked_arguments(do: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arguments of a step as they are used. UsageError names the wrong one."""
+    verb = VERBS[do]
+    checked = {}
+    for key, value in given.items():
+        if key not in verb.takes:
+            raise UsageError(f"{where}: unknown key {key!r}; it may have do, say, {', '.join(verb.takes)}")
+        try:
+            checked[key] = verb.takes[key].read(value)
+        except ValueError as error:
+            raise UsageError(f"{where}: {key} = {value!r} must be {verb.takes[key].what}") from error
+    for key in verb.needs:
+        if key not in checked:
+            raise UsageError(f"{where}: {key} is missing: {verb.takes[key].what}")
+    _check_together(do, checked, where)
+    return checked
+
+
+def _check_together(do: str, given: Mapping[str, Any], where: str) -> None:
+    if do == "ingest" and "map" in given and "sql" in given:
+        raise UsageError(f"{where}: map and sql exclude each other: put the mapping into the SELECT")
+    if do == "replay":
+        _check_replay(given, where)
+
+
+def _check_replay(given: Mapping[str, Any], where: str) -> None:
+    if "fork" in given:
+        if "to" in given:
+            raise UsageError(f"{where}: to goes with a replay that verifies: leave it or fork out")
+        return
+    for key in ("policy", "message"):
+        if key in given:
+            raise UsageError(f"{where}: {key} goes with a replay that makes a branch: name it as fork")
+    if not given.get("from", "0").isdigit():
+        raise UsageError(f"{where}: from = {given['from']!r} must be a tick where a replay verifies")

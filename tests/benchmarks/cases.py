@@ -1,0 +1,314 @@
+"""What is measured, against what, and how much it may cost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.measure import LEDGER, ROOT, Cost, Job, in_turns, python, run
+
+NONLINEAR = ["--weight", "nonlinear:0.7,0.3"]
+FIXED = ["--strategy", "fixed", "--interval", "20"]
+HYBRID = ["--strategy", "hybrid", "--min-interval", "5", "--max-size", "95000", "--max-mean", "1.7"]
+_EMPTY_TYPER = """
+import typer
+app = typer.Typer()
+for number in range({commands}):
+    app.command(f"command{{number}}", help="Does nothing.")(lambda: None)
+app()
+"""
+_FLOAT = """
+import duckdb
+duckdb.connect(config={{"threads": 2}}).execute('''COPY (
+    SELECT floor(x/128) AS cx, floor(y/128) AS cy, {bucket} AS bucket, count(*) AS n,
+           sum(0.7*activity + 0.3*activity*activity) AS weight, avg(activity) AS mean, var_pop(activity) AS variance
+    FROM read_parquet('{files}') GROUP BY floor(x/128), floor(y/128), {bucket}) TO '{out}' (FORMAT parquet)''')
+"""
+_COPY = """
+import duckdb
+duckdb.connect(config={{"threads": 2}}).execute('''COPY (
+    SELECT * FROM {source} ORDER BY "tickId", "entityId") TO '{out}' (FORMAT parquet)''')
+"""
+_JSON = (
+    "read_json('{path}', format = 'newline_delimited', ignore_errors = {loose}, columns = {{entityId: 'VARCHAR', "
+    "tickId: 'BIGINT', x: 'DOUBLE', y: 'DOUBLE', activity: 'DOUBLE', jitter: 'DOUBLE', meta: 'VARCHAR', "
+    "\"timestamp\": \\'VARCHAR\\'}})"
+).replace("\\'", "'")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table."""
+
+    name: str
+    ours: str
+    other: str
+    ratio: float
+    target: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio is within its target."""
+        return self.ratio <= self.target
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where the cases work, at which scale, and how often."""
+
+    directory: Path
+    scale: float
+    rounds: int
+
+    def rows(self, full: int) -> int:
+        """A number of rows at this scale; whole ticks of 10,000 entities."""
+        return max(20_000, int(full * self.scale) // 10_000 * 10_000)
+
+    def made(self, name: str, expression: str) -> Path:
+        """An input file, made by a process of its own: what makes it must not weigh on what is measured."""
+        path = self.directory / name
+        if not path.exists():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name("draft-" + name)
+            script = f"from pathlib import Path; from tests.benchmarks import data; data.{expression}"
+            run(python(script.replace("PATH", f"Path({str(draft)!r})")))
+            draft.rename(path)
+        return path
+
+    def ticks(self, full: int = 20_000_000) -> Path:
+        """Parquet ticks of 10,000 entities."""
+        rows = self.rows(full)
+        return self.made(f"ticks-{rows}.parquet", f"parquet(PATH, {rows})")
+
+    def ledger(self, name: str, source: Path, *policy: str) -> Path:
+        """A ledger into which a source was ingested, made once."""
+        path = self.directory / name
+        if not path.exists():
+            run([*LEDGER, "init", str(path), "--regions", "grid:128", *policy])
+            run([*LEDGER, "ingest", "--ledger", str(path), str(source)])
+        return path
+
+    def copy(self, ledger: Path) -> Path:
+        """A copy whose files are shared (they never change), its refs its own."""
+        target = self.directory / "work"
+        shutil.rmtree(target, ignore_errors=True)
+        subprocess.run(["cp", "-al", str(ledger), str(target)], check=True)
+        return target
+
+
+def against(name: str, target: float, costs: Sequence[Cost], rows: int = 0) -> Finding:
+    """Ours (first) against the other, by the clock; CPU seconds beside."""
+    ours, other = costs
+    speed = f", {rows / ours.wall / 1e6:.1f} M ticks/s" if rows else ""
+    told = [f"{cost.wall:.2f} s (CPU {cost.cpu:.2f} s)" for cost in (ours, other)]
+    return Finding(name, told[0] + speed, told[1], ours.wall / other.wall, target)
+
+
+def _commit(bench: Bench, name: str, target: float, policy: Sequence[str], bucket: str) -> list[Finding]:
+    base = bench.ledger(f"ledger-{bench.rows(20_000_000)}", bench.ticks())
+    work = bench.directory / "work"
+    other = _FLOAT.format(bucket=bucket, files=base / "segments" / "*.parquet", out=bench.directory / "out.parquet")
+    ours = Job([*LEDGER, "commit", "--ledger", str(work), *NONLINEAR, *policy, "--final"], lambda: bench.copy(base))
+    return [against(name, target, in_turns([ours, Job(python(other))], bench.rounds), bench.rows(20_000_000))]
+
+
+def commit_fixed(bench: Bench) -> list[Finding]:
+    """commit --strategy fixed against a float GROUP BY."""
+    return _commit(bench, "commit fixed", 1.5, FIXED, "tick_id // 20")
+
+
+def commit_hybrid(bench: Bench) -> list[Finding]:
+    """commit --strategy hybrid against a float GROUP BY per tick."""
+    return _commit(bench, "commit hybrid", 1.75, HYBRID, "tick_id")
+
+
+def replay_verify(bench: Bench) -> list[Finding]:
+    """replay --verify against our commit."""
+    base = bench.ledger(f"ledger-{bench.rows(20_000_000)}", bench.ticks())
+    work = str(bench.directory / "work")
+    commit = Job([*LEDGER, "commit", "--ledger", work, *NONLINEAR, *FIXED, "--final"], lambda: bench.copy(base))
+    verify = Job([*LEDGER, "replay", "--ledger", work, "--verify"])
+    other, ours = in_turns([commit, verify], bench.rounds)
+    return [against("replay --verify", 1.1, [ours, other], bench.rows(20_000_000))]
+
+
+def _ingest(bench: Bench, name: str, target: float, path: Path, source: str) -> list[Finding]:
+    fresh = bench.directory / "fresh"
+
+    def prepare() -> None:
+        shutil.rmtree(fresh, ignore_errors=True)
+        run([*LEDGER, "init", str(fresh)])
+
+    ours = Job([*LEDGER, "ingest", "--ledger", str(fresh), str(path)], prepare)
+    other = Job(python(_COPY.format(source=source, out=bench.directory / "out.parquet")))
+    return [against(name, target, in_turns([ours, other], bench.rounds), bench.rows(20_000_000))]
+
+
+def ingest_json(bench: Bench) -> list[Finding]:
+    """ingest of clean JSON Lines against COPY (read_json … ORDER BY)."""
+    rows = bench.rows(20_000_000)
+    path = bench.made(f"clean-{rows}.jsonl", f"json_lines(PATH, {rows})")
+    return _ingest(bench, "ingest JSON Lines, clean", 1.75, path, _JSON.format(path=path, loose="false"))
+
+
+def ingest_dirty(bench: Bench) -> list[Finding]:
+    """The same with 0.1 % bad rows and 1 % unknown fields; the other reads the clean file."""
+    rows = bench.rows(20_000_000)
+    clean = bench.made(f"clean-{rows}.jsonl", f"json_lines(PATH, {rows})")
+    path = bench.made(f"dirty-{rows}.jsonl", f"json_lines(PATH, {rows}, dirty=True)")
+    return _ingest(bench, "ingest JSON Lines, dirty", 3, path, _JSON.format(path=clean, loose="false"))
+
+
+def ingest_parquet(bench: Bench) -> list[Finding]:
+    """ingest of Parquet against sorted Parquet to Parquet."""
+    path = bench.ticks()
+    return _ingest(bench, "ingest Parquet", 1.25, path, f"read_parquet('{path}')")
+
+
+def memory(bench: Bench) -> list[Finding]:
+    """Peak memory of ingest and commit, 100 M ticks against 20 M."""
+    found = {}
+    for full in (20_000_000, 100_000_000):
+        path = bench.directory / f"memory-{full}"
+        shutil.rmtree(path, ignore_errors=True)
+        run([*LEDGER, "init", str(path), "--regions", "grid:128"])
+        found[full] = (
+            run([*LEDGER, "ingest", "--ledger", str(path), str(bench.ticks(full))]).peak,
+            run([*LEDGER, "commit", "--ledger", str(path), *HYBRID, "--final"]).peak,
+        )
+        shutil.rmtree(path)
+    small, large = found[20_000_000], found[100_000_000]
+    lines = [
+        Finding(f"peak memory of {verb}", f"{large[i]:.0f} MiB", f"{small[i]:.0f} MiB", large[i] / small[i], 1.3)
+        for i, verb in enumerate(("ingest", "commit"))
+    ]
+    most = max(large)
+    return [*lines, Finding("peak memory in all", f"{most:.0f} MiB", "2048 MiB", most / 2048, 1)]
+
+
+def more_ticks(bench: Bench) -> list[Finding]:
+    """commit after 0.1 % more ticks on 100 M, against the first commit of all of them."""
+    rows = bench.rows(100_000_000)
+    base = bench.ledger(f"ledger-{rows}", bench.ticks(100_000_000))
+    more = max(10_000, rows // 1000 // 10_000 * 10_000)
+    extra = bench.made(f"more-{more}.parquet", f"parquet(PATH, {more}, first_tick={rows // 10_000})")
+    work = bench.copy(base)
+    commit = [*LEDGER, "commit", "--ledger", str(work), *NONLINEAR, *FIXED]
+    first = run(commit)
+    run([*LEDGER, "ingest", "--ledger", str(work), str(extra)])
+    return [against("commit after 0.1 % more", 0.15, [run(commit), first])]
+
+
+def small_steps(bench: Bench) -> list[Finding]:
+    """The 10,000th small ingest and commit of one ledger in one process against the 100th."""
+    steps = max(300, int(10_000 * bench.scale))
+    script = f"""
+import json, time
+from ledger_cli import Ledger
+ledger = Ledger.create({str(bench.directory / "steps")!r}, regions="grid:128", interval=20)
+took = []
+for step in range({steps}):
+    with open({str(bench.directory / "step.jsonl")!r}, "w") as file:
+        for entity in range(20):
+            file.write(json.dumps({{"entityId": f"E{{entity}}", "tickId": step, "x": entity * 50.0, "y": 1.0,
+                                   "activity": 0.5}}) + "\\n")
+    started = time.perf_counter()
+    ledger.ingest({str(bench.directory / "step.jsonl")!r})
+    ledger.commit()
+    took.append(time.perf_counter() - started)
+print(json.dumps([sorted(took[60:140])[40], sorted(took[-80:])[40]]))
+"""
+    shutil.rmtree(bench.directory / "steps", ignore_errors=True)
+    bench.directory.mkdir(parents=True, exist_ok=True)
+    early, late = _answer(script)
+    shutil.rmtree(bench.directory / "steps")
+    told = [f"{1000 * seconds:.1f} ms" for seconds in (late, early)]
+    return [Finding(f"small step {steps:,} (median of 80)", told[0], told[1] + " (100th)", late / early, 1.5)]
+
+
+def _answer(script: str) -> list[float]:
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=None, cwd=ROOT
+    )
+    answer: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def gamma_region(bench: Bench) -> list[Finding]:
+    """gamma --region at the end of many commits against few; in one job, and in many."""
+    many, few = max(5_000, int(100_000 * bench.scale)), 1_000
+    ledgers = []
+    for commits in (many, few):
+        source = bench.made(f"epochs-{commits}.parquet", f"parquet(PATH, {commits * 64}, entities=64)")
+        path = bench.directory / f"gamma-{commits}"
+        if not path.exists():
+            run([*LEDGER, "init", str(path), "--regions", "grid:128", "--interval", "1"])
+            run([*LEDGER, "ingest", "--ledger", str(path), str(source)])
+            run([*LEDGER, "commit", "--ledger", str(path), "--final"])
+        ledgers.append(path)
+    ask = [Job([*LEDGER, "gamma", "--ledger", str(path), "--region", "3:3"]) for path in ledgers]
+    return [against(f"gamma --region after {many:,} commits", 2, in_turns(ask, bench.rounds))]
+
+
+def help_page(bench: Bench) -> list[Finding]:
+    """ledger --help against an empty Typer app with as many commands."""
+    from ledger_cli.cli.main import COMMANDS
+
+    other = python(_EMPTY_TYPER.format(commands=len(COMMANDS)))
+    jobs = [Job([*LEDGER, "--help"]), Job([*other, "--help"])]
+    return [against("ledger --help", 1.2, in_turns(jobs, max(7, bench.rounds)))]
+
+
+def linear(bench: Bench) -> list[Finding]:
+    """200,000 regions, and 1 M short epochs: twice the size takes about twice the time."""
+    found = []
+    shapes = {
+        "200,000 regions": (["--regions", "grid:1", *FIXED], "entities=200_000, side=450", 200_000, 20),
+        "1 M short epochs": (
+            ["--regions", "grid:512", "--strategy", "fixed", "--interval", "1"],
+            "entities=2",
+            2,
+            1_000_000,
+        ),
+        "100,000 threshold epochs": (
+            ["--regions", "grid:512", "--strategy", "adaptive", "--max-mean", "0.1"],
+            "entities=2",
+            2,
+            100_000,
+        ),
+    }
+    for name, (policy, shape, entities, ticks) in shapes.items():
+        costs = []
+        for part in (1, 2):
+            length = max(2, int(ticks * min(1.0, bench.scale)) * part // 2)
+            rows = entities * length
+            source = bench.made(f"linear-{entities}-{rows}.parquet", f"parquet(PATH, {rows}, {shape})")
+            path = bench.directory / "linear"
+            shutil.rmtree(path, ignore_errors=True)
+            run([*LEDGER, "init", str(path), *policy])
+            run([*LEDGER, "ingest", "--ledger", str(path), str(source)])
+            costs.append(run([*LEDGER, "commit", "--ledger", str(path), "--final"]))
+            shutil.rmtree(path)
+        found.append(against(f"{name}: twice the size", 2.5, [costs[1], costs[0]]))
+    return found
+
+
+CASES: dict[str, Callable[[Bench], list[Finding]]] = {
+    "help": help_page,
+    "commit-fixed": commit_fixed,
+    "commit-hybrid": commit_hybrid,
+    "replay-verify": replay_verify,
+    "ingest-json": ingest_json,
+    "ingest-dirty": ingest_dirty,
+    "ingest-parquet": ingest_parquet,
+    "small-steps": small_steps,
+    "gamma-region": gamma_region,
+    "linear": linear,
+    "more-ticks": more_ticks,
+    "memory": memory,
+}

@@ -1,0 +1,93 @@
+"""A small ledger, and commands run inside the process as a shell would see them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger_cli import wiring
+from ledger_cli.cli.main import main
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def ledger(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `ledger` with arguments; an end other than `code` fails, and so does a stack trace."""
+
+    def run(*arguments: str | Path, code: int = 0, stdin: str | None = None) -> Ran:
+        capfd.readouterr()
+        given = [str(each) for each in arguments]
+        monkeypatch.setattr(sys, "argv", ["ledger", *given])
+        ended = main(given)
+        sys.stdout.flush()
+        captured = capfd.readouterr()
+        assert "Traceback" not in captured.err + captured.out
+        assert ended == code, captured.err or captured.out
+        if code in (1, 2, 5):
+            assert captured.out == ""
+            assert captured.err.startswith("ledger: ")
+            assert captured.err.count("\n") == 1, captured.err
+        return Ran(ended, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the clock nor the host nor the terminal of the day shows in what is compared."""
+    moments = iter(f"2026-01-01T{n // 60:02d}:{n % 60:02d}:00.000Z" for n in range(1440))
+    monkeypatch.setattr(wiring, "now", lambda: next(moments))
+    monkeypatch.setattr(wiring, "author", lambda: "tester@host")
+    for name in ("LEDGER_URL", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LEDGER_THREADS", "2")
+
+
+EVENTS = [
+    {"entityId": entity, "tickId": tick, "x": x, "y": 0, "activity": activity + tick / 100}
+    for entity, x, activity in (("a", 1, 0.5), ("b", 12, 2.0), ("c", 25, 0.0))
+    for tick in range(0, 40, 2)
+    if entity != "c" or tick < 10
+]
+
+
+@pytest.fixture
+def world(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The present directory is a ledger with 4 commits on `main` over the regions 0:0, 1:0 and 2:0."""
+    root = tmp_path / "world"
+    ticks = tmp_path / "ticks.jsonl"
+    ticks.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
+    ledger("init", root, "--regions", "grid:10", "--interval", "10")
+    ledger("ingest", ticks, "--ledger", root)
+    ledger("commit", "--final", "--ledger", root)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def forked(world: Path, ledger: Run) -> Path:
+    """The same with the tag `baseline` and a branch `hybrid` of another policy from tick 20."""
+    ledger("tag", "baseline")
+    ledger("replay", "--fork", "hybrid", "--from", "20", "--strategy", "fixed", "--interval", "5")
+    return world
