@@ -107,3 +107,32 @@ def policy_json(strategy: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
 def events_at(*ticks: int, entity: str = "E", activity: float = 0.5, x: float = 1.0, y: float = 1.0) -> list[Event]:
     """One event of an entity at each tick."""
     return [{"entityId": entity, "tickId": tick, "x": x, "y": y, "activity": activity} for tick in ticks]
+
+
+def settings_of(policy: dict[str, Any]) -> dict[str, Any]:
+    """A policy's JSON as settings of `ledger.toml`."""
+    regions, weight, strategy = policy["regions"], policy["weight"], policy["strategy"]
+    spelled = {
+        "grid": lambda: f"grid:{regions['cell']}",
+        "quadtree": lambda: "quadtree:" + ",".join(str(regions[key]) for key in ("x", "y", "size", "depth")),
+        "field": lambda: f"field:{regions['name']}",
+    }
+    values = ",".join(str(value) for key, value in weight.items() if key != "kind")
+    keys = {
+        "interval": "interval",
+        "minInterval": "min_interval",
+        "maxInterval": "max_interval",
+        "maxSize": "max_size",
+        "maxMean": "max_mean",
+        "maxVariance": "max_variance",
+    }
+    return {
+        "layer": policy["layer"],
+        "regions": spelled[regions["kind"]](),
+        "shards": policy["shards"],
+        "weight": weight["kind"] + (":" + values if values else ""),
+        "base_weight": policy["baseWeight"],
+        "lateness": policy["lateness"],
+        "strategy": strategy["kind"],
+        **{keys[key]: value for key, value in strategy.items() if key != "kind"},
+    }

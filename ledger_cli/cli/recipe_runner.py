@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ledger_cli.api import MAIN, Ledger
+from ledger_cli.cli.commands.ingest import progress
 from ledger_cli.errors import Difference, NotFound, UsageError
 from ledger_cli.services.recipe import Recipe, Step, read_recipe
 from ledger_cli.services.recipe_expect import Facts, facts_of
@@ -55,7 +56,8 @@ class Runner:
         return found
 
     def _ingest(self, given: dict[str, Any]) -> Any:
-        return self._ledger.ingest(*given.pop("sources"), **_named(given))
+        with progress() as watch:
+            return self._ledger.ingest(*given.pop("sources"), **_named(given), watch=watch)
 
     def _commit(self, given: dict[str, Any]) -> Any:
         return self._ledger.commit(**_named(given))

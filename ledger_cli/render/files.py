@@ -20,6 +20,8 @@ from ledger_cli.render.common.tables import json_value
 
 Sink = str | os.PathLike[str] | IO[bytes]
 _ROWS = 10_000
+_SAFE = 2**53
+"""Up to here every reader of JSON and CSV gets the integer that was written."""
 
 
 def write_table(table: pa.Table, sink: Sink, format: str) -> None:
@@ -96,11 +98,22 @@ def _parquet(table: pa.Table, file: IO[bytes]) -> None:
     pq.write_table(table, file, compression="zstd")
 
 
+def _whole_numbers(table: pa.Table) -> pa.Table:
+    """Sums of integers are decimals in Arrow: integers again, where all of a column can be one anywhere."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale == 0:
+            values = table[place].to_pylist()
+            if all(value is None or abs(value) <= _SAFE for value in values):
+                made = pa.array([None if value is None else int(value) for value in values], pa.int64())
+                table = table.set_column(place, field.name, made)
+    return table
+
+
 def _json(table: pa.Table, file: IO[bytes]) -> None:
     """A list, one row a line, so that it can be read by people and by line tools."""
     file.write(b"[")
     separator = b"\n"
-    for batch in table.to_batches(_ROWS):
+    for batch in _whole_numbers(table).to_batches(_ROWS):
         for row in batch.to_pylist():
             file.write(separator + orjson.dumps(row, json_value, orjson.OPT_NON_STR_KEYS))
             separator = b",\n"
@@ -109,6 +122,7 @@ def _json(table: pa.Table, file: IO[bytes]) -> None:
 
 def _flat(table: pa.Table) -> pa.Table:
     """Nested values as JSON text: a CSV has no other way."""
+    table = _whole_numbers(table)
     for place, field in enumerate(table.schema):
         if pa.types.is_nested(field.type):
             texts = [None if value is None else _text(value) for value in table[place].to_pylist()]

@@ -277,10 +277,9 @@ def _mutated(draw: st.DrawFn) -> bytes:
 @seed(20260129)
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_lines() | _mutated() | st.binary(max_size=12).map(lambda raw: raw.replace(b"\n", b"")), max_size=60))
-def test_any_lines(lines: list[bytes]) -> None:
-    with importer() as made:
-        agree(made, lines)
-        agree(made, [usual(number, ',"kind":0') for number in range(60)] + lines)
+def test_any_lines(made: Made, lines: list[bytes]) -> None:
+    agree(made, lines)
+    agree(made, [usual(number, ',"kind":0') for number in range(60)] + lines)
 
 
 # --- envelopes ------------------------------------------------------------------------------------

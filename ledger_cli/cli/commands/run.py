@@ -53,8 +53,8 @@ def run(
 
     Each step is shown as the command that does the same. Run again, it changes nothing.
 
-    JSON: recipe, ledger, steps (do and result of each), branches (rows, commits, quarantined and heads of each),
-    differences (branch, what, expected, found).
+    JSON: recipe, ledger (null where it was removed), steps (do and result of each), branches (rows, commits,
+    quarantined and heads of each), differences (branch, what, expected, found).
 
     Example: ledger run recipes/quickstart.toml --check
     """
@@ -72,7 +72,7 @@ def run(
         write_expectation(recipe, found)
     result = {
         "recipe": recipe,
-        "ledger": location,
+        "ledger": None if ledger is None and (check or update) else location,
         "steps": [{"do": each.step.do, "result": _json(each.result)} for each in done],
         "branches": {branch: facts.to_json() for branch, facts in found.items()},
         "differences": [] if update else [each.to_json() for each in different],

@@ -36,7 +36,7 @@ def sql(
 ) -> None:
     """Ask read-only SQL over ticks, commits, commit_entries, entity_state, quarantine and refs.
 
-    JSON: a list of rows, each an object by column; exact sums and times are texts.
+    JSON: a list of rows, each an object by column. Times are texts, and so are columns of integers beyond 2^53.
 
     Example: ledger sql "SELECT region, sum(weight) AS weight FROM commit_entries GROUP BY region ORDER BY region"
     """

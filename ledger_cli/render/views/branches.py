@@ -36,6 +36,7 @@ def status_views(status: Any) -> list[RenderableType]:
         for shard, each in sorted(status.shards.items(), key=lambda item: int(item[0]))
     )
     made = table(["shard", "commits", "head digest", "open since tick"], chains, left=["head digest"])
+    made.columns[-1].justify = "right"
     views: list[RenderableType] = [fields(pairs)]
     return [*views, "", made] if status.shards else views
 

@@ -1,0 +1,137 @@
+"""`ledger sql`: every format, files, streams, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.conftest import Run
+
+SUMS = (
+    "SELECT region, sum(n) AS n, sum(weight_sum) AS exact, sum(weight) AS weight "
+    "FROM commit_entries GROUP BY region ORDER BY region"
+)
+TABLE = """\
+region   n        exact  weight
+───────────────────────────────
+0:0     20  13800000000    13.8
+1:0     20  43800000000    43.8
+2:0      5    200000000     0.2
+3 rows
+"""
+CSV = """\
+"region","n","exact","weight"
+"0:0",20,13800000000,13.8
+"1:0",20,43800000000,43.8
+"2:0",5,200000000,0.2
+"""
+
+
+def test_table(world: Path, ledger: Run) -> None:
+    assert ledger("sql", SUMS).out == TABLE
+    assert ledger("sql", SUMS, "--limit", "1").out.splitlines()[-2:] == [
+        "… and 2 more rows: --limit N shows more, --format csv all",
+        "3 rows",
+    ]
+    assert ledger("sql", "SELECT 1 AS a WHERE false").out == "a\n─\n0 rows\n"
+
+
+def test_long_tables_look_the_same(world: Path, ledger: Run) -> None:
+    few = ledger("sql", "SELECT 'x' || i AS name, i FROM range(1000) t(i) LIMIT 3").out.splitlines()
+    many = ledger("sql", "SELECT 'x' || i AS name, i FROM range(1000) t(i)").out.splitlines()
+    assert [line.split() for line in many[2:5]] == [line.split() for line in few[2:5]]
+    assert len(many) == 1002
+
+
+def test_json(world: Path, ledger: Run) -> None:
+    expected = [{"region": "2:0", "n": 5, "exact": 200000000, "weight": 0.2}]
+    assert ledger("sql", SUMS, "--json").json[2:] == expected
+    assert ledger("sql", SUMS, "--format", "json").json[2:] == expected
+    assert ledger("sql", "SELECT 1 AS a WHERE false", "--json").json == []
+
+
+def test_values_that_json_and_csv_have_no_type_for(world: Path, ledger: Run) -> None:
+    statement = (
+        "SELECT 'nan'::DOUBLE AS a, 'x'::BLOB AS c, [1, NULL] AS d, {'k': 1.50::DECIMAL(9,2)} AS e,"
+        " TIMESTAMPTZ '2026-01-01 00:00:00+00' AS f, NULL AS g, 9007199254740993::HUGEINT AS h"
+    )
+    (row,) = ledger("sql", statement, "--json").json
+    assert (row["a"], row["c"], row["d"], row["e"]) == (None, "78", [1, None], {"k": "1.50"})
+    assert (row["f"], row["g"], row["h"]) == ("2026-01-01T00:00:00+00:00", None, "9007199254740993")
+    (head, line) = list(csv.reader(io.StringIO(ledger("sql", statement, "--format", "csv").out)))
+    values = dict(zip(head, line, strict=True))
+    assert (values["d"], values["e"], values["h"]) == ("[1,null]", '{"k":"1.50"}', "9007199254740993")
+    assert ledger("sql", statement).code == 0
+
+
+def test_csv_and_files(world: Path, tmp_path: Path, ledger: Run) -> None:
+    assert ledger("sql", SUMS, "--format", "csv").out == CSV
+    ran = ledger("sql", SUMS, "--out", tmp_path / "a.csv")
+    assert (ran.out, ran.err) == ("", f"wrote 3 rows to {tmp_path / 'a.csv'}\n")
+    assert (tmp_path / "a.csv").read_text() == CSV
+    ledger("sql", SUMS, "--out", tmp_path / "a.parquet")
+    assert pq.read_table(tmp_path / "a.parquet").num_rows == 3
+    ledger("sql", SUMS, "--out", tmp_path / "a", "--format", "json")
+    assert len(json.loads((tmp_path / "a").read_text())) == 3
+
+
+def test_text_that_looks_like_markup(world: Path, ledger: Run) -> None:
+    out = ledger("sql", "SELECT '[red]x[/red] :smile: ' || chr(27) || '[31m' AS \"[b]\"").out
+    assert out.splitlines()[0] == "[b]"
+    assert out.splitlines()[2] == "[red]x[/red] :smile: �[31m"
+
+
+def test_errors(world: Path, tmp_path: Path, ledger: Run) -> None:
+    assert "cannot be answered" in ledger("sql", "SELECT * FROM nothere", code=2).err
+    assert "cannot be answered" in ledger("sql", "SELEKT", code=2).err
+    assert "only reads" in ledger("sql", "DROP TABLE ticks", code=2).err
+    assert "none of table" in ledger("sql", "SELECT 1", "--format", "xml", code=2).err
+    assert "exclude each other" in ledger("sql", "SELECT 1", "--format", "csv", "--json", code=2).err
+    assert "or add --format" in ledger("sql", "SELECT 1", "--out", tmp_path / "a.txt", code=2).err
+    assert "make it" in ledger("sql", "SELECT 1", "--out", tmp_path / "no" / "a.csv", code=2).err
+    assert "is a directory" in ledger("sql", "SELECT 1", "--out", tmp_path, "--format", "csv", code=2).err
+    assert list(tmp_path.glob("*.draft")) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_permission(world: Path, tmp_path: Path, ledger: Run) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    assert "Permission denied" in ledger("sql", "SELECT 1", "--out", tmp_path / "shut" / "a.csv", code=1).err
+
+
+def test_a_device_that_is_full(world: Path, ledger: Run) -> None:
+    ran = ledger("sql", "FROM ticks", "--out", "/dev/full", "--format", "csv", code=1)
+    assert "No space left" in ran.err
+
+
+def _shell(command: str) -> subprocess.CompletedProcess[bytes]:
+    python = f"{sys.executable} -m ledger_cli"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command.replace("ledger ", f"{python} ", 1)],
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["sql 'FROM range(200000)'", "sql --json 'FROM range(200000)'", "log --json"])
+def test_a_reader_that_goes_away(world: Path, command: str) -> None:
+    ran = _shell(f"ledger {command} | head -1 > /dev/null")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_parquet_through_a_pipe_but_not_to_a_terminal(world: Path) -> None:
+    assert _shell("ledger sql 'FROM ticks' --format parquet | head -c 4").stdout == b"PAR1"
+    script = f"script -qec \"{sys.executable} -m ledger_cli sql 'FROM ticks' --format parquet\" /dev/null"
+    ran = _shell(script)
+    assert ran.returncode == 2
+    assert b"this is a terminal: add --out FILE" in ran.stdout
