@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,8 +215,10 @@ class Deduplicated:
     drafts: list[Draft]
     duplicates: int
     """Rows left out because an equal one is kept."""
-    refused: list[tuple[int, Refused]]
-    """Rows left out because another one with their key is kept, with the index of their source."""
+    refused: Iterable[tuple[int, Refused]]
+    """Rows left out because another one with their key is kept, by the index of their source and their line.
+
+    Their `raw` is the canonical JSON of the event."""
 
 
 class Importer(Protocol):
@@ -246,8 +248,8 @@ class Importer(Protocol):
 
     def split_above(
         self, drafts: Sequence[Draft], tick: int, directory: Path
-    ) -> tuple[list[Draft], list[tuple[int, Refused]]]:
-        """Move the rows above a tick out of the drafts, to be refused as `tick_jump`."""
+    ) -> tuple[list[Draft], Iterable[tuple[int, Refused]]]:
+        """Move the rows above a tick out of the drafts, to be refused as `tick_jump`, as in `Deduplicated`."""
         ...
 
     def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:

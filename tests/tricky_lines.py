@@ -138,7 +138,10 @@ REFUSED = [
     (b"\xef\xbb\xbf" + GOOD, "broken_json"),
     *((altered("E1", text), "broken_json") for text in (b"E\t", b"E\x00", b"E\xff", b"E\xed\xa0\x80", b"\xe6\x97")),
     (altered("E1", b"E\xff").replace(b"1.5", b'"1.5"'), "broken_json"),
-    *((_raw_time(text), "bad_timestamp") for text in ('"1769714460000"', "1.5", "1e14", "-100000000000000", "NaN", '""')),
+    *(
+        (_raw_time(text), "bad_timestamp")
+        for text in ('"1769714460000"', "1.5", "1e14", "-100000000000000", "NaN", '""')
+    ),
     *((_raw_time(text), "wrong_type") for text in ("true", "{}", '["2026-01-29T19:21:00Z"]')),
     *(
         (_time(text), "bad_timestamp")

@@ -90,9 +90,12 @@ app = typer.Typer(
 
 def _version(show: bool) -> None:
     if show:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        typer.echo(f"ledger {version('ledger-cli')}")
+        try:
+            typer.echo(f"ledger {version('ledger-cli')}")
+        except PackageNotFoundError:
+            typer.echo("ledger, run from its sources without being installed")
         raise typer.Exit
 
 

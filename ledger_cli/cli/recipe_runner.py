@@ -174,7 +174,8 @@ def _named(given: dict[str, Any], names: Mapping[str, str] = MappingProxyType({}
 
 
 def _told(report: Any) -> str:
-    findings = getattr(report, "findings", None)
-    if findings is not None:
-        return "\n".join(f"{each.file}: {each.what}" for each in findings)
-    return str(report.difference)
+    """The first thing that a verification found."""
+    if not hasattr(report, "findings"):
+        return str(report.difference.message)
+    first, *more = report.findings
+    return f"{first.file}: {first.what}" + (f" (and {len(more)} more: `ledger verify`)" if more else "")

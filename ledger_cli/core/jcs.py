@@ -46,7 +46,16 @@ def relaxed_text(value: Any) -> str:
     try:
         return rfc8785.dumps(value).decode()
     except rfc8785.CanonicalizationError:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return _relaxed(value)
+
+
+def _relaxed(value: Any) -> str:
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        return "{" + ",".join(f"{rfc8785.dumps(name).decode()}:{relaxed_text(value[name])}" for name in names) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(relaxed_text, value)) + "]"
+    return json.dumps(value)
 
 
 def decimal_fraction(number: float) -> Fraction:

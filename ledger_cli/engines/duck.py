@@ -108,15 +108,16 @@ def moments_sql(source: str, measure: Measure, condition: str, widths: tuple[str
     """The query behind `DuckEngine.moments`."""
     keys, region = region_sql(measure.regions)
     square, weight = widths
-    tick = "tick_id"
+    tick, start = "tick_id", "tick"
     if measure.bucket > 1:
-        tick = f"tick_id - tick_id % {measure.bucket}"
+        tick, start = f"tick_id // {measure.bucket}", f"tick * {measure.bucket}"
         if measure.fine_below:
-            tick = f"CASE WHEN tick_id < {measure.fine_below} THEN tick_id ELSE {tick} END"
+            whole = f"{tick} * {measure.bucket}"
+            tick, start = f"CASE WHEN tick_id < {measure.fine_below} THEN tick_id ELSE {whole} END", "tick"
     names = ", ".join(f"k{place}" for place in range(len(keys)))
     named = ", ".join(f"{key} AS k{place}" for place, key in enumerate(keys))
     return f"""
-        SELECT {region} AS region, tick, n, activity, activity2, weight FROM (
+        SELECT {region} AS region, {start} AS tick, n, activity, activity2, weight FROM (
             SELECT {names}, tick, count(*) AS n, sum(q)::HUGEINT AS activity,
                    sum(q::{square} * q)::HUGEINT AS activity2, sum(w)::HUGEINT AS weight
             FROM (SELECT {named}, {tick} AS tick, CAST(a * {float(SCALE)!r}::DOUBLE AS BIGINT) AS q,

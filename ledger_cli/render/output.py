@@ -51,11 +51,7 @@ class Output:
             write(json_text(value) + "\n")
             return
         console = stdout()
-        with console.capture() as captured:
-            for view in views:
-                console.print(view, markup=False, emoji=False, soft_wrap=isinstance(view, str))
-        text = captured.get()
-        write(text if console.is_terminal else lines(line.rstrip(" ") for line in text.split("\n")))
+        write("".join(_printed(console, view) for view in views))
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
@@ -64,6 +60,17 @@ class Output:
     def warn(self, text: str) -> None:
         """Something that may be wrong."""
         self._stderr.print(f"warning: {text}", style="yellow", markup=False, emoji=False, soft_wrap=True)
+
+
+def _printed(console: Console, view: object) -> str:
+    """What is written for a view; text as it is, which is also the only fast way for a long one."""
+    if isinstance(view, str):
+        return view + "\n"
+    with console.capture() as captured:
+        console.print(view, markup=False, emoji=False)
+    text = captured.get()
+    # Cells are filled up with blanks, which nobody wants in a file.
+    return text if console.is_terminal else lines(line.rstrip(" ") for line in text.split("\n"))
 
 
 def stdout() -> Console:

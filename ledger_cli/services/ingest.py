@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
-from ledger_cli.core.history import Added, QuarantineFile, Segment, State
+from ledger_cli.core.history import Added, Segment, State
 from ledger_cli.errors import Conflict
 from ledger_cli.ports import Draft, Importer, Source
 from ledger_cli.ports import Mapping as FieldMapping
+from ledger_cli.services.refusals import Refusals, by_source, quarantine_files, with_own_text
 from ledger_cli.services.repository import Branch, Repository
 
 _ATTEMPTS = 20
 FAR_TICKS = 1000
 """A gap below the highest tick is worth a warning from this many ticks on, if it exceeds all below it tenfold."""
-
-QUARANTINE = pa.schema(
-    [
-        pa.field("line", pa.int64(), nullable=False),
-        pa.field("partition", pa.int64()),
-        pa.field("offset", pa.int64()),
-        pa.field("raw", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -81,16 +69,23 @@ class IngestOptions:
 
 @dataclass
 class _Intake:
-    """What has been read so far."""
+    """What has been read, and what of it is kept."""
 
+    read_refusals: Refusals
+    """Rows refused for what they are."""
     drafts: list[Draft] = field(default_factory=list)
-    refused: list[list[Refused]] = field(default_factory=list)
     read: int = 0
     duplicates: int = 0
+    refusals: list[Refusals] = field(default_factory=list)
+    """Rows refused for what they are, and because of others."""
 
-    def refuse(self, refused: Sequence[tuple[int, Refused]]) -> None:
-        for source, refusal in refused:
-            self.refused[source].append(refusal)
+
+Again = Callable[[int], Source | None]
+"""A source of the command once more, from its beginning; None where it can be read only once."""
+
+
+def _read_only_once(_: int) -> None:
+    return None
 
 
 def ingest(
@@ -100,28 +95,29 @@ def ingest(
     sources: Sequence[Source],
     options: IngestOptions = IngestOptions(),
     watch: Callable[[], None] = lambda: None,
+    again: Again = _read_only_once,
 ) -> IngestResult:
     """Read sources into a branch. Either all of it is stored, in one move, or nothing.
 
     SourceError where a source is not what it claims to be. `watch` is called now and then, to show progress.
+    With `again`, rows refused because of others have their source's own text, else canonical JSON.
     """
+    repository.branch(branch)
     with repository.store.scratch() as scratch:
         intake = _read(importer, sources, options, scratch, watch)
         before = repository.branch(branch)
-        far_above = _inspect_ticks(importer, intake, before.state, options, scratch)
-        seen: set[str] = set()
-        among = True
+        texts = _Texts(again if options.mapping is None else _read_only_once)
+        far_above = _inspect_ticks(importer, intake, before.state, options, scratch, texts)
+        drafts = intake.drafts
+        _deduplicate(importer, intake, drafts, before, scratch, texts)
         for _ in range(_ATTEMPTS):
-            fresh = [segment for segment in before.segments() if segment.file not in seen]
-            kept = importer.deduplicate(intake.drafts, fresh, scratch, among)
-            intake.drafts, intake.duplicates = kept.drafts, intake.duplicates + kept.duplicates
-            intake.refuse(kept.refused)
-            seen |= {segment.file for segment in fresh}
-            among = False
             try:
                 after = _moved(repository, before, sources, intake, options, scratch)
             except Conflict:
-                before = repository.branch(branch)
+                seen, before = {segment.file for segment in before.segments()}, repository.branch(branch)
+                fresh = [segment for segment in before.segments() if segment.file not in seen]
+                if importer.deduplicate(intake.drafts, fresh, scratch, False).drafts != intake.drafts:
+                    _deduplicate(importer, intake, drafts, before, scratch, texts)
                 continue
             watermark = before.state.watermark
             late = 0 if watermark is None else importer.count_below(intake.drafts, watermark)
@@ -136,17 +132,39 @@ def _read(
     scratch: Path,
     watch: Callable[[], None],
 ) -> _Intake:
-    intake = _Intake()
+    intake = _Intake(Refusals(scratch / "refused"))
     for index, source in enumerate(sources):
-        intake.refused.append([])
         for chunk in _chunks(importer, source, options, scratch / f"source-{index}", watch):
             parsed = importer.parse(chunk, "none" if options.mapping else source.envelope, index, scratch)
             intake.read += parsed.read
-            intake.refused[index] += parsed.refused
+            intake.read_refusals.add(index, parsed.refused)
             if parsed.draft is not None:
                 intake.drafts.append(parsed.draft)
             watch()
     return intake
+
+
+def _deduplicate(
+    importer: Importer, intake: _Intake, drafts: Sequence[Draft], before: Branch, scratch: Path, texts: _Texts
+) -> None:
+    """Judge all rows against each other and what is stored: what another ingest stored meanwhile counts too."""
+    kept = importer.deduplicate(drafts, before.segments(), scratch, True)
+    lost = Refusals(scratch / f"lost-{before.seq}")
+    texts.add(lost, kept.refused)
+    intake.drafts, intake.duplicates = kept.drafts, kept.duplicates
+    intake.refusals = [intake.read_refusals, lost]
+
+
+class _Texts:
+    """Gives rows that were refused because of others the text that their source has for them."""
+
+    def __init__(self, again: Again) -> None:
+        self._again = again
+
+    def add(self, refusals: Refusals, refused: Iterable[tuple[int, Refused]]) -> None:
+        for index, rows in by_source(refused):
+            source = self._again(index)
+            refusals.add(index, rows if source is None else with_own_text(source, rows))
 
 
 def _chunks(
@@ -159,7 +177,7 @@ def _chunks(
 
 
 def _inspect_ticks(
-    importer: Importer, intake: _Intake, state: State, options: IngestOptions, scratch: Path
+    importer: Importer, intake: _Intake, state: State, options: IngestOptions, scratch: Path, texts: _Texts
 ) -> tuple[int, int] | None:
     """Refuse rows beyond `max_tick_jump`; without it, tell of a gap that looks like a wrong tick."""
     if not intake.drafts:
@@ -169,7 +187,7 @@ def _inspect_ticks(
         gap = importer.widest_gap(intake.drafts, known, options.max_tick_jump)
         if gap is not None:
             intake.drafts, refused = importer.split_above(intake.drafts, gap[0], scratch)
-            intake.refuse(refused)
+            texts.add(intake.read_refusals, refused)
         return None
     gap = importer.widest_gap(intake.drafts, known, None)
     lowest = min(draft.tick_min for draft in intake.drafts)
@@ -187,7 +205,7 @@ def _moved(
     scratch: Path,
 ) -> Branch:
     """Publish what is new and move the ref; where nothing is new, the branch as it is."""
-    quarantine = _quarantined(repository, before, sources, intake, scratch)
+    quarantine = quarantine_files(repository, before, sources, intake.refusals, scratch)
     if not intake.drafts and not quarantine:
         return before
     added = Added(segments=_published(repository, intake.drafts), quarantine=tuple(quarantine))
@@ -217,39 +235,8 @@ def _published(repository: Repository, drafts: Sequence[Draft]) -> tuple[Segment
     return tuple(segments)
 
 
-def _quarantined(
-    repository: Repository, before: Branch, sources: Sequence[Source], intake: _Intake, scratch: Path
-) -> list[QuarantineFile]:
-    """Files of the refused rows that are not in quarantine yet, by (SHA-256 of the source, line)."""
-    files = []
-    for index, (source, refused) in enumerate(zip(sources, intake.refused, strict=True)):
-        if not refused:
-            continue
-        digest = source.digest()
-        known = _known_lines(repository, before, digest)
-        fresh = {refusal.line: refusal for refusal in refused if refusal.line not in known}
-        if not fresh:
-            continue
-        path = scratch / f"quarantine-{index}.parquet"
-        rows = sorted(fresh.values(), key=lambda refusal: refusal.line)
-        table = pa.Table.from_pylist([vars(refusal) for refusal in rows], schema=QUARANTINE)
-        pq.write_table(table, path, compression="zstd")
-        published = repository.store.publish(path, "quarantine/{sha256}.parquet")
-        files.append(QuarantineFile(**vars(published), rows=len(rows), source=source.name, source_sha256=digest))
-    return files
-
-
-def _known_lines(repository: Repository, before: Branch, digest: str) -> set[int]:
-    known: set[int] = set()
-    for file in before.quarantine():
-        if file.source_sha256 == digest:
-            data = pa.BufferReader(repository.store.read_file(file.file))
-            known.update(pq.read_table(data, columns=["line"])["line"].to_pylist())
-    return known
-
-
 def _result(after: Branch, intake: _Intake, late: int, far_above: tuple[int, int] | None, files: int) -> IngestResult:
-    reasons = Counter(refusal.reason for refused in intake.refused for refusal in refused)
+    reasons = sum((refusals.counts for refusals in intake.refusals), Counter[str]())
     return IngestResult(
         branch=after.name,
         read=intake.read,

@@ -149,9 +149,7 @@ def _parameter(key: str, table: Any, where: str) -> Parameter:
     return Parameter(key, **table)
 
 
-def _values(
-    parameters: tuple[Parameter, ...], given: Mapping[str, str], name: str, here: str
-) -> Mapping[str, Any]:
+def _values(parameters: tuple[Parameter, ...], given: Mapping[str, str], name: str, here: str) -> Mapping[str, Any]:
     names = [each.name for each in parameters]
     for key in given:
         if key not in names:

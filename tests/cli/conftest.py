@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ EVENTS = [
 
 
 @pytest.fixture
-def world(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def world(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The present directory is a ledger with 4 commits on `main` over the regions 0:0, 1:0 and 2:0."""
     root = tmp_path / "world"
     ticks = tmp_path / "ticks.jsonl"

@@ -66,7 +66,12 @@ def test_rows_within_the_lateness_give_one_chain(
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(EVENTS, st.sampled_from(POLICIES), st.randoms(use_true_random=False), st.lists(st.booleans(), min_size=1, max_size=5))
+@given(
+    EVENTS,
+    st.sampled_from(POLICIES),
+    st.randoms(use_true_random=False),
+    st.lists(st.booleans(), min_size=1, max_size=5),
+)
 def test_rows_that_come_too_late_are_all_in_the_sums(
     events: list[tuple[int, int, int, int]], policy: dict[str, Any], random: Any, finals: list[bool]
 ) -> None:

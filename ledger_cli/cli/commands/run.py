@@ -78,7 +78,7 @@ def run(
         "differences": [] if update else [each.to_json() for each in different],
     }
     out.emit(result, *_end(recipe, read, location, different, check, update))
-    _judge(recipe, read, done, [] if update else different, out, check)
+    _judge(recipe, done, [] if update else different, out, check)
 
 
 def _run(ledger: Any, recipe: Recipe, out: Output, told: bool) -> tuple[list[Done], dict[str, Facts], list[Any]]:
@@ -121,19 +121,18 @@ def _end(
         return [f"wrote into {recipe} how its branches end"]
     ends = f"{recipe} ends as it says: {', '.join(read.expect)}" if read.expect and not different else ""
     if check:
-        return [ends] if ends else []
+        return [ends] if ends else [str(each) for each in different]
     tries = [f"export LEDGER_URL={shlex.quote(location)}", "ledger log --graph", "ledger gamma", "ledger status"]
     return [*([ends] if ends else []), f"The ledger is {location}. Try next:", *(f"  {line}" for line in tries)]
 
 
-def _judge(
-    recipe: str, read: Recipe, done: Sequence[Done], different: Sequence[FactDifference], out: Output, check: bool
-) -> None:
-    told = "\n".join(f"  {each}" for each in different)
-    if different and check:
-        raise Difference(f"{recipe} does not end as it says:\n{told}")
+def _judge(recipe: str, done: Sequence[Done], different: Sequence[FactDifference], out: Output, check: bool) -> None:
     if different:
-        out.warn(f"{recipe} does not end as it says:\n{told}")
+        meant = f"if that is meant, `ledger run {recipe} --update` writes how it ends now"
+        if check:
+            raise Difference(f"{recipe} does not end as it says ({len(different)} differences): {meant}")
+        told = "\n".join(f"  {each}" for each in different)
+        out.warn(f"{recipe} does not end as it says; {meant}:\n{told}")
     refused = sum(each.refused for each in done)
     if refused:
         raise QuarantinedRows(

@@ -3,111 +3,171 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
+from ledger_cli.core.chunks import ColumnChunk
 from ledger_cli.core.events import ACTIVITY_LIMIT, TICK_LIMIT
 from ledger_cli.core.tick_json import FIELDS, MILLISECONDS_LIMIT, RFC3339
-from ledger_cli.engines.common.duck import ident, quoted
+from ledger_cli.engines.common.duck import quoted
+from ledger_cli.engines.importer.lines import unique_keys
+from ledger_cli.errors import SourceError
+
+_SPARE_COMMA = r",\s*[}\]]"
 
 
-def columns_sql(schema: pa.Schema, textual: bool) -> str:
-    """SQL over `chunk` (the columns and `_row`, `_line`): row, line, reason (null for a good row), and the tick.
+@dataclass(frozen=True)
+class Column:
+    """A column of a chunk: its name, and how SQL calls it, so that no name can be taken for another."""
+
+    name: str
+    sql: str
+    type: pa.DataType
+
+    @property
+    def known(self) -> bool:
+        """Whether it is a field of a tick."""
+        return self.name in FIELDS
+
+
+def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column]]:
+    """The chunk as DuckDB is given it, with the columns `r` (row) and `l` (line). SourceError for twin fields."""
+    names = chunk.table.schema.names
+    twins = [name for name in FIELDS if names.count(name) > 1]
+    if twins:
+        raise SourceError(f"two columns are named {twins[0]!r}: leave one out")
+    plain = [_plain(name, column) for name, column in zip(names, chunk.table.columns, strict=True)]
+    columns = [
+        Column(name, f"c{place}", array.type) for place, (name, array) in enumerate(zip(names, plain, strict=True))
+    ]
+    rows = pa.array(np.arange(len(chunk.lines), dtype=np.int64))
+    table = pa.table([*plain, rows, chunk.lines], names=[*(column.sql for column in columns), "r", "l"])
+    return table, columns
+
+
+def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column in a type that DuckDB knows; a field's timestamp without its zone, which changes no instant."""
+    if pa.types.is_dictionary(column.type):
+        return _plain(name, column.cast(column.type.value_type))
+    if pa.types.is_float16(column.type):
+        return column.cast(pa.float32())
+    if pa.types.is_decimal256(column.type):
+        return column.cast(pa.float64())
+    if name == "timestamp" and pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp(column.type.unit))
+    return column
+
+
+def columns_sql(columns: Sequence[Column], textual: bool) -> str:
+    """SQL over `chunk`, as `registered`: row, line, reason (null for a good row), and the tick.
 
     Its meta comes in two parts, JSON texts: `own_meta`, and `unknown` for the columns that are no field.
     """
-    made = {name: _field(schema, name, textual) for name in FIELDS}
+    found = {column.name: column for column in columns}
+    made = {name: _field(name, found.get(name), textual) for name in FIELDS}
     reasons = " ".join(f"WHEN {test} THEN {quoted(reason)}" for test, reason in _checks(made))
     return f"""
-    SELECT _row AS row, _line AS line, CASE {reasons} END AS reason,
-        entityId AS entity_id,
-        CASE WHEN tickId >= 0 AND tickId < {TICK_LIMIT} AND tickId = floor(tickId) THEN tickId::BIGINT END AS tick_id,
-        x, y, activity, jitter, ts AS "timestamp", meta AS own_meta, {unknown_sql(schema)} AS unknown
-    FROM (SELECT *, {", ".join(f"{made[name].value} AS {made[name].alias}" for name in FIELDS)}
-          FROM (SELECT * RENAME ({_renamed(schema)}) FROM chunk))"""
+    SELECT r AS row, l AS line, CASE {reasons} END AS reason, f_entityId AS entity_id,
+        CASE WHEN f_tickId >= 0 AND f_tickId < {TICK_LIMIT} AND f_tickId = floor(f_tickId)
+             THEN f_tickId::BIGINT END AS tick_id,
+        f_x AS x, f_y AS y, f_activity AS activity, f_jitter AS jitter, f_timestamp AS "timestamp",
+        f_meta AS own_meta, {_unknown_sql(columns)} AS unknown
+    FROM (SELECT *, {", ".join(f"{made[name].value} AS f_{name}" for name in FIELDS)} FROM chunk)"""
 
 
+def suspect_sql(columns: Sequence[Column]) -> str:
+    """SQL over `columns_sql`: a good row whose meta has to be looked at more closely."""
+    names = "[" + ", ".join(quoted(column.name) for column in columns if not column.known) + "]::VARCHAR[]"
+    return f"""reason IS NULL AND NOT (coalesce({unique_keys("own_meta")}, false)
+        AND coalesce({unique_keys("unknown")}, false)
+        AND CASE WHEN own_meta IS NULL THEN true WHEN regexp_matches(own_meta, {quoted(_SPARE_COMMA)}) THEN false
+            WHEN unknown IS NULL THEN true ELSE NOT list_has_any(json_keys(own_meta), {names}) END)"""
+
+
+@dataclass(frozen=True)
 class _Field:
     """SQL of a field: its value, whether it is missing, and whether it has another type than it should."""
 
-    def __init__(self, name: str, value: str, missing: str, mistyped: str) -> None:
-        self.alias = "ts" if name == "timestamp" else name
-        self.value = value
-        self.missing = missing
-        self.mistyped = mistyped
+    value: str
+    missing: str
+    mistyped: str
 
 
-def _column(name: str) -> str:
-    return f'"_c_{name}"'
+def _field(name: str, column: Column | None, textual: bool) -> _Field:
+    kind = {"entityId": "VARCHAR", "meta": "VARCHAR", "timestamp": "BIGINT"}.get(name, "DOUBLE")
+    if column is None or pa.types.is_null(column.type):
+        return _Field(f"NULL::{kind}", "true", "false")
+    of_type, missing = column.type, f"{column.sql} IS NULL"
+    found = {"entityId": _entity, "meta": _meta_field, "timestamp": _timestamp}.get(name, _number)(
+        column.sql, of_type, missing, textual
+    )
+    return found or _Field(f"NULL::{kind}", missing, f"{column.sql} IS NOT NULL")
 
 
-def _renamed(schema: pa.Schema) -> str:
-    return ", ".join(f'"{name}" AS {_column(name)}' for name in FIELDS if name in schema.names) or "_row AS _row"
+def _entity(column: str, of_type: pa.DataType, missing: str, _: bool) -> _Field | None:
+    if not _is_text(of_type) and not pa.types.is_integer(of_type):
+        return None
+    value = f"{column}::VARCHAR"
+    return _Field(value, f"({missing} OR {value} = '')", "false")
 
 
-def _field(schema: pa.Schema, name: str, textual: bool) -> _Field:
-    column = _column(name)
-    if name not in schema.names:
-        kind = {"entityId": "VARCHAR", "meta": "VARCHAR", "timestamp": "BIGINT"}.get(name, "DOUBLE")
-        return _Field(name, f"NULL::{kind}", "true", "false")
-    of_type = schema.field(name).type
-    missing = f"{column} IS NULL"
-    if name == "entityId":
-        return _entity(column, of_type, missing)
-    if name == "meta":
-        return _meta_field(column, of_type, missing)
-    if name == "timestamp":
-        return _timestamp(column, of_type, missing)
-    return _number(name, column, of_type, missing, textual)
+def _number(column: str, of_type: pa.DataType, missing: str, textual: bool) -> _Field | None:
+    if _is_number(of_type):
+        return _Field(f"{column}::DOUBLE", missing, "false")
+    if not _is_text(of_type) or not textual:
+        return None
+    # DuckDB reads 1_000 as a number, too.
+    value = f"CASE WHEN NOT contains({column}, '_') THEN try_cast(trim({column}) AS DOUBLE) END"
+    return _Field(value, f"({missing} OR trim({column}) = '')", f"({value}) IS NULL")
 
 
-def _entity(column: str, of_type: pa.DataType, missing: str) -> _Field:
-    if _is_text(of_type) or pa.types.is_integer(of_type):
-        value = f"{column}::VARCHAR"
-        return _Field("entityId", value, f"({missing} OR {value} = '')", "false")
-    return _Field("entityId", "NULL::VARCHAR", missing, f"{column} IS NOT NULL")
-
-
-def _number(name: str, column: str, of_type: pa.DataType, missing: str, textual: bool) -> _Field:
-    if pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_decimal(of_type):
-        return _Field(name, f"{column}::DOUBLE", missing, "false")
-    if _is_text(of_type) and textual:
-        value = f"try_cast(trim({column}) AS DOUBLE)"
-        return _Field(name, value, f"({missing} OR trim({column}) = '')", f"{value} IS NULL")
-    if pa.types.is_null(of_type):
-        return _Field(name, "NULL::DOUBLE", "true", "false")
-    return _Field(name, "NULL::DOUBLE", missing, f"{column} IS NOT NULL")
-
-
-def _meta_field(column: str, of_type: pa.DataType, missing: str) -> _Field:
-    if _is_text(of_type):
-        valid = f"CASE WHEN json_valid({column}) THEN {column} END"
-        mistyped = f"(trim({column}) <> '' AND coalesce(json_type({valid}), '') NOT IN ('OBJECT', 'NULL'))"
-        value = f"CASE WHEN json_type({valid}) = 'OBJECT' AND json({valid}) <> '{{}}' THEN json({valid})::VARCHAR END"
-        return _Field("meta", value, missing, mistyped)
+def _meta_field(column: str, of_type: pa.DataType, missing: str, _: bool) -> _Field | None:
     if pa.types.is_struct(of_type) or pa.types.is_map(of_type):
-        return _Field("meta", f"CASE WHEN {column} IS NOT NULL THEN to_json({column})::VARCHAR END", missing, "false")
-    return _Field("meta", "NULL::VARCHAR", missing, f"{column} IS NOT NULL")
+        text = f"to_json({column})::VARCHAR"
+        return _Field(f"CASE WHEN {column} IS NOT NULL AND {text} <> '{{}}' THEN {text} END", missing, "false")
+    if not _is_text(of_type):
+        return None
+    valid = f"CASE WHEN json_valid({column}) THEN {column} END"
+    mistyped = f"(trim({column}) <> '' AND coalesce(json_type({valid}), '') NOT IN ('OBJECT', 'NULL'))"
+    # The JSON of DuckDB forgives a comma too many: such a text stays as it is, to be read exactly.
+    text = f"CASE WHEN regexp_matches({column}, {quoted(_SPARE_COMMA)}) THEN {column} ELSE json({valid})::VARCHAR END"
+    value = f"CASE WHEN json_type({valid}) = 'OBJECT' AND json({valid}) <> '{{}}' THEN {text} END"
+    return _Field(value, missing, mistyped)
 
 
-def _timestamp(column: str, of_type: pa.DataType, missing: str) -> _Field:
+def _timestamp(column: str, of_type: pa.DataType, missing: str, textual: bool) -> _Field | None:
     if pa.types.is_timestamp(of_type):
-        zoned = f"{column}::TIMESTAMPTZ" if of_type.tz is not None else f"{column}::TIMESTAMP"
-        return _Field("timestamp", f"epoch_us({zoned})", missing, "false")
-    if pa.types.is_integer(of_type) or pa.types.is_floating(of_type):
-        whole = f"{column} = floor({column}) AND abs({column}) < {MILLISECONDS_LIMIT}"
-        return _Field("timestamp", f"CASE WHEN {whole} THEN {column}::BIGINT * 1000 END", missing, "false")
-    if _is_text(of_type):
-        digits = f"regexp_full_match({column}, '-?\\d{{1,{len(str(MILLISECONDS_LIMIT)) - 1}}}')"
-        value = f"""CASE WHEN regexp_full_match({column}, {quoted(RFC3339)})
-            THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) WHEN {digits} THEN try_cast({column} AS BIGINT) * 1000 END"""
-        return _Field("timestamp", value, f"({missing} OR {column} = '')", "false")
-    return _Field("timestamp", "NULL::BIGINT", missing, f"{column} IS NOT NULL")
+        return _Field(_instant(column, of_type), missing, "false")
+    if _is_number(of_type):
+        whole = f"{column} > -{MILLISECONDS_LIMIT} AND {column} < {MILLISECONDS_LIMIT}"
+        if not pa.types.is_integer(of_type):
+            whole += f" AND {column} = floor({column})"
+        return _Field(f"CASE WHEN {whole} THEN {column}::BIGINT * 1000 END", missing, "false")
+    if not _is_text(of_type):
+        return None
+    text = f"upper(trim({column}))" if textual else f"upper({column})"
+    digits = f"regexp_full_match({text}, '-?\\d{{1,{len(str(MILLISECONDS_LIMIT)) - 1}}}')"
+    value = f"""CASE WHEN regexp_full_match({text}, {quoted(RFC3339)}) AND NOT starts_with({text}, '0000')
+        THEN epoch_us(try_cast({text} AS TIMESTAMPTZ)) WHEN {digits} THEN try_cast({text} AS BIGINT) * 1000 END"""
+    return _Field(value, f"({missing} OR {text} = '')", "false")
+
+
+def _instant(column: str, of_type: pa.DataType) -> str:
+    """µs since 1970 of a timestamp column in UTC; null for an infinite one."""
+    if of_type.unit == "ns":
+        count = f"epoch_ns({column})"
+        return f"CASE WHEN isfinite({column}) THEN ({count} - ({count} % 1000 + 1000) % 1000) // 1000 END"
+    return f"CASE WHEN isfinite({column}) THEN epoch_us({column}) END"
+
+
+def _is_number(of_type: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_decimal(of_type))
 
 
 def _is_text(of_type: pa.DataType) -> bool:
-    if pa.types.is_dictionary(of_type):
-        return _is_text(of_type.value_type)
     return bool(pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type))
 
 
@@ -120,39 +180,35 @@ def _checks(made: dict[str, _Field]) -> list[tuple[str, str]]:
         (entity.mistyped, "wrong_type"),
         (tick.missing, "tick_id_missing"),
         (tick.mistyped, "wrong_type"),
-        (f"NOT isfinite(tickId) OR tickId < 0 OR tickId >= {TICK_LIMIT}", "tick_id_out_of_range"),
-        ("tickId <> floor(tickId)", "wrong_type"),
+        (f"NOT isfinite(f_tickId) OR f_tickId < 0 OR f_tickId >= {TICK_LIMIT}", "tick_id_out_of_range"),
+        ("f_tickId <> floor(f_tickId)", "wrong_type"),
         (activity.missing, "activity_missing"),
         (activity.mistyped, "wrong_type"),
-        ("NOT isfinite(activity)", "activity_not_finite"),
-        ("activity < 0", "activity_negative"),
-        (f"activity > {ACTIVITY_LIMIT!r}", "activity_too_large"),
+        ("NOT isfinite(f_activity)", "activity_not_finite"),
+        ("f_activity < 0", "activity_negative"),
+        (f"f_activity > {ACTIVITY_LIMIT!r}", "activity_too_large"),
         (f"{x.missing} OR {y.missing}", "position_missing"),
         (f"{x.mistyped} OR {y.mistyped}", "wrong_type"),
-        ("NOT isfinite(x) OR NOT isfinite(y)", "position_not_finite"),
+        ("NOT isfinite(f_x) OR NOT isfinite(f_y)", "position_not_finite"),
         (f"NOT {jitter.missing} AND ({jitter.mistyped})", "wrong_type"),
-        ("jitter IS NOT NULL AND NOT isfinite(jitter)", "jitter_not_finite"),
+        ("f_jitter IS NOT NULL AND NOT isfinite(f_jitter)", "jitter_not_finite"),
         (f"NOT {meta.missing} AND ({meta.mistyped})", "wrong_type"),
         (f"NOT {timestamp.missing} AND ({timestamp.mistyped})", "wrong_type"),
-        (f"NOT {timestamp.missing} AND ts IS NULL", "bad_timestamp"),
+        (f"NOT {timestamp.missing} AND f_timestamp IS NULL", "bad_timestamp"),
     ]
 
 
-def unknown_sql(schema: pa.Schema) -> str:
+def _unknown_sql(columns: Sequence[Column]) -> str:
     """JSON text of an object of the row's unknown columns that are not null; null where there is none."""
     parts = [
-        f"CASE WHEN {_present(name, schema.field(name).type)} "
-        f"THEN {quoted(json.dumps(name, ensure_ascii=False) + ':')} || to_json({ident(name)})::VARCHAR END"
-        for name in unknown_columns(schema)
+        f"CASE WHEN {_present(column)} "
+        f"THEN {quoted(json.dumps(column.name, ensure_ascii=False) + ':')} || to_json({column.sql})::VARCHAR END"
+        for column in columns
+        if not column.known and not pa.types.is_null(column.type)
     ]
     return f"'{{' || nullif(concat_ws(',', {', '.join(parts)}), '') || '}}'" if parts else "NULL::VARCHAR"
 
 
-def unknown_columns(schema: pa.Schema) -> list[str]:
-    """Columns that are no field of a tick."""
-    return [name for name in schema.names if name not in FIELDS and name not in ("_row", "_line")]
-
-
-def _present(name: str, of_type: pa.DataType) -> str:
-    finite = f" AND isfinite({ident(name)})" if pa.types.is_floating(of_type) else ""
-    return f"{ident(name)} IS NOT NULL{finite}"
+def _present(column: Column) -> str:
+    number = f" AND NOT isnan({column.sql})" if pa.types.is_floating(column.type) else ""
+    return f"{column.sql} IS NOT NULL{number}"

@@ -6,7 +6,6 @@ search looks at those ranges alone, which for rows that come in the order of tim
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.chunks import Refused
-from ledger_cli.core.conflicts import Contender, kept_and_left
-from ledger_cli.core.events import TICKS
 from ledger_cli.core.history import Segment
-from ledger_cli.core.tick_json import Tick
 from ledger_cli.engines.common.duck import quoted, sql_list, translated
+from ledger_cli.engines.importer.rivals import TICK, Rivals
 from ledger_cli.ports import Deduplicated, Draft, Store
 
-COPY = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
-_CONTENT = 'x, y, activity, jitter, meta, "timestamp"'
-_TICK = ", ".join(f'"{name}"' for name in TICKS.names)
+COPY = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
 _RANGES_LIMIT = 64
 
 
@@ -36,6 +31,7 @@ class DraftTools:
     def __init__(self, connection: duckdb.DuckDBPyConnection, store: Store) -> None:
         self._connection = connection
         self._store = store
+        self._numbered = 0
 
     def deduplicate(
         self, drafts: Sequence[Draft], stored: Sequence[Segment], directory: Path, among: bool
@@ -46,26 +42,21 @@ class DraftTools:
             if not self._find_keys(drafts, met, among):
                 return Deduplicated(list(drafts), 0, [])
             self._gather(drafts, met)
-            duplicates = self._drop_equal()
-            contradicting = self._settle()
-            refused = [(source, refusal) for source, refusal in contradicting if refusal is not None]
-            duplicates += len(contradicting) - len(refused)
-            left = self._rewritten(drafts, directory)
-        return Deduplicated(left, duplicates, refused)
+        with translated([]):
+            rivals = self._rivals(directory)
+            duplicates = rivals.drop_equal()
+            equal, refused = rivals.settle()
+            return Deduplicated(self._rewritten(drafts, directory), duplicates + equal, refused)
 
     def split_above(
         self, drafts: Sequence[Draft], tick: int, directory: Path
-    ) -> tuple[list[Draft], list[tuple[int, Refused]]]:
+    ) -> tuple[list[Draft], Iterable[tuple[int, Refused]]]:
         """See `ports.Importer`."""
-        refused = []
-        self._run("CREATE OR REPLACE TEMP TABLE dropped (file VARCHAR, row BIGINT)")
-        for draft in drafts:
-            if draft.tick_max > tick:
-                above = f"FROM {_scan([draft])} WHERE tick_id > {tick}"
-                self._run(f"INSERT INTO dropped SELECT filename, file_row_number {above}")
-                for line, *values in self._rows(f"SELECT line, {_TICK} {above} ORDER BY line"):
-                    refused.append((draft.source, Refused(line, Tick(*values).canonical(), "tick_jump")))
-        return self._rewritten(drafts, directory), refused
+        above = [draft for draft in drafts if draft.tick_max > tick]
+        with translated([]):
+            rows = f"SELECT {TICK}, filename AS file, file_row_number AS row, line FROM {_scan(above)}"
+            refused = self._rivals(directory).refuse(f"{rows} WHERE tick_id > {tick}", "tick_jump")
+            return self._rewritten(drafts, directory), refused
 
     def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:
         """See `ports.Importer`."""
@@ -106,52 +97,21 @@ class DraftTools:
         return bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
 
     def _gather(self, drafts: Sequence[Draft], met: Sequence[Segment]) -> None:
-        """The table `rivals`: every row with one of the keys, and where it stands (file '' for a stored one)."""
-        stored = f"UNION ALL SELECT {_TICK}, NULL, '', 0 FROM {self._stored(met)}" if met else ""
+        """The table `rivals`: every row with one of the keys, and where it stands (file '' for a stored one).
+
+        Stored rows are numbered: their texts are found again by file, row and line.
+        """
+        stored = f"UNION ALL SELECT {TICK}, 0, '', 0 FROM {self._stored(met)}" if met else ""
         self._run(f"""CREATE OR REPLACE TEMP TABLE rivals AS
-            SELECT * FROM (SELECT {_TICK}, line, filename AS file, file_row_number AS row FROM {_scan(drafts)} {stored})
+            SELECT * REPLACE (CASE WHEN file = '' THEN row_number() OVER () ELSE row END AS row)
+            FROM (SELECT {TICK}, line, filename AS file, file_row_number AS row FROM {_scan(drafts)} {stored})
             SEMI JOIN keys USING (tick_id, entity_id)""")
-        self._run("CREATE OR REPLACE TEMP TABLE dropped (file VARCHAR, row BIGINT)")
 
-    def _drop_equal(self) -> int:
-        """Where all rows of a key are alike to the letter, keep the stored or first one; how many were left out."""
-        self._run(f"""CREATE OR REPLACE TEMP TABLE alike AS
-            SELECT tick_id, entity_id, min((file, row)) AS kept FROM rivals GROUP BY tick_id, entity_id
-            HAVING count(DISTINCT ({_CONTENT})) = 1""")
-        self._run("""INSERT INTO dropped SELECT file, row FROM rivals JOIN alike USING (tick_id, entity_id)
-            WHERE file <> '' AND (file, row) <> kept""")
-        ((dropped,),) = self._rows("SELECT count(*) FROM dropped")
-        self._run("DELETE FROM rivals WHERE (tick_id, entity_id) IN (SELECT (tick_id, entity_id) FROM alike)")
-        return int(dropped)
-
-    def _settle(self) -> list[tuple[int, Refused | None]]:
-        """The rows left out of keys with unlike rows: refused, or None for one equal to the kept but in writing."""
-        rows = self._rows(f"SELECT {_TICK}, line, file, row FROM rivals ORDER BY tick_id, entity_id")
-        settled: list[tuple[int, Refused | None]] = []
-        dropped: list[tuple[str, int]] = []
-        for _, group in itertools.groupby(rows, key=lambda row: (row[1], row[0])):
-            members = list(group)
-            contenders = [
-                Contender(Tick(*member[:-3]), member[-2] == "", (index, member[-1]))
-                for index, member in enumerate(members)
-            ]
-            _, equal, contradicting = kept_and_left(contenders)
-            for loser in [*equal, *contradicting]:
-                line, file, row = members[loser.place[0]][-3:]
-                if loser.stored:
-                    continue
-                dropped.append((file, row))
-                refusal = Refused(line, loser.tick.canonical(), "key_conflict") if loser in contradicting else None
-                settled.append((_source_of(file), refusal))
-        self._insert_dropped(dropped)
-        return settled
-
-    def _insert_dropped(self, dropped: list[tuple[str, int]]) -> None:
-        if dropped:
-            table = pa.table({"file": [file for file, _ in dropped], "row": [row for _, row in dropped]})
-            self._connection.register("losers", table)
-            self._run("INSERT INTO dropped SELECT file, row FROM losers")
-            self._connection.unregister("losers")
+    def _rivals(self, directory: Path) -> Rivals:
+        self._numbered += 1
+        rivals = Rivals(self._connection, directory, self._numbered)
+        rivals.clear()
+        return rivals
 
     def _rewritten(self, drafts: Sequence[Draft], directory: Path) -> list[Draft]:
         """The drafts without the rows of `dropped`."""
@@ -161,7 +121,8 @@ class DraftTools:
             if str(draft.path) not in touched:
                 left.append(draft)
                 continue
-            path = directory / f"{draft.path.stem}r.parquet"
+            # A name never used before: the older file may be part of the ledger by now.
+            path = directory / f"{draft.path.stem}-{self._numbered}.parquet"
             self._run(f"""COPY (SELECT * EXCLUDE (filename, file_row_number) FROM {_scan([draft])}
                 WHERE file_row_number NOT IN (SELECT row FROM dropped WHERE file = {quoted(str(draft.path))})
                 ORDER BY tick_id, entity_id) TO {quoted(str(path))} ({COPY})""")
@@ -225,10 +186,6 @@ def _has_repeats(file: pq.ParquetFile) -> bool:
 def draft_name(source: int, number: int) -> str:
     """The file name of a draft: it tells the source."""
     return f"draft-{source}-{number:06d}.parquet"
-
-
-def _source_of(file: str) -> int:
-    return int(Path(file).stem.split("-")[1])
 
 
 def _scan(drafts: Iterable[Draft]) -> str:

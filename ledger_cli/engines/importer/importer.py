@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
@@ -15,9 +14,9 @@ from ledger_cli.core.events import DRAFT
 from ledger_cli.core.history import Segment
 from ledger_cli.core.tick_json import Refusal, Tick, merged_meta, parse_tick
 from ledger_cli.engines.common.duck import connect, quoted, translated
-from ledger_cli.engines.importer.columns import columns_sql, unknown_columns
+from ledger_cli.engines.importer.columns import columns_sql, registered, suspect_sql
 from ledger_cli.engines.importer.drafts import COPY, DraftTools, draft_name, draft_of
-from ledger_cli.engines.importer.lines import UNWRAP, extra_keys, fast_sql, line_marks_of, unique_keys
+from ledger_cli.engines.importer.lines import UNWRAP, extra_keys, fast_sql, line_marks_of
 from ledger_cli.engines.importer.mapping import Stage
 from ledger_cli.ports import Deduplicated, Draft, Mapping, Parsed, Source, Store
 
@@ -62,7 +61,7 @@ class DuckImporter:
 
     def split_above(
         self, drafts: Sequence[Draft], tick: int, directory: Path
-    ) -> tuple[list[Draft], list[tuple[int, Refused]]]:
+    ) -> tuple[list[Draft], Iterable[tuple[int, Refused]]]:
         """See `ports.Importer`."""
         return self._tools.split_above(drafts, tick, directory)
 
@@ -88,7 +87,7 @@ class DuckImporter:
         if wrapped:
             wanted = "SELECT row FROM parsed WHERE NOT ok"
             texts = self._rows(f'SELECT row, raw, partition, "offset" FROM unwrapped WHERE row IN ({wanted})')
-            inner = {row: rest for row, *rest in texts}
+            inner = {row: tuple(rest) for row, *rest in texts}
         self._connection.unregister("chunk")
         fixed, refused, blank = _examined(chunk, [row for (row,) in doubtful], inner if wrapped else None)
         ((total,),) = self._rows("SELECT count(*) FROM parsed")
@@ -105,35 +104,35 @@ class DuckImporter:
         self._run(f"CREATE OR REPLACE TEMP TABLE parsed AS {fast_sql(lines, extras, guarded=True)}")
 
     def _parse_columns(self, chunk: ColumnChunk) -> tuple[pa.Table, list[Refused], int]:
-        table = chunk.table.append_column("_row", pa.array(np.arange(len(chunk.table), dtype=np.int64)))
-        table = table.append_column("_line", chunk.lines)
-        batches = pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH_ROWS), table.schema)
-        self._connection.register("chunk", batches)
-        names = "[" + ", ".join(quoted(name) for name in unknown_columns(chunk.table.schema)) + "]::VARCHAR[]"
-        suspect = f"""reason IS NULL AND NOT (coalesce({unique_keys("own_meta")}, false)
-            AND coalesce({unique_keys("unknown")}, false)
-            AND (own_meta IS NULL OR unknown IS NULL OR NOT list_has_any(json_keys(own_meta), {names})))"""
-        joined = "CASE WHEN own_meta IS NULL THEN unknown WHEN unknown IS NULL THEN own_meta ELSE own_meta[:-2] || ',' || unknown[2:] END"
+        table, columns = registered(chunk)
+        self._connection.register(
+            "chunk", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH_ROWS), table.schema)
+        )
         self._run(f"""CREATE OR REPLACE TEMP TABLE parsed AS
-            SELECT *, {suspect} AS suspect, reason IS NULL AND NOT suspect AS ok, {joined} AS meta
-            FROM ({columns_sql(chunk.table.schema, chunk.textual)})""")
+            SELECT *, {suspect_sql(columns)} AS suspect, reason IS NULL AND NOT suspect AS ok,
+                CASE WHEN own_meta IS NULL THEN unknown WHEN unknown IS NULL THEN own_meta
+                     ELSE own_meta[:-2] || ',' || unknown[2:] END AS meta
+            FROM ({columns_sql(columns, chunk.textual)})""")
         self._connection.unregister("chunk")
         refused = list(chunk.refused)
-        for row, line, reason in self._rows(
-            "SELECT row, line, reason FROM parsed WHERE reason IS NOT NULL ORDER BY row"
-        ):
-            refused.append(Refused(line, chunk.raw(row), reason))
+        read = len(table) + len(refused)
+        bad = self._rows("SELECT row, line, reason FROM parsed WHERE reason IS NOT NULL ORDER BY row")
+        refused += [Refused(line, chunk.raw(row), reason) for row, line, reason in bad]
+        fixed, unusable = self._merged(chunk)
+        return fixed, refused + unusable, read
+
+    def _merged(self, chunk: ColumnChunk) -> tuple[pa.Table, list[Refused]]:
+        """The rows whose meta has to be put together exactly."""
+        ticks, lines, refused = [], [], []
         columns = 'row, line, entity_id, tick_id, x, y, activity, jitter, "timestamp", own_meta, unknown'
-        ticks, lines = [], []
-        for row, line, *values, own, unknown in self._rows(f"SELECT {columns} FROM parsed WHERE suspect"):
+        for row, line, *values, own, unknown in self._rows(f"SELECT {columns} FROM parsed WHERE suspect ORDER BY row"):
             try:
                 entity_id, tick_id, x, y, activity, jitter, timestamp = values
                 ticks.append(Tick(entity_id, tick_id, x, y, activity, jitter, merged_meta(own, unknown), timestamp))
                 lines.append(line)
             except Refusal as refusal:
                 refused.append(Refused(line, chunk.raw(row), refusal.reason))
-        read = len(chunk.table) + len(list(chunk.refused))
-        return _as_table(ticks, lines), refused, read
+        return _as_table(ticks, lines), refused
 
     def _write(self, fixed: pa.Table, source: int, directory: Path) -> Draft | None:
         """Good rows, proved and examined ones, as one sorted file."""

@@ -141,7 +141,8 @@ def _proof(extras: tuple[str, ...]) -> str:
         -- true and false are read as 1 and 0
         AND CASE WHEN {zero_or_one}
             THEN NOT contains(raw, 'true') AND NOT contains(raw, 'false')
-              OR NOT contains(raw, '\\') AND NOT regexp_matches(raw, '"({"|".join(numbers)})"\\s*:\\s*(true|false)') ELSE true END"""
+              OR NOT contains(raw, '\\')
+                 AND NOT regexp_matches(raw, '"({"|".join(numbers)})"\\s*:\\s*(true|false)') ELSE true END"""
 
 
 def _absent(name: str, extras: tuple[str, ...]) -> str:

@@ -27,7 +27,7 @@ def rows_views(answer: Any, most: int | None) -> list[RenderableType]:
     rows = [_row(row) for batch in cut.to_batches(_BATCH) for row in zip(*_columns(batch), strict=True)]
     rest = more(answer.num_rows - cut.num_rows, "rows", "--limit N shows more, --format csv all")
     if len(rows) >= LONG_FROM:
-        return ["\n".join(plain_lines(names, rows))]
+        return ["\n".join(plain_lines(names, rows)), *rest, counted(answer.num_rows, "row")]
     return [Rows(names, rows), *rest, Text(counted(answer.num_rows, "row"), style="dim")]
 
 

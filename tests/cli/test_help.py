@@ -1,0 +1,100 @@
+"""Every command says what it does, with an example that runs; the overview needs no data engine."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ledger_cli.cli.main import COMMANDS
+from tests.cli.conftest import Run
+from tests.cli.walk import Walked, walk
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = list(walk())
+UNDESCRIBED = ("init", "ingest", "commit", "simulate")
+"""Commands whose help does not describe their JSON yet."""
+ENGINES = {"duckdb", "numpy", "pyarrow", "altair", "polars", "fsspec", "ledger_cli.api"}
+
+
+@pytest.mark.parametrize("each", ALL, ids=lambda each: each.name)
+def test_it_is_documented(each: Walked, ledger: Run) -> None:
+    assert each.examples, "an `Example:` paragraph is missing"
+    assert all(example.startswith(f"ledger {each.words[0]}") for example in each.examples)
+    assert all(parameter.help for parameter in each.parameters)
+    shown = ledger(*each.words, "--help").out
+    assert "Example:" in shown
+    assert "Usage: ledger" in shown
+
+
+@pytest.mark.parametrize("each", [each for each in ALL if not each.group], ids=lambda each: each.name)
+def test_what_every_command_takes(each: Walked) -> None:
+    names = {name for parameter in each.parameters for name in parameter.opts}
+    assert "--json" in names
+    assert any(paragraph.startswith("JSON") for paragraph in each.paragraphs) or each.words[0] in UNDESCRIBED
+    if each.words[0] not in ("init", "simulate"):
+        assert "--ledger" in names
+    if each.words[0] not in ("init", "simulate", "run", "branch"):
+        assert "--branch" in names
+
+
+@pytest.fixture
+def prepared(forked: Path, ledger: Run) -> Path:
+    """What the examples name: files of ticks, the branch `old`, the tag `baseline`, the recipes."""
+    ticks = forked / "ticks.jsonl.zst"
+    (forked / "more").mkdir()
+    sizes = ("--entities", "3", "--ticks", "50", "--seed", "7")
+    ledger("simulate", ticks, *sizes)
+    ledger("simulate", forked / "more" / "a.parquet", *sizes, "--first-tick", "50")
+    ledger("fork", "old")
+    for name in ("recipes", "fixtures"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, forked / name)
+    return forked
+
+
+EXAMPLES = sorted({example for each in ALL for example in each.examples})
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_example_runs(example: str, prepared: Path, ledger: Run) -> None:
+    words = shlex.split(example)
+    assert words[0] == "ledger"
+    if words[1] == "commit":
+        # A policy is for a branch without commits.
+        ledger("init", prepared / "fresh")
+        ledger("ingest", prepared / "ticks.jsonl.zst", "--ledger", prepared / "fresh")
+        words += ["--ledger", "fresh"]
+    if words[1] == "ingest":
+        words = [each.replace("more/*.parquet", str(prepared / "more" / "*.parquet")) for each in words]
+    ran = ledger(*words[1:])
+    assert ran.out
+
+
+def test_overview(ledger: Run) -> None:
+    shown = ledger("--help").out
+    assert all(f" {name} " in shown for name in COMMANDS)
+    assert ledger("--version").out.startswith("ledger")
+
+
+def test_the_overview_needs_no_engine() -> None:
+    code = (
+        "import sys\nfrom ledger_cli.cli.main import main\nmain(['--help'])\n"
+        f"print(sorted({ENGINES!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stderr.strip() == "[]"
+
+
+def test_the_help_of_a_command_needs_no_engine() -> None:
+    calls = [[*each.words, "--help"] for each in ALL]
+    code = (
+        f"import sys\nfrom ledger_cli.cli.main import main\nfor call in {calls!r}: main(call)\n"
+        f"print(sorted({ENGINES!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stderr.strip() == "[]"
