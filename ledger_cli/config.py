@@ -8,7 +8,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any
 
 from ledger_cli.core.policy import STRATEGIES, WEIGHTS, Json, Policy
@@ -316,6 +315,8 @@ def _plug_in(registry: dict[str, Callable[[Json], Any]], kind: str, group: str) 
     """Load the strategy or weight of that name from another package, if one offers it."""
     if kind in registry:
         return
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=group, name=kind):
         registry[kind] = point.load()
 

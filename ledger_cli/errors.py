@@ -8,6 +8,7 @@ LedgerError                1
 ├── SourceError            1
 ├── Conflict               1   another process moved the ref first: safe to run again
 ├── Corrupt                1   a stored file is not what its digest says
+├── MomentOverflow         1   a sum does not fit into 128 bits
 ├── QuarantinedRows        3
 ├── Difference             4
 └── NeedsDecision          5
@@ -55,6 +56,15 @@ class Conflict(LedgerError):
 
 class Corrupt(LedgerError):
     """A stored file is missing, torn or changed: its digest does not match."""
+
+
+class MomentOverflow(LedgerError):
+    """A sum does not fit into 128 bits."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a sum of weights or activities exceeds 128 bits: use a smaller base weight, alpha, beta or epsilon"
+        )
 
 
 class QuarantinedRows(LedgerError):

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
-
-from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.history import CommitFile, QuarantineFile, Segment
 from ledger_cli.core.policy import Json, Weight
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 
 
 @dataclass(frozen=True)

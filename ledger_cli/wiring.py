@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from ledger_cli.config import FILE_NAME, Config, load
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, UsageError
@@ -21,6 +18,7 @@ from ledger_cli.services.repository import Author, Repository
 
 if TYPE_CHECKING:
     import polars
+    import pyarrow as pa
 
     from ledger_cli.core.simulation import TickBatch
 
@@ -191,7 +189,7 @@ def author() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return f"{user}@{os.uname().nodename}"
 
 
 def now() -> str:

@@ -36,5 +36,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out, and how to have it."""
     if _left_out:
         terminalreporter.write_line(
-            f"{len(_left_out)} tests need the published vectors and real data in {SHARED.name}/ beside this clone: left out"
+            f"{len(_left_out)} tests left out: they need the published vectors and real data in ../{SHARED.name}"
         )

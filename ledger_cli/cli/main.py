@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ledger_cli.cli.values import with_plain_values
 from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.render.output import reader_gone
 
@@ -63,7 +64,7 @@ class _Lazy(TyperGroup):
         app = import_module(f"ledger_cli.cli.commands.{cmd_name}").app
         command = typer.main.get_command(app)
         command.name = cmd_name
-        return command
+        return with_plain_values(command)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
@@ -116,7 +117,7 @@ def run() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; every failure is one line on stderr and an exit code (see `errors`)."""
-    command = typer.main.get_command(app)
+    command = with_plain_values(typer.main.get_command(app))
     try:
         code = command.main(list(arguments), prog_name="ledger", standalone_mode=False)
     except LedgerError as error:

@@ -16,7 +16,7 @@ from ledger_cli.services.recipe_verbs import POLICY
 _ARGUMENTS = ("sources", "name", "commit", "a", "b", "statement")
 """What the command line takes without the name of an option; `show`, `tag`, `diff`, `sql`, `fork`, `ingest`."""
 
-_MAP_SIZE = 72, 20
+_MAP_SIZE = 72, 30
 _TOP = 10
 
 
@@ -124,7 +124,7 @@ def _gamma(step: Step, result: Any) -> list[RenderableType]:
     from ledger_cli.render.views.gamma import gamma_views
 
     if "out" in step.arguments:
-        return [f"wrote {step.arguments['out']}: {result.regions} regions, {result.frames} frames"]
+        return [f"wrote {result.out}: {result.regions} regions, {result.frames} frames"]
     top = step.arguments.get("top", _TOP)
     _, *table = gamma_views(result.branch, result.frame, by_weight(result.frame.rows), top)
     return [terminal_map(result.frame, *_MAP_SIZE), "", *table]

@@ -7,7 +7,6 @@ to 2³¹ rows exactly and an overflow of the 128 bits is noticed, never wrapped.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ledger_cli.errors import LedgerError
+from ledger_cli.core.policy import shard_of
+from ledger_cli.errors import MomentOverflow
 
 Ints = npt.NDArray[np.int64]
 SUMS = ("activity", "activity2", "weight")
@@ -23,15 +23,6 @@ SUMS = ("activity", "activity2", "weight")
 
 _MASK = np.int64(0xFFFFFFFF)
 _DECIMAL = pa.decimal128(38, 0)
-
-
-class MomentOverflow(LedgerError):
-    """A sum does not fit into 128 bits."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "a sum of weights or activities exceeds 128 bits: use a smaller base weight, alpha, beta or epsilon"
-        )
 
 
 def limbs_of(column: pa.Array) -> Ints:
@@ -122,11 +113,6 @@ class Regions:
             self._ranks = np.empty(len(order), dtype=np.int64)
             self._ranks[order] = np.arange(len(order))
         return self._ranks
-
-
-def shard_of(region: str, shards: int) -> int:
-    """The shard of a region: crc32 (zlib's, of the UTF-8 id) mod shards."""
-    return zlib.crc32(region.encode()) % shards
 
 
 @dataclass(frozen=True)

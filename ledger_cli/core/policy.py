@@ -8,6 +8,7 @@ packages plug in by adding to `STRATEGIES` and `WEIGHTS` (entry points `ledger_c
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +19,9 @@ from ledger_cli.core.jcs import decimal_fraction, digest_of, integer, number
 from ledger_cli.errors import UsageError
 
 Json = dict[str, Any]
+
+SCALE = 10**9
+"""q(v) is v × SCALE, rounded half to even: every sum is one of such integers."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,11 @@ def _of_kind(registry: Mapping[str, Callable[[Json], Any]], settings: Any, what:
     return made
 
 
+def shard_of(region: str, shards: int) -> int:
+    """The shard of a region: crc32 (zlib's, of the UTF-8 id) mod shards."""
+    return zlib.crc32(region.encode()) % shards
+
+
 @dataclass(frozen=True)
 class Policy:
     """Everything that decides a commit."""
@@ -234,6 +243,10 @@ class Policy:
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, lower-case hex."""
         return digest_of(self.to_json())
+
+    def shard_of(self, region: str) -> int:
+        """The shard of a region."""
+        return shard_of(region, self.shards)
 
     @property
     def rule(self) -> Rule:

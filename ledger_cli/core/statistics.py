@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger_cli.core.moments import Ints, integers
-
-SCALE = 10**9
-"""q(v) is v × SCALE, rounded half to even."""
+from ledger_cli.core.policy import SCALE
 
 
 def weight(weight_sum: int) -> float:

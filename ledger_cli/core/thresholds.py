@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger_cli.core.moments import Ints, Moments, carried, integers
-from ledger_cli.core.policy import Rule
-from ledger_cli.core.statistics import SCALE
+from ledger_cli.core.policy import SCALE, Rule
 
 _MARGIN = 1e-12
 _LIMB_VALUE = 2.0 ** (32 * np.arange(4))

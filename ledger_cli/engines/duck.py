@@ -8,19 +8,20 @@ is summed, and an overflow of that is an error.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+import duckdb
 
-from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.history import CommitFile, Segment
-from ledger_cli.core.policy import Json, Weight
-from ledger_cli.core.statistics import SCALE
+from ledger_cli.core.policy import SCALE, Json, Weight
 from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
-from ledger_cli.engines.common.duck_sql import run_sql
 from ledger_cli.ports import Measure, SqlInput, Store, TickRange
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BIGINT_LIMIT = 9.2e18
 _GRID_LIMIT = 2**53
@@ -42,17 +43,17 @@ class DuckEngine:
         """See `ports.Engine`."""
         chosen = [s for s in segments if any(r.meets(s.tick_min, s.tick_max) for r in ranges)]
         if not chosen:
-            return
+            return iter(())
         highest = max(segment.activity_max for segment in chosen)
         sql = moments_sql(self._source(chosen), measure, _condition(chosen, ranges), self._widths(measure, highest))
-        with translated([s.file for s in chosen]):
-            # A cursor of its own: the caller may ask for other things between two batches.
-            yield from self.connection.cursor().sql(sql).to_arrow_reader(_BATCH_ROWS)
+        return Begun(self.connection, sql, [s.file for s in chosen])
 
     def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
         """See `ports.Engine`."""
         condition = f" WHERE {where}" if where else ""
         if not files:
+            from ledger_cli.core.commit import COMMIT
+
             return self.query(f"SELECT {', '.join(columns)} FROM nothing{condition}", nothing=COMMIT.empty_table())
         locations = [self._store.location(each.file) for each in files]
         with translated([each.file for each in files]):
@@ -83,6 +84,8 @@ class DuckEngine:
 
     def sql(self, given: SqlInput, statement: str) -> pa.Table:
         """See `ports.Engine`."""
+        from ledger_cli.engines.common.duck_sql import run_sql
+
         with contextlib.closing(connect(*self._limits)) as connection:
             return run_sql(connection, self._store, given, statement)
 
@@ -97,6 +100,40 @@ class DuckEngine:
         value = weight_sql(measure.weight, measure.base_weight)
         ((bound,),) = self.connection.sql(f"SELECT {value} FROM (SELECT {highest!r}::DOUBLE AS a)").fetchall()
         return square, "BIGINT" if bound < _BIGINT_LIMIT else "HUGEINT"
+
+
+class Begun(Iterator["pa.RecordBatch"]):
+    """A query that is at work already, in a thread: its rows, ascending by tick, are taken when they are wanted.
+
+    It runs on a cursor of its own, since its owner may ask for other things between two batches.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str, files: Sequence[str]) -> None:
+        self._cursor = connection.cursor()
+        self._files = files
+        self._failed: BaseException | None = None
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._work = threading.Thread(target=self._run, args=(f"CREATE TEMP TABLE begun AS {sql}",), daemon=True)
+        self._work.start()
+
+    def _run(self, sql: str) -> None:
+        try:
+            self._cursor.execute(sql).fetchall()
+        except BaseException as error:  # noqa: BLE001 - handed over to whoever takes the rows
+            self._failed = error
+
+    def __next__(self) -> pa.RecordBatch:
+        with translated(self._files):
+            if self._batches is None:
+                self._work.join()
+                if self._failed is not None:
+                    raise self._failed
+                self._batches = iter(self._cursor.sql("FROM begun ORDER BY tick").to_arrow_reader(_BATCH_ROWS))
+            try:
+                return next(self._batches)
+            except StopIteration:
+                self._cursor.close()
+                raise
 
 
 def weight_sql(weight: Weight, base_weight: float) -> str:
@@ -123,8 +160,7 @@ def moments_sql(source: str, measure: Measure, condition: str, widths: tuple[str
             FROM (SELECT {named}, {tick} AS tick, CAST(a * {float(SCALE)!r}::DOUBLE AS BIGINT) AS q,
                          CAST({weight_sql(measure.weight, measure.base_weight)} AS {weight}) AS w
                   FROM (SELECT *, activity AS a FROM {source}{condition}))
-            GROUP BY {names}, tick)
-        ORDER BY tick"""
+            GROUP BY {names}, tick)"""
 
 
 def region_sql(regions: Json) -> tuple[list[str], str]:

@@ -7,9 +7,10 @@ import math
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDE = 10_000
 """Columns of what is not written to a terminal, so that nothing is cut or folded for `grep`."""
@@ -31,12 +32,11 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._stderr = Console(stderr=True, highlight=False)
 
     @property
     def terminal(self) -> bool:
         """Whether a person looks at the result."""
-        return not self.as_json and stdout().is_terminal
+        return not self.as_json and sys.stdout.isatty()
 
     def most(self, asked: int | None = None) -> int | None:
         """How many rows of a long table to show; None is all."""
@@ -50,22 +50,29 @@ class Output:
             value = result.to_json() if hasattr(result, "to_json") else result
             write(json_text(value) + "\n")
             return
-        console = stdout()
-        write("".join(_printed(console, view) for view in views))
+        write("".join(map(_printed, views)))
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
-        self._stderr.print(text, style="dim", markup=False, emoji=False, soft_wrap=True)
+        _say(text, "dim")
 
     def warn(self, text: str) -> None:
         """Something that may be wrong."""
-        self._stderr.print(f"warning: {text}", style="yellow", markup=False, emoji=False, soft_wrap=True)
+        _say(f"warning: {text}", "yellow")
 
 
-def _printed(console: Console, view: object) -> str:
+def _say(text: str, style: str) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    console.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
+
+
+def _printed(view: object) -> str:
     """What is written for a view; text as it is, which is also the only fast way for a long one."""
     if isinstance(view, str):
         return view + "\n"
+    console = stdout()
     with console.capture() as captured:
         console.print(view, markup=False, emoji=False)
     text = captured.get()
@@ -75,6 +82,8 @@ def _printed(console: Console, view: object) -> str:
 
 def stdout() -> Console:
     """A console on stdout; what is no terminal is wide, so that tables keep all of their text."""
+    from rich.console import Console
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)

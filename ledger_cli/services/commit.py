@@ -1,26 +1,27 @@
-"""`ledger commit`: run the fold, persist what it closes, move the ref."""
+"""`ledger commit`: run the fold, persist what it closes, move the ref.
+
+The engine is set to work first; what is needed to take in its answer is imported meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ledger_cli.core.commit import COMMIT, commit_id_of
-from ledger_cli.core.history import Added, CommitFile, Run, State
-from ledger_cli.core.moments import shard_of
+from ledger_cli.core.history import Added, Run, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Conflict, UsageError
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.run import RunFold
-from ledger_cli.services.tiles import write_tiles
+from ledger_cli.services.scope import Scope
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ledger_cli.services.run import RunFold
 
 _ATTEMPTS = 10
-ENTRIES_PER_ROW_GROUP = 250_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class CommitResult:
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`; `heads` are commit ids by shard."""
+        from ledger_cli.core.commit import commit_id_of
+
         plan = {} if self.planned is None else {"planned": self.planned.to_pylist()}
         return {
             "branch": self.branch,
@@ -61,7 +64,7 @@ class CommitRequest:
 
     def run_on(self, before: Branch) -> Run:
         """The run on a branch as it stands."""
-        shard = None if self.force is None else shard_of(self.force, self.policy.shards)
+        shard = None if self.force is None else self.policy.shard_of(self.force)
         return Run(sees=before.seq, final=self.final, force=shard, index=before.state.runs)
 
 
@@ -70,7 +73,12 @@ def commit(repository: Repository, branch: str, request: CommitRequest) -> Commi
     if request.final and request.force is not None:
         raise UsageError("--final closes every shard, --force one: give one of them")
     before = repository.branch(branch)
-    fold = RunFold(repository, before, request.policy, request.run_on(before))
+    scope = Scope(before, request.policy, request.run_on(before))
+    begun = scope.begin(repository.engine)
+    from ledger_cli.services.commit_file import CommitWriter
+    from ledger_cli.services.run import RunFold
+
+    fold = RunFold(repository, scope, begun)
     with repository.store.scratch() as scratch:
         written = CommitWriter(scratch).write(fold.tables())
         added = Added()
@@ -84,8 +92,13 @@ def commit(repository: Repository, branch: str, request: CommitRequest) -> Commi
 
 def plan(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:
     """What `commit` would do, and why each epoch closes; nothing is changed."""
+    import pyarrow as pa
+
+    from ledger_cli.core.commit import COMMIT
+    from ledger_cli.services.run import RunFold
+
     before = repository.branch(branch)
-    fold = RunFold(repository, before, request.policy, request.run_on(before))
+    fold = RunFold(repository, Scope(before, request.policy, request.run_on(before)))
     tables = [repository.engine.query(_PLAN, made=table) for table in fold.tables()]
     empty = repository.engine.query(_PLAN, made=COMMIT.empty_table())
     planned = pa.concat_tables([empty, *tables])
@@ -111,6 +124,8 @@ def _moved(
     scratch: Path,
 ) -> Branch:
     """Move the ref; where only ticks came in meanwhile, the run stands as it is, on what it saw."""
+    from ledger_cli.services.tiles import write_tiles
+
     run, latest = request.run_on(before), before
     tiles = write_tiles(repository, before, added, scratch)
     for _ in range(_ATTEMPTS):
@@ -139,44 +154,3 @@ def _kind(request: CommitRequest) -> str:
 def _folded(state: State) -> tuple[object, ...]:
     """What a run stands on: where it is the same, the run is as good as before."""
     return (state.created, state.runs, state.deleted)
-
-
-class CommitWriter:
-    """Writes the commits of one job into one Parquet file."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "commits.parquet"
-        self.commits = 0
-        self.entries = 0
-        self._epochs: list[int] = []
-        self._heights: dict[str, tuple[int, int]] = {}
-
-    def write(self, tables: Iterator[pa.Table]) -> CommitWriter:
-        """Write all tables; where none has a row there is no file."""
-        writer: pq.ParquetWriter | None = None
-        try:
-            for table in tables:
-                if writer is None:
-                    writer = pq.ParquetWriter(self.path, COMMIT, compression="zstd")
-                self._note(table)
-                per_commit = max(1, len(table["entries"].combine_chunks().values) // table.num_rows)
-                writer.write_table(table, row_group_size=max(1, ENTRIES_PER_ROW_GROUP // per_commit))
-        finally:
-            if writer is not None:
-                writer.close()
-        return self
-
-    def as_file(self) -> CommitFile:
-        """The record of the file, still without its name and digest."""
-        return CommitFile("", "", 0, self.commits, self.entries, min(self._epochs), max(self._epochs), self._heights)
-
-    def _note(self, table: pa.Table) -> None:
-        self.commits += table.num_rows
-        self.entries += sum(len(chunk.values) for chunk in table["entries"].chunks)
-        starts, ends = table["epoch_start"].to_numpy(), table["epoch_end"].to_numpy()
-        self._epochs += [int(starts.min()), int(ends.max())]
-        shards, heights = table["shard"].to_numpy(), table["height"].to_numpy()
-        for shard in sorted(set(shards.tolist())):
-            mine = heights[shards == shard]
-            first, _ = self._heights.get(str(shard), (int(mine.min()), 0))
-            self._heights[str(shard)] = (first, int(mine.max()))

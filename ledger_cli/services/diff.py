@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ledger_cli.core.statistics import SCALE, mean, variance, weight
+from ledger_cli.core.policy import SCALE
+from ledger_cli.core.statistics import mean, variance, weight
 from ledger_cli.errors import UsageError
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.cut import cut_at

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ledger_cli.core.moments import Ints, shard_of
+from ledger_cli.core.moments import Ints
+from ledger_cli.core.policy import shard_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.commits import policies_of, read_commits
 from ledger_cli.services.lineage import OwnedSlice, holding, made_at, owned_slices

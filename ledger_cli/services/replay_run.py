@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ledger_cli.core.history import CommitFile
-from ledger_cli.core.moments import SUMS, MomentOverflow
+from ledger_cli.core.moments import SUMS
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import Corrupt
+from ledger_cli.errors import Corrupt, MomentOverflow
 from ledger_cli.services.lookup import CommitRef
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.run import RunFold
+from ledger_cli.services.scope import Scope
 
 _REF = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end"]
 _HEADER = ["layer", "epoch_start", "epoch_end", "parents", "policy", "metadata"]
@@ -149,7 +150,7 @@ class RunCheck:
     def _fold(self) -> RunFold:
         run = self._after.move.run
         assert run is not None
-        return RunFold(self._repository, self._before, self._policy, run)
+        return RunFold(self._repository, Scope(self._before, self._policy, run))
 
     @cached_property
     def _policy(self) -> Policy:

@@ -25,6 +25,7 @@ from ledger_cli.errors import Conflict, Corrupt, NotFound, UsageError
 from ledger_cli.ports import Engine, Store
 
 _RETRIES = 20
+_NOTHING = Added()
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ class Repository:
         kind: str,
         state: State,
         why: str,
-        added: Added = Added(),
+        added: Added = _NOTHING,
         run: Run | None = None,
     ) -> Branch:
         """Move a ref on from `before` (None: it has no move yet). Conflict where somebody was first."""

@@ -14,18 +14,12 @@ import pyarrow as pa
 from ledger_cli.core.commit import Head, seal
 from ledger_cli.core.events import region_of_json
 from ledger_cli.core.fold import Closed, Fold
-from ledger_cli.core.history import Run, ShardState, State
-from ledger_cli.core.moments import Moments, Regions, concat, shard_of
+from ledger_cli.core.history import ShardState, State
+from ledger_cli.core.moments import Moments, Regions, concat
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import PolicyChange
-from ledger_cli.ports import Engine, Measure, TickRange
 from ledger_cli.services.late import LatePass
-from ledger_cli.services.repository import Branch, Repository
-
-
-def measure_of(policy: Policy, bucket: int = 1, fine_below: int = 0) -> Measure:
-    """How the engine makes moments under a policy."""
-    return Measure(policy.regions, policy.weight, policy.base_weight, bucket, fine_below)
+from ledger_cli.services.repository import Repository
+from ledger_cli.services.scope import Scope
 
 
 def regions_of(policy: Policy) -> Regions:
@@ -51,54 +45,33 @@ def complete_ticks(batches: Iterator[pa.RecordBatch], regions: Regions) -> Itera
         yield held
 
 
-def checked_policy(before: Branch, policy: Policy) -> State:
-    """The state that a run under `policy` starts from. PolicyChange where the branch is bound to another one."""
-    state = before.state
-    if state.policy is None or Policy.from_json(state.policy).digest == policy.digest:
-        return state
-    if not state.commits:
-        return replace(state, shards={}, watermark=None, folded=-1)
-    own = Policy.from_json(state.policy)
-    if state.runs == 0 and own.same_regions(policy) and own.layer == policy.layer:
-        return state
-    raise PolicyChange(
-        f"branch {before.name} has commits under policy {own.digest[:12]}, which does not change: "
-        f"use `ledger replay --fork NAME` with these options for a what-if, or `ledger fork` from an earlier commit"
-    )
-
-
 class RunFold:
     """The commits of one run. Iterate `tables`, then read `state`."""
 
-    def __init__(self, repository: Repository, before: Branch, policy: Policy, run: Run) -> None:
-        self._engine: Engine = repository.engine
+    def __init__(self, repository: Repository, scope: Scope, begun: Iterator[pa.RecordBatch] | None = None) -> None:
+        """`begun`: what `scope.begin` has given, where the engine is at work already."""
         self._repository = repository
-        self._before = before
-        self._policy = policy
-        self._run = run
-        self._from = checked_policy(before, policy)
-        self._segments = before.segments(run.sees)
-        self._regions = regions_of(policy)
+        self._scope = scope
+        self._begun = begun
+        self._policy = scope.policy
+        self._run = scope.run
+        self._from = scope.state
+        self._regions = regions_of(scope.policy)
         self._heads = {
             int(shard): Head(each.head, each.commits - 1)
             for shard, each in self._from.shards.items()
             if each.head is not None
         }
-        self._starts: dict[int, int | None] = {
-            int(shard): each.start for shard, each in self._from.shards.items() if each.start is not None
-        }
+        self._starts = dict(scope.starts)
         self._watermark = self._from.watermark
 
     def tables(self) -> Iterator[pa.Table]:
         """Rows of `core.commit.COMMIT`, each shard's in the order of its chain, in batches."""
-        if not self._segments:
+        if not self._scope.segments:
             return
+        batches = self._scope.begin(self._repository.engine) if self._begun is None else self._begun
         yield from self._late()
-        watermark = self._new_watermark()
         fold = Fold(self._policy.rule, self._regions, dict(self._starts), self._from.watermark)
-        start = self._lowest_tick()
-        reach = TickRange(start, None if self._run.force is not None else watermark)
-        batches = self._engine.moments(self._segments, self._measure(), [reach])
         for rows in complete_ticks(batches, self._regions):
             if self._run.force is not None:
                 rows = rows[self._regions.shard_of_code[rows.region] == self._run.force]
@@ -106,6 +79,8 @@ class RunFold:
         if self._run.force is not None:
             yield from self._sealed(fold.force(self._run.force))
         else:
+            watermark = self._scope.watermark
+            assert watermark is not None
             closed, self._watermark = fold.finish(watermark, self._run.final)
             yield from self._sealed(closed)
         self._starts = {**self._starts, **fold.starts}
@@ -133,7 +108,8 @@ class RunFold:
         )
 
     def _late(self) -> Iterator[pa.Table]:
-        late = LatePass(self._repository, self._before, self._from, self._policy, self._regions, self._segments)
+        scope = self._scope
+        late = LatePass(self._repository, scope.before, self._from, self._policy, self._regions, scope.segments)
         shards = None if self._run.force is None else {self._run.force}
         closed, policies, metadata = late.closed(shards)
         if len(closed):
@@ -143,33 +119,3 @@ class RunFold:
         if len(closed):
             digests = [self._policy.digest] * len(closed)
             yield seal(closed, self._regions, self._heads, self._policy.layer, digests)
-
-    def _new_watermark(self) -> int:
-        if self._run.force is not None:
-            return self._from.watermark or 0
-        highest = max(segment.tick_max for segment in self._segments)
-        reached = highest + 1 if self._run.final else highest - self._policy.lateness
-        return reached if self._from.watermark is None else max(reached, self._from.watermark)
-
-    def _lowest_tick(self) -> int | None:
-        """From where rows are folded: the open epochs, and for shards not met yet all that was not folded."""
-        starts = [start for start in self._starts.values() if start is not None]
-        if self._from.watermark is None:
-            return None
-        if len(starts) < self._policy.shards:
-            fresh = [s.tick_min for s in self._segments if s.arrival > self._from.folded]
-            starts += [self._from.watermark, *fresh]
-        return min(starts)
-
-    def _measure(self) -> Measure:
-        interval = self._policy.rule.interval
-        if interval is None or self._run.force is not None:
-            return measure_of(self._policy)
-        uneven = [start for start in self._starts.values() if start is not None and start % interval]
-        fine_below = max((start - start % interval + interval for start in uneven), default=0)
-        return measure_of(self._policy, interval, fine_below)
-
-
-def shard_of_region(policy: Policy, region: str) -> int:
-    """The shard that a region belongs to under a policy."""
-    return shard_of(region, policy.shards)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ledger_cli.render.tables import table
+from ledger_cli.render.common.tables import table
 from tests.benchmarks.cases import CASES, Bench, Finding
 
 

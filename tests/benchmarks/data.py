@@ -20,7 +20,7 @@ def _ticks(rows: int, first_tick: int = 0, entities: int = ENTITIES, side: int =
     return f"""
         SELECT 'E' || (i % {entities}) AS "entityId", {first_tick} + i // {entities} AS "tickId",
                {part(1, side)} AS x, {part(2, side)} AS y, {part(3, 3)} AS activity, {part(4, 0.01)} AS jitter,
-               '2026-01-01T' || strftime(TIMESTAMP '2026-01-01' + to_seconds({first_tick} + i // {entities}), '%H:%M:%S')
+               '2026-01-01T' || strftime(TIMESTAMP '2026-01-01' + to_seconds({first_tick} + i // {entities}), '%T')
                    || 'Z' AS "timestamp"
         FROM range({rows}) AS r(i)"""
 

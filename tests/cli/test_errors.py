@@ -88,7 +88,7 @@ def test_codes(raised: Exception, code: int, ledger: Run, monkeypatch: pytest.Mo
     def fail(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr("ledger_cli.api.status", fail)
+    monkeypatch.setattr("ledger_cli.services.status.status", fail)
     assert ledger("status", code=code).err.startswith("ledger: ")
 
 
@@ -96,7 +96,7 @@ def test_interrupted(ledger: Run, monkeypatch: pytest.MonkeyPatch, world: Path) 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ledger_cli.api.status", interrupt)
+    monkeypatch.setattr("ledger_cli.services.status.status", interrupt)
     ran = ledger("status", code=command_line.INTERRUPTED)
     assert ran.err == "ledger: interrupted; nothing half-done is visible, run it again\n"
 

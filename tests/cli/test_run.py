@@ -78,8 +78,8 @@ def test_quickstart_shows_each_step_and_where_the_ledger_is(
     shutil.copytree(ROOT / "fixtures", "fixtures")
     shutil.copytree(ROOT / "recipes", "recipes")
     shown = ledger("run", "recipes/quickstart.toml").out
-    assert "$ ledger init out/quickstart --regions grid:25 --shards 2" in shown
-    assert "[1/10] Read the events.\n$ ledger ingest fixtures/ticks.jsonl\n" in shown
+    assert "$ ledger init out/quickstart --regions grid:10 --shards 2" in shown
+    assert "[1/11] Read the events.\n$ ledger ingest fixtures/ticks.jsonl\n" in shown
     assert "$ ledger replay --verify\n" in shown
     assert "recipes/quickstart.toml ends as it says: main\nThe ledger is out/quickstart. Try next:\n" in shown
     assert ledger("status", "--ledger", "out/quickstart", "--json").json["rows"] == 808

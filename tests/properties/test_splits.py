@@ -53,16 +53,19 @@ def test_rows_within_the_lateness_give_one_chain(
     # A row is as late as its delay says; order of arrival by tick + delay keeps it within the lateness.
     delayed = sorted(events, key=lambda event: event[1] + random.uniform(0, lateness))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=5)))
-    with tempfile.TemporaryDirectory() as directory:
-        with _world(directory, "once", policy, lateness) as once, _world(directory, "often", policy, lateness) as often:
-            _ingest(once, directory, events)
-            once.commit(final=True)
-            for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
-                _ingest(often, directory, delayed[first:last])
-                often.commit()
-            often.commit(final=True)
-            assert _chains(often) == _chains(once)
-            assert often.replay().ok
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        _world(directory, "once", policy, lateness) as once,
+        _world(directory, "often", policy, lateness) as often,
+    ):
+        _ingest(once, directory, events)
+        once.commit(final=True)
+        for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
+            _ingest(often, directory, delayed[first:last])
+            often.commit()
+        often.commit(final=True)
+        assert _chains(often) == _chains(once)
+        assert often.replay().ok
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from ledger_cli import Ledger
 from ledger_cli.errors import Corrupt, NotFound, UsageError
 from ledger_cli.services.fork import fork
 from ledger_cli.services.log import log
@@ -173,3 +175,27 @@ def test_a_damaged_file_is_told_in_one_line(ledger: Repository, tmp_path: Path, 
     with pytest.raises(Corrupt, match="ledger verify") as caught:
         sql(open_ledger(tmp_path / "ledger"), "main", f"SELECT * FROM {'ticks' if kind == 'segments' else 'commits'}")
     assert "\n" not in str(caught.value)
+
+
+def test_threads_that_read_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Several row groups, read by several threads through one handle, time and again."""
+    rows = 300_000
+    source = tmp_path / "many.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "entityId": [f"E{number % 1000}" for number in range(rows)],
+                "tickId": [number // 1000 for number in range(rows)],
+                "x": [number * 0.5 for number in range(rows)],
+                "y": [0.0] * rows,
+                "activity": [number % 7 / 10 for number in range(rows)],
+            }
+        ),
+        source,
+    )
+    with Ledger.create(tmp_path / "world") as ledger:
+        ledger.ingest(source)
+        asked = "SELECT count(*) AS n, sum(hash(entity_id, tick_id, x, activity)) AS digest FROM ticks"
+        answers = [ledger.sql(asked).to_pylist()[0] for _ in range(25)]
+    assert answers[0]["n"] == rows
+    assert all(answer == answers[0] for answer in answers)

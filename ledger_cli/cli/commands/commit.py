@@ -8,7 +8,6 @@ import typer
 
 from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, command_app, takes_policy
 from ledger_cli.render.output import Output
-from ledger_cli.render.tables import table
 
 app = command_app()
 
@@ -47,6 +46,8 @@ def commit(
     watermark = "not set" if result.watermark is None else f"tick {result.watermark}"
     line = f"{verb} {result.commits} commits with {result.entries} entries on {branch}; watermark: {watermark}"
     if result.planned is not None:
+        from ledger_cli.render.common.tables import table
+
         names = ["shard", "epoch_start", "epoch_end", "reason", "regions", "events", "weight"]
         rows = (tuple(row[name] for name in names) for row in result.planned.to_pylist())
         out.emit(result, table([name.replace("_", " ") for name in names], rows, left=["reason"]), line)

@@ -18,8 +18,8 @@ from ledger_cli.cli.options import (
     command_app,
 )
 from ledger_cli.errors import QuarantinedRows, UsageError
+from ledger_cli.render.common.tables import table
 from ledger_cli.render.output import Output
-from ledger_cli.render.tables import table
 
 if TYPE_CHECKING:
     from ledger_cli.services.ingest import IngestResult

@@ -10,8 +10,8 @@ import typer
 
 from ledger_cli.cli.options import JsonOption, command_app
 from ledger_cli.errors import UsageError
+from ledger_cli.render.common.tables import shown
 from ledger_cli.render.output import Output
-from ledger_cli.render.tables import shown
 
 app = command_app()
 STDOUT = "-"
@@ -57,7 +57,7 @@ def simulate(
 
     Example: ledger simulate ticks.jsonl.zst --entities 500 --ticks 2000 --seed 7
     """
-    from ledger_cli import api
+    from ledger_cli.api.simulation import simulate as write_simulated
 
     if as_json and out == STDOUT:
         raise UsageError("--json and - both want stdout: write the ticks to a file")
@@ -75,7 +75,7 @@ def simulate(
         "start": _moment(start),
         "tick_duration_ms": tick_ms,
     }
-    result = api.simulate(out, format=format, commands=commands, watch=_progress(entities * ticks), **settings)
+    result = write_simulated(out, format=format, commands=commands, watch=_progress(entities * ticks), **settings)
     told = f"wrote {shown(result.rows)} rows: {shown(entities)} entities, ticks {first_tick} to {result.end_tick - 1}"
     output = Output(as_json)
     if out == STDOUT:

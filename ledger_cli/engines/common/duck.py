@@ -9,8 +9,7 @@ from typing import Any
 
 import duckdb
 
-from ledger_cli.core.moments import MomentOverflow
-from ledger_cli.errors import Corrupt, LedgerError
+from ledger_cli.errors import Corrupt, LedgerError, MomentOverflow
 
 
 def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.DuckDBPyConnection:

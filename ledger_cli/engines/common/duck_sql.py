@@ -8,6 +8,7 @@ it loads nothing, and its settings are locked.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -68,6 +69,38 @@ _VIEWS = {
 }
 
 
+class _Shared:
+    """A file that several threads read at once: each has a place of its own.
+
+    DuckDB's threads share one handle, and read by a seek and a read: between the two another thread may seek.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._places: dict[int, int] = {}
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with self._lock:
+            place: int = offset if whence == 0 else self._file.seek(offset, whence)
+        self._places[threading.get_ident()] = place
+        return place
+
+    def tell(self) -> int:
+        return self._places.get(threading.get_ident(), 0)
+
+    def read(self, size: int = -1) -> bytes:
+        thread = threading.get_ident()
+        with self._lock:
+            self._file.seek(self._places.get(thread, 0))
+            data: bytes = self._file.read(size)
+            self._places[thread] = self._file.tell()
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
     """Some files of a ledger by their names, read-only."""
 
@@ -96,7 +129,7 @@ class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
         if mode != "rb":
             raise PermissionError(_READ_ONLY)
         found, inner = self._found(self._strip_protocol(path))
-        return found.open(inner, "rb")
+        return _Shared(found.open(inner, "rb"))
 
     def _found(self, name: str) -> tuple[Any, str]:
         if name not in self._locations:

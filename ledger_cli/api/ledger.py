@@ -1,58 +1,45 @@
-"""`Ledger`: every verb of the command line as a method with a typed result. The command line is thin over it."""
+"""`Ledger`: every verb of the command line as a method with a typed result. The command line is thin over it.
+
+What a verb needs is imported when it is called: a command starts as fast as its own verb allows.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from ledger_cli import wiring
 from ledger_cli.config import Config, load, policy_from, template
-from ledger_cli.core import simulation
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
 from ledger_cli.ports import Importer, Source
 from ledger_cli.ports import Mapping as FieldMapping
-from ledger_cli.render.gamma import frame_html
-from ledger_cli.render.views.notebook import log_html
-from ledger_cli.services import diff as differences
-from ledger_cli.services import fork as forks
-from ledger_cli.services import integrity, lookup, query, replay
-from ledger_cli.services.commit import CommitRequest, CommitResult, commit, plan
-from ledger_cli.services.gamma import Gamma, GammaAt, commit_at, gamma
-from ledger_cli.services.gamma_frames import FRAMES_MAX, gamma_view
-from ledger_cli.services.graph import GraphLine, graph_lines
-from ledger_cli.services.ingest import IngestOptions, IngestResult, ingest
-from ledger_cli.services.log import CommitView, LogPage, log, show
-from ledger_cli.services.simulate import SimulationResult, read_commands
-from ledger_cli.services.status import Status, status
 
 if TYPE_CHECKING:
     import polars
+    import pyarrow as pa
 
     from ledger_cli.core.gamma_view import GammaView
+    from ledger_cli.services.commit import CommitResult
+    from ledger_cli.services.diff import DiffResult, Parting
+    from ledger_cli.services.fork import BranchView, Tag
+    from ledger_cli.services.gamma import Gamma, GammaAt
+    from ledger_cli.services.graph import GraphLine
+    from ledger_cli.services.ingest import IngestResult
+    from ledger_cli.services.integrity import IntegrityReport
+    from ledger_cli.services.log import CommitView, LogPage
+    from ledger_cli.services.lookup import Place
+    from ledger_cli.services.replay import ReplayReport
+    from ledger_cli.services.status import Status
 
 MAIN = "main"
-
-
-class _LogInNotebook(LogPage):
-    """A page of the log that notebooks show as a table."""
-
-    def _repr_html_(self) -> str:
-        return log_html(self.branch, self.table.to_pylist())
-
-
-class _GammaInNotebook(Gamma):
-    """Gamma that notebooks show as a map with the heaviest regions."""
-
-    def _repr_html_(self) -> str:
-        return frame_html(self.frame)
+FRAMES = 200
+"""Frames of a page with a slider, at most."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +124,8 @@ class Ledger:
         `map`: fields of the tick as SQL over the source's columns; `sql`: a SELECT over the whole `source`.
         `watch(bytes, total)` is called now and then.
         """
+        from ledger_cli.services.ingest import IngestOptions, ingest
+
         mapping = _mapping(map, sql)
         names = wiring.expand([os.fspath(source) for source in sources], format)
         given = {"format": format, "delimiter": delimiter, "comment": comment}
@@ -169,6 +158,8 @@ class Ledger:
         `policy`: strategy, interval, min_interval, max_interval, max_size, max_mean, max_variance, lateness,
         regions, shards, weight, base_weight; they override `ledger.toml` and are recorded for the branch.
         """
+        from ledger_cli.services.commit import CommitRequest, commit, plan
+
         request = CommitRequest(self.policy(branch, **policy), final, force, why)
         return (plan if dry_run else commit)(self._repository, branch, request)
 
@@ -190,15 +181,22 @@ class Ledger:
         entries: bool = False,
     ) -> LogPage:
         """Commits, newest first; `since` and `until` in ticks, half-open."""
+        from ledger_cli.api.notebook import LogInNotebook
+        from ledger_cli.services.log import log
+
         page = log(self._repository, branch, region, since, until, limit, entries=entries)
-        return _LogInNotebook(**vars(page))
+        return LogInNotebook(**vars(page))
 
     def graph(self, branches: Sequence[str] | None = None, limit: int | None = None, **chosen: Any) -> list[GraphLine]:
         """The commits of branches (None: of all) with their places in a drawing of the chains."""
+        from ledger_cli.services.graph import graph_lines
+
         return graph_lines(self._repository, branches, limit=limit, **chosen)
 
     def show(self, place: str, branch: str = MAIN) -> CommitView:
         """One commit with its entries."""
+        from ledger_cli.services.log import show
+
         return show(self._repository, self.resolve(place, branch))
 
     def diff(
@@ -210,14 +208,18 @@ class Ledger:
         sort: str = "weight_delta",
         descending: bool = True,
         equal: bool = False,
-    ) -> differences.DiffResult:
+    ) -> DiffResult:
         """What two places hold of each region: two commits their entries, others the sums over their chains."""
-        places = self.resolve(a, branch), self.resolve(b, branch)
-        return differences.diff(self._repository, *places, sort, descending, equal=equal)
+        from ledger_cli.services.diff import diff
 
-    def first_difference(self, a: str, b: str, branch: str = MAIN) -> list[differences.Parting]:
+        places = self.resolve(a, branch), self.resolve(b, branch)
+        return diff(self._repository, *places, sort, descending, equal=equal)
+
+    def first_difference(self, a: str, b: str, branch: str = MAIN) -> list[Parting]:
         """The first commit of each shard on which two places part."""
-        return differences.first_difference(self._repository, self.resolve(a, branch), self.resolve(b, branch))
+        from ledger_cli.services.diff import first_difference
+
+        return first_difference(self._repository, self.resolve(a, branch), self.resolve(b, branch))
 
     def gamma(
         self,
@@ -229,8 +231,11 @@ class Ledger:
         window: int | None = None,
     ) -> Gamma:
         """The projection: of each region the accumulated weight, the statistics, counts and last commit."""
+        from ledger_cli.api.notebook import GammaInNotebook
+        from ledger_cli.services.gamma import gamma
+
         found = gamma(self._repository, branch, region, self._gamma_at(at, branch), half_life, window)
-        return _GammaInNotebook(**vars(found))
+        return GammaInNotebook(**vars(found))
 
     def gamma_frames(
         self,
@@ -240,9 +245,11 @@ class Ledger:
         at: str | None = None,
         half_life: int | None = None,
         window: int | None = None,
-        frames: int = FRAMES_MAX,
+        frames: int = FRAMES,
     ) -> GammaView:
         """Gamma at many commits, evenly spread over the history, for pictures that move."""
+        from ledger_cli.services.gamma_frames import gamma_view
+
         place = self._gamma_at(at, branch)
         return gamma_view(self._repository, branch, region, place, half_life, window, frames)
 
@@ -251,7 +258,7 @@ class Ledger:
         target: str | os.PathLike[str],
         branch: str = MAIN,
         *,
-        frames: int = FRAMES_MAX,
+        frames: int = FRAMES,
         **chosen: Any,
     ) -> SavedGamma:
         """Write gamma to a .csv, .parquet, .png, .svg or .html file (a page with a slider over `frames`)."""
@@ -268,7 +275,9 @@ class Ledger:
 
     def sql(self, statement: str, branch: str = MAIN) -> pa.Table:
         """The answer to a read-only SELECT over ticks, commits, commit_entries, entity_state, quarantine, refs."""
-        return query.sql(self._repository, branch, statement)
+        from ledger_cli.services.query import sql
+
+        return sql(self._repository, branch, statement)
 
     def to_arrow(self, view: str = "commit_entries", branch: str = MAIN) -> pa.Table:
         """A whole view (see `sql`) as an Arrow table."""
@@ -284,41 +293,55 @@ class Ledger:
 
     def status(self, branch: str = MAIN) -> Status:
         """Where a branch stands."""
+        from ledger_cli.services.status import status
+
         return status(self._repository, branch)
 
     # -- history ------------------------------------------------------------------------------------------
 
-    def resolve(self, place: str, branch: str = MAIN) -> lookup.Place:
+    def resolve(self, place: str, branch: str = MAIN) -> Place:
         """What a tag, branch, tick, commit id or prefix of one names."""
-        return lookup.resolve(self._repository, place, branch)
+        from ledger_cli.services.lookup import resolve
 
-    def fork(
-        self, name: str, at: str | None = None, branch: str = MAIN, *, why: str = "", **policy: Any
-    ) -> forks.BranchView:
+        return resolve(self._repository, place, branch)
+
+    def fork(self, name: str, at: str | None = None, branch: str = MAIN, *, why: str = "", **policy: Any) -> BranchView:
         """Begin a branch that shares everything with its parent up to a place; nothing is copied."""
+        from ledger_cli.services.fork import fork
+
         place = None if at is None else self.resolve(at, branch)
         chosen = self._other_policy(branch, policy)
-        return forks.fork(self._repository, branch, name, place, chosen, why)
+        return fork(self._repository, branch, name, place, chosen, why)
 
-    def branches(self) -> list[forks.BranchView]:
+    def branches(self) -> list[BranchView]:
         """All branches, `main` first."""
-        return forks.branches(self._repository)
+        from ledger_cli.services.fork import branches
+
+        return branches(self._repository)
 
     def delete_branch(self, name: str, why: str = "") -> None:
         """Delete a branch; what forks share with it stays."""
-        forks.delete(self._repository, name, why)
+        from ledger_cli.services.fork import delete
 
-    def tag(self, name: str, place: str = MAIN, branch: str = MAIN, why: str = "") -> forks.Tag:
+        delete(self._repository, name, why)
+
+    def tag(self, name: str, place: str = MAIN, branch: str = MAIN, why: str = "") -> Tag:
         """Name a commit."""
-        return forks.tag(self._repository, name, self.resolve(place, branch), why)
+        from ledger_cli.services.fork import tag
+
+        return tag(self._repository, name, self.resolve(place, branch), why)
 
     def untag(self, name: str, why: str = "") -> None:
         """Remove a tag; its commit stays."""
-        forks.untag(self._repository, name, why)
+        from ledger_cli.services.fork import untag
 
-    def tags(self, branch: str = MAIN) -> list[forks.Tag]:
+        untag(self._repository, name, why)
+
+    def tags(self, branch: str = MAIN) -> list[Tag]:
         """All tags."""
-        return forks.tags(self._repository, branch)
+        from ledger_cli.services.fork import tags
+
+        return tags(self._repository, branch)
 
     def replay(
         self,
@@ -327,20 +350,26 @@ class Ledger:
         since: int | None = None,
         until: int | None = None,
         expect: str | None = None,
-    ) -> replay.ReplayReport:
+    ) -> ReplayReport:
         """Recompute every commit from the events and compare the ids."""
-        return replay.verify_replay(self._repository, branch, since, until, expect)
+        from ledger_cli.services.replay import verify_replay
+
+        return verify_replay(self._repository, branch, since, until, expect)
 
     def what_if(
         self, name: str, branch: str = MAIN, *, at: str | None = None, why: str = "", **policy: Any
     ) -> CommitResult:
         """Another policy over the same events, on a new branch, from the first tick or from a place."""
-        place = None if at is None else self.resolve(at, branch)
-        return replay.what_if(self._repository, branch, name, self.policy(branch, **policy), place, why)
+        from ledger_cli.services.replay import what_if
 
-    def verify(self, branches: Sequence[str] | None = None) -> integrity.IntegrityReport:
+        place = None if at is None else self.resolve(at, branch)
+        return what_if(self._repository, branch, name, self.policy(branch, **policy), place, why)
+
+    def verify(self, branches: Sequence[str] | None = None) -> IntegrityReport:
         """Check headers, entries, chains and files against their digests, without replay."""
-        return integrity.verify(self._repository, branches)
+        from ledger_cli.services.integrity import verify
+
+        return verify(self._repository, branches)
 
     # -- helpers ------------------------------------------------------------------------------------------
 
@@ -355,39 +384,14 @@ class Ledger:
     def _gamma_at(self, at: str | None, branch: str) -> GammaAt | None:
         if at is None:
             return None
+        from ledger_cli.services.gamma import GammaAt, commit_at
+        from ledger_cli.services.lookup import commit_of
+
         place = self.resolve(at, branch)
         if place.tick is not None:
             return GammaAt(place.tick)
-        found = lookup.commit_of(self._repository, place)
+        found = commit_of(self._repository, place)
         return commit_at(self._repository, place.branch, found.shard, found.height)
-
-
-def simulate(
-    target: str | os.PathLike[str],
-    *,
-    format: str | None = None,
-    commands: str | os.PathLike[str] | None = None,
-    watch: Callable[[int], None] = lambda rows: None,
-    **settings: Any,
-) -> SimulationResult:
-    """Write the ticks of a deterministic world to a file, URL or `-`, in any format that can be ingested.
-
-    `commands`: a file of JSON lines; `settings`: see `core.simulation.SimulationSettings`. `watch(rows)` is called
-    after each batch.
-    """
-    world = simulation.SimulationSettings(**settings)
-    given = [] if commands is None else read_commands(wiring.read_lines(os.fspath(commands)), os.fspath(commands))
-
-    def watched() -> Iterator[simulation.TickBatch]:
-        written = 0
-        for batch in simulation.simulate(world, given):
-            yield batch
-            written += len(batch["tick_id"])
-            watch(written)
-
-    rows = wiring.write_ticks(watched(), os.fspath(target), format)
-    end = world.first_tick + world.ticks
-    return SimulationResult(os.fspath(target), rows, world.entities, world.first_tick, end, world.seed, len(given))
 
 
 def _mapping(fields: Mapping[str, str] | Iterable[tuple[str, str]] | None, sql: str | None) -> FieldMapping | None:
