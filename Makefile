@@ -22,6 +22,7 @@ venv: $(STAMP) ## Create .venv with everything the other targets need
 
 demo: $(STAMP) ## Run the quickstart recipe
 	@$(BIN)/ledger run recipes/quickstart.toml
+	@echo 'To have the command `ledger` in this shell: export PATH="$$PWD/$(BIN):$$PATH"'
 
 test: lint ## Lint, check types and layers, then run all tests but soak
 	@$(BIN)/python -m pytest

@@ -204,9 +204,8 @@ def random_line(chance: random.Random, extras: tuple[str, ...] = ()) -> bytes:
     for _ in range(chance.choice([0, 0, 0, 1, 1, 2])):
         name = chance.choice(["u", "v", "kind", *FIELDS])
         members.insert(chance.randrange(len(members) + 1), f"{_key(chance, name)}{_space(chance)}:{_value(chance)}")
-    for name in extras:
-        if chance.random() < 0.7:
-            members.append(f'"{name}":{_value(chance) if chance.random() < 0.4 else chr(34) + "wolf" + chr(34)}')
+    taken = [name for name in extras if chance.random() < 0.7]
+    members += [f'"{name}":{_value(chance)}' if chance.random() < 0.4 else f'"{name}":"wolf"' for name in taken]
     if chance.random() < 0.1:
         chance.shuffle(members)
     text = ("," + _space(chance)).join(member for member in members if member)

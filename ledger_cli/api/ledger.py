@@ -129,9 +129,11 @@ class Ledger:
         mapping = _mapping(map, sql)
         names = wiring.expand([os.fspath(source) for source in sources], format)
         given = {"format": format, "delimiter": delimiter, "comment": comment}
-        read = [
-            wiring.make_source(name, columns=None if columns is None else tuple(columns), **given) for name in names
-        ]
+
+        def made(name: str) -> Source:
+            return wiring.make_source(name, columns=None if columns is None else tuple(columns), **given)
+
+        read = [made(name) for name in names]
         jump = self.config["max_tick_jump"] if max_tick_jump is None else max_tick_jump
         return ingest(
             self._repository,
@@ -140,6 +142,7 @@ class Ledger:
             read,
             IngestOptions(mapping, jump, why),
             _watcher(read, watch),
+            again=lambda index: None if names[index] == "-" else made(names[index]),
         )
 
     def commit(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -157,3 +159,46 @@ class ColumnChunk:
     raw: Callable[[int], str]
     textual: bool = False
     refused: Iterable[Refused] = field(default_factory=list)
+
+
+_Loaded = tuple[pa.Table, Callable[[int], str]]
+
+
+class StoredChunk(ColumnChunk):
+    """Rows of a local Parquet file: an engine may read them where they lie; else they are loaded when asked for."""
+
+    def __init__(
+        self,
+        path: Path,
+        first: int,
+        rows: int,
+        schema: pa.Schema,
+        load: Callable[[], tuple[pa.Table, Callable[[int], str]]],
+    ) -> None:
+        """Rows [first, first + rows) of the file, counted from 0. `load` gives their table, and the text of a row."""
+        self.path = path
+        self.first = first
+        self.rows = rows
+        self.schema = schema
+        self.textual = False
+        self.refused = []
+        self._load = load
+
+    @cached_property
+    def _loaded(self) -> _Loaded:
+        return self._load()
+
+    @property
+    def table(self) -> pa.Table:
+        """The rows."""
+        return self._loaded[0]
+
+    @property
+    def raw(self) -> Callable[[int], str]:  # type: ignore[override]
+        """The text of a row."""
+        return self._loaded[1]
+
+    @cached_property
+    def lines(self) -> pa.Array:
+        """Row numbers in the file, from 1."""
+        return pa.array(np.arange(self.first + 1, self.first + 1 + self.rows))

@@ -7,6 +7,7 @@ the float statistics) is derived or stands beside it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def entries_digests(columns: dict[str, pa.Array], offsets: Sequence[int]) -> lis
     at = np.frombuffer(buffers[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     data = memoryview(buffers[2]) if buffers[2] is not None else memoryview(b"")
     digests = []
-    for first, last in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, last in itertools.pairwise(offsets):
         digest = hashlib.sha256(b"[")
         if last > first:
             digest.update(data[at[first] : at[last] - 1])

@@ -122,7 +122,8 @@ class Fold:
         state.rows = Moments(merged.region, np.full(len(merged), state.start), merged.n, merged.limbs)
 
     def _close_intervals(self, shard: int, state: _Open, rows: Moments, closer: Closer) -> Moments:
-        assert self._rule.interval is not None and state.start is not None
+        assert self._rule.interval is not None
+        assert state.start is not None
         ends = rows.tick - rows.tick % self._rule.interval + self._rule.interval
         whole = int(np.searchsorted(ends, state.last_tick, side="right"))
         if whole:

@@ -44,17 +44,15 @@ class Tick(NamedTuple):
 
     def canonical(self) -> str:
         """Canonical JSON text of the event, by which conflicting ones are ordered."""
-        event = {
-            "entityId": self.entity_id,
-            "tickId": self.tick_id,
-            "x": self.x,
-            "y": self.y,
-            "activity": self.activity,
-            "jitter": self.jitter,
-            "meta": json.loads(self.meta) if self.meta else {},
-            "timestamp": self.timestamp,
-        }
-        return relaxed_text(event)
+        # As relaxed_text writes the event, which takes five times as long.
+        meta = relaxed_text(json.loads(self.meta)) if self.meta else "{}"
+        jitter = "null" if self.jitter is None else _number_text(self.jitter)
+        timestamp = "null" if self.timestamp is None else str(self.timestamp)
+        return (
+            f'{{"activity":{_number_text(self.activity)},"entityId":{json.dumps(self.entity_id, ensure_ascii=False)},'
+            f'"jitter":{jitter},"meta":{meta},"tickId":{self.tick_id},"timestamp":{timestamp},'
+            f'"x":{_number_text(self.x)},"y":{_number_text(self.y)}}}'
+        )
 
 
 def parse_tick(line: bytes) -> Tick | None:
@@ -116,6 +114,13 @@ def timestamp_of(value: Any) -> int | None:
     if not _is_finite(value) or value != math.floor(value) or abs(value) >= MILLISECONDS_LIMIT:
         raise Refusal("bad_timestamp")
     return int(value) * 1000
+
+
+def _number_text(value: float) -> str:
+    """Canonical JSON of a finite number; where Python writes no exponent, both write the same digits."""
+    if value.is_integer() and abs(value) < TICK_LIMIT:
+        return str(int(value))
+    return repr(value) if 1e-4 <= abs(value) < 1e15 else relaxed_text(value)
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

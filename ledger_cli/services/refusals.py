@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -122,46 +121,37 @@ def with_own_text(source: Source, refused: Iterable[Refused]) -> Iterator[Refuse
     yield from rows
 
 
-def _lines_of(chunk: LineChunk | ColumnChunk) -> Sequence[int]:
-    if isinstance(chunk, ColumnChunk):
-        return cast(Sequence[int], chunk.lines.to_numpy())
-    return _LineNumbers(chunk)
+def _lines_of(chunk: LineChunk | ColumnChunk) -> Lines:
+    lines = chunk.lines if isinstance(chunk, ColumnChunk) else chunk.table()["line"]
+    return cast(Lines, lines.to_numpy())
 
 
-class _LineNumbers(Sequence[int]):
-    """The lines of a chunk's rows, without a list of them."""
-
-    def __init__(self, chunk: LineChunk) -> None:
-        self._chunk = chunk
-
-    def __len__(self) -> int:
-        return self._chunk.rows
-
-    def __getitem__(self, row: Any) -> Any:
-        return self._chunk.line(row if row >= 0 else self._chunk.rows + row)
-
-
-def _own_text(chunk: LineChunk | ColumnChunk, lines: Sequence[int], envelope: str, refused: Refused) -> Refused:
-    row = bisect_left(lines, refused.line)
+def _own_text(chunk: LineChunk | ColumnChunk, lines: Lines, envelope: str, refused: Refused) -> Refused:
+    row = int(np.searchsorted(lines, refused.line))
     if lines[row] != refused.line:
         return refused
     if isinstance(chunk, ColumnChunk):
         return replace(refused, raw=chunk.raw(row))
+    alone = row + 1 == len(lines) or lines[row + 1] != refused.line
     while row < len(lines) and lines[row] == refused.line:
         raw = chunk.raw(row)
         value, partition, offset = _unwrapped(raw, envelope)
-        if _canonical(value) == refused.raw:
+        if _holds(value, refused.raw, alone):
             return replace(refused, raw=raw.decode(errors="replace"), partition=partition, offset=offset)
         row += 1
     return refused
 
 
-def _canonical(value: bytes) -> str | None:
+def _holds(value: bytes, canonical: str, alone: bool) -> bool:
+    """Whether a text is that of an event; if it stands alone on its line, the same key is enough."""
     try:
         tick = parse_tick(value)
     except Refusal:
-        return None
-    return None if tick is None else tick.canonical()
+        return False
+    if tick is None or not alone:
+        return tick is not None and tick.canonical() == canonical
+    event = json.loads(canonical)
+    return (tick.entity_id, tick.tick_id) == (event["entityId"], event["tickId"])
 
 
 def _unwrapped(raw: bytes, envelope: str) -> tuple[bytes, int | None, int | None]:

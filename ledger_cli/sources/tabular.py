@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from ledger_cli.core.chunks import ColumnChunk, LineChunk
+from ledger_cli.core.chunks import ColumnChunk, LineChunk, StoredChunk
 from ledger_cli.errors import LedgerError, SourceError
 from ledger_cli.sources.common.ahead import read_ahead
 from ledger_cli.sources.common.streams import ByteStream
@@ -72,15 +73,18 @@ class _TabularSource:
             path = self._local(cleanup)
             if path.stat().st_size == 0:
                 return
-            row = 1
             try:
-                for table in self._read(path):
-                    lines = pa.array(np.arange(row, row + table.num_rows))
-                    row += table.num_rows
-                    yield ColumnChunk(table, lines, _RowText(table))
+                yield from self._pieces(path)
             except BaseException:
                 self._given_up.set()
                 raise
+
+    def _pieces(self, path: Path) -> Iterator[ColumnChunk]:
+        row = 1
+        for table in self._read(path):
+            lines = pa.array(np.arange(row, row + table.num_rows))
+            row += table.num_rows
+            yield ColumnChunk(table, lines, _RowText(table))
 
     def _local(self, cleanup: ExitStack) -> Path:
         """Where the bytes lie on this machine; a copy goes with `cleanup`."""
@@ -98,16 +102,17 @@ class _TabularSource:
 
     def _read(self, path: Path) -> Iterator[pa.Table]:
         tables = self._tables(path, self._chunk_rows, self._chunk_bytes)
-        while True:
-            try:
-                table = next(tables, None)
-            except LedgerError:
-                raise
-            except (OSError, pa.ArrowException) as error:
-                raise SourceError(self._unreadable(path, str(error))) from error
-            if table is None:
-                return
+        while (table := self._read_next(path, tables)) is not None:
             yield table
+
+    def _read_next(self, path: Path, reading: Iterator[Any]) -> Any:
+        """The next of what is read, None at the end; SourceError where it cannot be read."""
+        try:
+            return next(reading, None)
+        except LedgerError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(self._unreadable(path, str(error))) from error
 
     def _unreadable(self, path: Path, text: str) -> str:
         reason = " ".join(text.split())
@@ -133,12 +138,69 @@ class ParquetSource(_TabularSource):
     def __init__(self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES) -> None:
         super().__init__(stream, "Parquet", _parquet_tables, chunk_rows, chunk_bytes)
 
+    def _pieces(self, path: Path) -> Iterator[ColumnChunk]:
+        """Whole row groups, left where they are; a copy, or a file with larger ones, is streamed."""
+        kept = self._stream.path() is not None
+        stored = self._read_next(path, _stored_pieces(path, self._chunk_rows, self._chunk_bytes)) if kept else None
+        if stored is None:
+            yield from super()._pieces(path)
+            return
+        for piece in stored:
+            yield StoredChunk(path, piece.first, piece.rows, piece.schema, self._loader(path, piece))
+
+    def _loader(self, path: Path, piece: _Piece) -> Callable[[], tuple[pa.Table, _RowText]]:
+        def load() -> tuple[pa.Table, _RowText]:
+            table = self._read_next(path, _loaded(path, piece))
+            return table, _RowText(table)
+
+        return load
+
 
 class ArrowSource(_TabularSource):
     """The rows of an Arrow IPC file or stream, also of compressed batches; `lines` are row numbers."""
 
     def __init__(self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES) -> None:
         super().__init__(stream, "Arrow IPC", _arrow_tables, chunk_rows, chunk_bytes)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Consecutive row groups of a Parquet file, and the rows in them."""
+
+    first: int
+    rows: int
+    groups: tuple[int, ...]
+    schema: pa.Schema
+
+
+def _stored_pieces(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[list[_Piece] | None]:
+    """The pieces of a file whose row groups are small enough, once; None for any other file."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+        if any(group.num_rows > chunk_rows or group.total_byte_size > chunk_bytes for group in groups):
+            yield None
+            return
+        pieces: list[_Piece] = []
+        first = rows = size = 0
+        members: list[int] = []
+        for index, group in enumerate(groups):
+            if members and (rows + group.num_rows > chunk_rows or size + group.total_byte_size > chunk_bytes):
+                pieces.append(_Piece(first, rows, tuple(members), file.schema_arrow))
+                first, rows, size, members = first + rows, 0, 0, []
+            members.append(index)
+            rows, size = rows + group.num_rows, size + group.total_byte_size
+        if rows:
+            pieces.append(_Piece(first, rows, tuple(members), file.schema_arrow))
+        yield pieces
+
+
+def _loaded(path: Path, piece: _Piece) -> Iterator[pa.Table]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        yield file.read_row_groups(list(piece.groups))
 
 
 def _parquet_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[pa.Table]:

@@ -160,7 +160,8 @@ def _locked(path: Path, wait: bool = True) -> Iterator[None]:
 def _sweep(parent: Path) -> None:
     for left in parent.iterdir():
         if left.is_dir():
-            with suppress(BlockingIOError), _locked(left / "lock", wait=False):
+            # Its owner may be removing it at this moment.
+            with suppress(BlockingIOError, FileNotFoundError), _locked(left / "lock", wait=False):
                 shutil.rmtree(left, ignore_errors=True)
 
 

@@ -14,8 +14,10 @@ SIDE = 1024
 def _ticks(rows: int, first_tick: int = 0, entities: int = ENTITIES, side: int = SIDE) -> str:
     """SQL of `rows` ticks, all entities at each tick, six decimals."""
 
+    first = first_tick * entities
+
     def part(salt: int, width: float) -> str:
-        return f"round((hash(i + {first_tick * entities}, {salt}) >> 11)::DOUBLE / 9007199254740992 * {width}, 6)"
+        return f"round((hash(i + {salt * 10**12 + first}) >> 11)::DOUBLE / 9007199254740992 * {width}, 6)"
 
     return f"""
         SELECT 'E' || (i % {entities}) AS "entityId", {first_tick} + i // {entities} AS "tickId",

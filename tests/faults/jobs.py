@@ -61,7 +61,12 @@ def nursery() -> Iterator[Nursery]:
     """A nursery, ready."""
     command = [sys.executable, "-c", "from tests.faults.jobs import main; main()"]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        command,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         try:
             yield Nursery(process)
@@ -72,7 +77,7 @@ def nursery() -> Iterator[Nursery]:
 
 def main() -> None:
     """The nursery."""
-    import ledger_cli.api  # noqa: F401 - so that no job spends its time on it
+    import ledger_cli.api
     import ledger_cli.engines.duck
     import ledger_cli.engines.importer
     import ledger_cli.sources.csv

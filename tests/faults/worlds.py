@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli.api import Ledger
+from ledger_cli.services.commits import read_commits
+from ledger_cli.services.repository import Branch
+from tests.support import open_ledger
 
 POLICY = {"strategy": "fixed", "interval": 20, "shards": 3, "regions": "grid:10"}
 SEED = int(os.environ.get("LEDGER_FAULT_SEED", "20260129"))
@@ -43,25 +47,34 @@ def write_rows(path: Path, ticks: range, entities: Sequence[str], spoiled: int =
 
 def rows(root: Path) -> list[tuple[Any, ...]]:
     """All ticks of a ledger."""
-    with Ledger.open(root) as ledger:
-        table = ledger.sql("SELECT entity_id, tick_id, x, y, activity FROM ticks ORDER BY tick_id, entity_id")
-    return [tuple(row.values()) for row in table.to_pylist()]
+    found: list[tuple[Any, ...]] = []
+    for segment in _branch(root).segments():
+        columns = pq.read_table(root / segment.file, columns=["tick_id", "entity_id", "x", "y", "activity"])
+        found += zip(*(column.to_pylist() for column in columns.columns), strict=True)
+    return sorted(found)
 
 
 def refused(root: Path) -> list[tuple[Any, ...]]:
     """All of the quarantine."""
-    with Ledger.open(root) as ledger:
-        table = ledger.sql("SELECT source_sha256, line, reason, raw FROM quarantine ORDER BY ALL")
-    return [tuple(row.values()) for row in table.to_pylist()]
+    found: list[tuple[Any, ...]] = []
+    for file in _branch(root).quarantine():
+        columns = pq.read_table(root / file.file, columns=["line", "reason", "raw"]).columns
+        found += [(file.source_sha256, *row) for row in zip(*(column.to_pylist() for column in columns), strict=True)]
+    return sorted(found)
 
 
-def commits(root: Path) -> list[tuple[str, int, int, str]]:
-    """All commits of a ledger, each with its shard and height, after a check of every file and id."""
+def commits(root: Path) -> list[tuple[Any, ...]]:
+    """All commits of a ledger, after a check of every file and id."""
     with Ledger.open(root) as ledger:
         report = ledger.verify()
-        assert not report.problems, report.problems
-        table = ledger.sql("SELECT commit_id, shard, epoch_start, digest FROM commits ORDER BY shard, epoch_start")
-    return [tuple(row.values()) for row in table.to_pylist()]
+        assert report.ok, report.findings
+        repository = ledger._repository
+        columns = ["shard", "height", "epoch_start", "epoch_end", "commit_id"]
+        return sorted(tuple(row.values()) for row in read_commits(repository, _branch(root), columns).to_pylist())
+
+
+def _branch(root: Path) -> Branch:
+    return open_ledger(root).branch("main")
 
 
 def is_swept(root: Path) -> bool:

@@ -61,7 +61,9 @@ def random_events(seed: int) -> list[dict[str, Any]]:
             "activity": some(0.0, 0.25, 1e6, 1e6 + 1, -1.0, float("nan"), float("-inf"), None),
             "jitter": some(None, 0.5, float("inf")),
             "meta": some(None, "{}", '{"a":1}', '{"a":{"b":1}}', '{"u":1}', '{"meta":1,"v":2}'),
-            "timestamp": some(None, "2026-01-29T19:21:00Z", "2026-01-29t19:21:00.1234567+01:00", "x", "0000-01-01T00:00:00Z"),
+            "timestamp": some(
+                None, "2026-01-29T19:21:00Z", "2026-01-29t19:21:00.1234567+01:00", "x", "0000-01-01T00:00:00Z"
+            ),
             "u": some(None, "text", 'quo"te'),
             "v": some(None, 1, 2**60),
         }
@@ -108,7 +110,8 @@ def test_textual_columns_are_as_lines(made: Made, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.int8(), pa.uint8(), pa.int16(), pa.int32(), pa.uint64(), pa.float32(), pa.float16(), pa.decimal128(22, 2),
+    "kind", [pa.int8(), pa.uint8(), pa.int16(), pa.int32(), pa.uint64(), pa.float32(), pa.float16(),
+             pa.decimal128(22, 2),
              pa.decimal256(50, 2), pa.dictionary(pa.int8(), pa.int64()), pa.dictionary(pa.int8(), pa.float64())],
     ids=str,
 )  # fmt: skip
@@ -238,7 +241,8 @@ def test_struct_meta_with_nan_is_refused(made: Made) -> None:
 
 
 WEIRD = ["row", "line", "_row", "_line", "reason", "suspect", "ok", "own_meta", "unknown", "ts", "r", "l", "c0", "f_x",
-         "chunk", "entity_id", "tick_id", "X", "ENTITYID", "entityid", "Meta", 'quo"te', "it's", "a b", "", "é", "select",
+         "chunk", "entity_id", "tick_id", "X", "ENTITYID", "entityid", "Meta", 'quo"te', "it's", "a b", "", "é",
+         "select",
          "new\nline", "tab\t", "{}", "[:,]", "\\", "a:b", "%", "*"]  # fmt: skip
 
 

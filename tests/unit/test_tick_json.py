@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
+import rfc8785
 
 from ledger_cli.core.events import REASONS
 from ledger_cli.core.tick_json import Refusal, Tick, merged_meta, parse_tick, timestamp_of
@@ -104,6 +106,17 @@ def test_canonical_text_is_the_same_however_written() -> None:
     one = parsed(altered('"meta":{}', '"meta":{"b":1.0,"a":[-0.0,"é"]}').replace(b"1.5", b"15e-1"))
     other = parsed(altered('"meta":{}', '"meta":{"a":[0,"\\u00e9"]},"b":1').replace(b"19:21:00Z", b"20:21:00+01:00"))
     assert one.canonical() == other.canonical()
+
+
+def test_canonical_text_is_that_of_rfc_8785() -> None:
+    chance = random.Random(8785)
+    numbers = [0.0, -0.0, 1.0, 1e-4, 9.999e-5, 1e15, 1e16, 2.0**53, 1e21, 1e300, 5e-324, 0.1]
+    numbers += [chance.uniform(-1, 1) * 10 ** chance.randrange(-20, 25) for _ in range(3000)]
+    for number in numbers:
+        tick = Tick('é"\\\n\x00\u2028', 7, number, -number, abs(number), number, '{"b":1.0,"a":"é"}', 5)
+        event = {"entityId": tick.entity_id, "tickId": 7, "x": number, "y": -number, "activity": abs(number)}
+        event |= {"jitter": number, "meta": {"a": "é", "b": 1}, "timestamp": 5}
+        assert tick.canonical() == rfc8785.dumps(event).decode()
 
 
 def test_canonical_text_tells_large_integers_apart() -> None:

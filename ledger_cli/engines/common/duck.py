@@ -25,7 +25,10 @@ def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.Duck
     if spill is not None:
         config["temp_directory"] = str(spill)
     try:
-        return duckdb.connect(config=config)
+        connection = duckdb.connect(config=config)
+        # It would be drawn on stdout, into the result of --json, by any query of some seconds.
+        connection.execute("SET enable_progress_bar = false")
+        return connection
     except duckdb.Error as error:
         raise LedgerError(f"LEDGER_THREADS or LEDGER_MEMORY is wrong: {first_line(error)}") from error
 

@@ -16,6 +16,9 @@ from ledger_cli.engines.common.duck import quoted
 from ledger_cli.engines.importer.lines import unique_keys
 from ledger_cli.errors import SourceError
 
+JSON_TEXTS = {b"ledger": b"json"}
+"""Metadata of a column whose texts are JSON values."""
+
 _SPARE_COMMA = r",\s*[}\]]"
 
 
@@ -26,6 +29,8 @@ class Column:
     name: str
     sql: str
     type: pa.DataType
+    json: bool
+    """Its texts are JSON values, of a type each."""
 
     @property
     def known(self) -> bool:
@@ -40,9 +45,8 @@ def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column]]:
     if twins:
         raise SourceError(f"two columns are named {twins[0]!r}: leave one out")
     plain = [_plain(name, column) for name, column in zip(names, chunk.table.columns, strict=True)]
-    columns = [
-        Column(name, f"c{place}", array.type) for place, (name, array) in enumerate(zip(names, plain, strict=True))
-    ]
+    json_texts = [JSON_TEXTS.items() <= (each.metadata or {}).items() for each in chunk.table.schema]
+    columns = [Column(name, f"c{place}", plain[place].type, json_texts[place]) for place, name in enumerate(names)]
     rows = pa.array(np.arange(len(chunk.lines), dtype=np.int64))
     table = pa.table([*plain, rows, chunk.lines], names=[*(column.sql for column in columns), "r", "l"])
     return table, columns
@@ -100,11 +104,31 @@ def _field(name: str, column: Column | None, textual: bool) -> _Field:
     kind = {"entityId": "VARCHAR", "meta": "VARCHAR", "timestamp": "BIGINT"}.get(name, "DOUBLE")
     if column is None or pa.types.is_null(column.type):
         return _Field(f"NULL::{kind}", "true", "false")
+    if column.json:
+        return _json_field(name, column.sql)
     of_type, missing = column.type, f"{column.sql} IS NULL"
     found = {"entityId": _entity, "meta": _meta_field, "timestamp": _timestamp}.get(name, _number)(
         column.sql, of_type, missing, textual
     )
     return found or _Field(f"NULL::{kind}", missing, f"{column.sql} IS NOT NULL")
+
+
+def _json_field(name: str, column: str) -> _Field:
+    """A field whose values are JSON: each has its own type."""
+    kind, text = f"json_type({column})", f"json_extract_string({column}, '$')"
+    missing, number = f"coalesce({kind} = 'NULL', true)", f"{kind} IN ('BIGINT', 'UBIGINT', 'DOUBLE')"
+    if name == "entityId":
+        value = f"CASE WHEN {kind} IN ('VARCHAR', 'BIGINT', 'UBIGINT') THEN {text} END"
+        return _Field(value, f"({missing} OR {value} = '')", f"({value}) IS NULL")
+    if name == "meta":
+        value = f"CASE WHEN {kind} = 'OBJECT' AND json({column}) <> '{{}}' THEN json({column})::VARCHAR END"
+        return _Field(value, missing, f"{kind} <> 'OBJECT'")
+    if name == "timestamp":
+        milliseconds = _milliseconds(f"try_cast({column} AS DOUBLE)", whole=False)
+        value = f"CASE WHEN {kind} = 'VARCHAR' THEN {_instant_of_text(text)} WHEN {number} THEN {milliseconds} END"
+        return _Field(value, missing, f"NOT ({kind} = 'VARCHAR' OR {number})")
+    value = f"CASE WHEN {number} THEN try_cast({column} AS DOUBLE) END"
+    return _Field(value, missing, f"NOT ({number})")
 
 
 def _entity(column: str, of_type: pa.DataType, missing: str, _: bool) -> _Field | None:
@@ -142,17 +166,24 @@ def _timestamp(column: str, of_type: pa.DataType, missing: str, textual: bool) -
     if pa.types.is_timestamp(of_type):
         return _Field(_instant(column, of_type), missing, "false")
     if _is_number(of_type):
-        whole = f"{column} > -{MILLISECONDS_LIMIT} AND {column} < {MILLISECONDS_LIMIT}"
-        if not pa.types.is_integer(of_type):
-            whole += f" AND {column} = floor({column})"
-        return _Field(f"CASE WHEN {whole} THEN {column}::BIGINT * 1000 END", missing, "false")
+        return _Field(_milliseconds(column, pa.types.is_integer(of_type)), missing, "false")
     if not _is_text(of_type):
         return None
-    text = f"upper(trim({column}))" if textual else f"upper({column})"
+    text = f"trim({column})" if textual else column
+    return _Field(_instant_of_text(text), f"({missing} OR {text} = '')", "false")
+
+
+def _milliseconds(number: str, whole: bool) -> str:
+    fits = f"{number} > -{MILLISECONDS_LIMIT} AND {number} < {MILLISECONDS_LIMIT}"
+    fits += "" if whole else f" AND {number} = floor({number})"
+    return f"CASE WHEN {fits} THEN {number}::BIGINT * 1000 END"
+
+
+def _instant_of_text(text: str) -> str:
+    upper = f"upper({text})"
     digits = f"regexp_full_match({text}, '-?\\d{{1,{len(str(MILLISECONDS_LIMIT)) - 1}}}')"
-    value = f"""CASE WHEN regexp_full_match({text}, {quoted(RFC3339)}) AND NOT starts_with({text}, '0000')
-        THEN epoch_us(try_cast({text} AS TIMESTAMPTZ)) WHEN {digits} THEN try_cast({text} AS BIGINT) * 1000 END"""
-    return _Field(value, f"({missing} OR {text} = '')", "false")
+    return f"""CASE WHEN regexp_full_match({upper}, {quoted(RFC3339)}) AND NOT starts_with({upper}, '0000')
+        THEN epoch_us(try_cast({upper} AS TIMESTAMPTZ)) WHEN {digits} THEN try_cast({text} AS BIGINT) * 1000 END"""
 
 
 def _instant(column: str, of_type: pa.DataType) -> str:
@@ -202,11 +233,15 @@ def _unknown_sql(columns: Sequence[Column]) -> str:
     """JSON text of an object of the row's unknown columns that are not null; null where there is none."""
     parts = [
         f"CASE WHEN {_present(column)} "
-        f"THEN {quoted(json.dumps(column.name, ensure_ascii=False) + ':')} || to_json({column.sql})::VARCHAR END"
+        f"THEN {quoted(json.dumps(column.name, ensure_ascii=False) + ':')} || {_json_of(column)} END"
         for column in columns
         if not column.known and not pa.types.is_null(column.type)
     ]
     return f"'{{' || nullif(concat_ws(',', {', '.join(parts)}), '') || '}}'" if parts else "NULL::VARCHAR"
+
+
+def _json_of(column: Column) -> str:
+    return f"json({column.sql})::VARCHAR" if column.json else f"to_json({column.sql})::VARCHAR"
 
 
 def _present(column: Column) -> str:

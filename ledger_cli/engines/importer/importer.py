@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
+from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused, StoredChunk
 from ledger_cli.core.events import DRAFT
 from ledger_cli.core.history import Segment
 from ledger_cli.core.tick_json import Refusal, Tick, merged_meta, parse_tick
@@ -18,6 +18,7 @@ from ledger_cli.engines.importer.columns import columns_sql, registered, suspect
 from ledger_cli.engines.importer.drafts import COPY, DraftTools, draft_name, draft_of
 from ledger_cli.engines.importer.lines import UNWRAP, extra_keys, fast_sql, line_marks_of
 from ledger_cli.engines.importer.mapping import Stage
+from ledger_cli.engines.importer.stored import stored_sql
 from ledger_cli.ports import Deduplicated, Draft, Mapping, Parsed, Source, Store
 
 _COLUMNS = ", ".join(f'"{name}"' for name in DRAFT.names)
@@ -32,10 +33,14 @@ class DuckImporter:
         self._connection = connect(threads, memory, spill)
         self._tools = DraftTools(self._connection, store)
         self._drafts = 0
-        self._guarded = False
+        self._guarded = self._doubtful = False
 
     def parse(self, chunk: LineChunk | ColumnChunk, envelope: str, source: int, directory: Path) -> Parsed:
         """See `ports.Importer`."""
+        if isinstance(chunk, StoredChunk):
+            draft = self._copied(chunk, source, directory)
+            if draft is not None:
+                return Parsed(draft, [], chunk.rows)
         with translated([]):
             if isinstance(chunk, LineChunk):
                 fixed, refused, read = self._parse_lines(chunk, envelope)
@@ -93,6 +98,27 @@ class DuckImporter:
         ((total,),) = self._rows("SELECT count(*) FROM parsed")
         return fixed, refused, total - blank
 
+    def _copied(self, chunk: StoredChunk, source: int, directory: Path) -> Draft | None:
+        """The draft of rows that are all good, made where they lie; None where that cannot be proved."""
+        sql = None if self._doubtful else stored_sql(chunk)
+        if sql is None:
+            return None
+        path = self._next_path(source, directory)
+        try:
+            self._run(f"COPY ({sql}) TO {quoted(str(path))} ({COPY})")
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error:
+            # Not to be tried again: where one row is bad, others are.
+            self._doubtful = True
+            path.unlink(missing_ok=True)
+            return None
+        return draft_of(path, source)
+
+    def _next_path(self, source: int, directory: Path) -> Path:
+        self._drafts += 1
+        return directory / draft_name(source, self._drafts)
+
     def _prove(self, lines: str, extras: tuple[str, ...]) -> None:
         """Fill `parsed`. While every line is JSON the guard is not paid for; the first other line brings it in."""
         if not self._guarded:
@@ -136,8 +162,7 @@ class DuckImporter:
 
     def _write(self, fixed: pa.Table, source: int, directory: Path) -> Draft | None:
         """Good rows, proved and examined ones, as one sorted file."""
-        path = directory / draft_name(source, self._drafts)
-        self._drafts += 1
+        path = self._next_path(source, directory)
         rows = f"SELECT {_COLUMNS} FROM parsed WHERE ok"
         if len(fixed):
             self._connection.register("fixed", fixed)

@@ -86,19 +86,22 @@ def fast_sql(lines: str, extras: tuple[str, ...], guarded: bool) -> str:
     SELECT row, line, coalesce({_proof(extras)}, false) AS ok, k_entityId AS entity_id,
         CASE WHEN k_tickId >= 0 AND k_tickId < {TICK_LIMIT} THEN k_tickId::BIGINT END AS tick_id,
         k_x AS x, k_y AS y, k_activity AS activity, k_jitter AS jitter, stored_meta AS meta, us AS "timestamp"
-    FROM (SELECT *, {_meta(extras)} AS stored_meta, {_MICROSECONDS} AS us
+    FROM (SELECT *, {_meta(extras)} AS stored_meta, {microseconds_sql("k_timestamp")} AS us
           FROM (SELECT *, k_meta::VARCHAR AS m
                 FROM (SELECT row, line, marks, raw, {fields}
                       FROM (SELECT row, line, marks, raw, {parsed} AS p FROM ({lines})))))"""
 
 
-_MICROSECONDS = f"""
-    CASE WHEN k_timestamp LIKE '____-__-__T__:__:__Z' AND k_timestamp >= '0'
-             THEN epoch_us(try_strptime(k_timestamp, '%Y-%m-%dT%H:%M:%SZ'))
-         WHEN regexp_full_match(k_timestamp, {quoted(RFC3339)})
-             THEN epoch_us(try_cast(k_timestamp AS TIMESTAMPTZ))
-         WHEN regexp_full_match(k_timestamp, '-?\\d{{1,{_DIGITS}}}') THEN k_timestamp::BIGINT * 1000 END"""
-"""The usual shape is read by strptime, which is strict about all but a blank in front; the others cost more."""
+def microseconds_sql(text: str) -> str:
+    """µs since 1970 of RFC 3339 text or digits of milliseconds; null for anything else.
+
+    The usual shape is read by strptime, which is strict about all but a blank in front; the others cost more.
+    """
+    return f"""
+    CASE WHEN {text} LIKE '____-__-__T__:__:__Z' AND {text} >= '0'
+             THEN epoch_us(try_strptime({text}, '%Y-%m-%dT%H:%M:%SZ'))
+         WHEN regexp_full_match({text}, {quoted(RFC3339)}) THEN epoch_us(try_cast({text} AS TIMESTAMPTZ))
+         WHEN regexp_full_match({text}, '-?\\d{{1,{_DIGITS}}}') THEN {text}::BIGINT * 1000 END"""
 
 
 def line_marks_of(text: str) -> str:

@@ -6,6 +6,7 @@ compute, but neither read other files nor write any.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,13 +20,23 @@ import pyarrow.parquet as pq
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.tick_json import FIELDS
 from ledger_cli.engines.common.duck import connect, first_line, ident, quoted
+from ledger_cli.engines.importer.columns import JSON_TEXTS
 from ledger_cli.engines.importer.lines import UNWRAP
 from ledger_cli.errors import UsageError
 from ledger_cli.ports import Mapping, Source
 
 _CHUNK_ROWS = 500_000
 _WHOLE = r"-?(0|[1-9]\d{0,17})"
-_OBJECT = "json_valid(raw) AND json_type(raw) = 'OBJECT' AND list_unique(json_keys(raw)) = len(json_keys(raw))"
+_LONG = r"-?(0\d.*|\d{19,})|.*_.*"
+"""Numbers that would not come out as they are written."""
+_SPARE_COMMA = r",\s*[}\]]"
+_STRING = r'"(\\.|[^"\\])*"'
+_OBJECT = f"""CASE WHEN raw IS NULL OR NOT json_valid(raw) OR json_type(raw) <> 'OBJECT' THEN false
+    WHEN list_unique(json_keys(raw)) <> len(json_keys(raw)) THEN false
+    WHEN regexp_matches(raw, {quoted(_SPARE_COMMA)})
+        THEN NOT regexp_matches(regexp_replace(raw, {quoted(_STRING)}, '""', 'g'), {quoted(_SPARE_COMMA)})
+    ELSE true END"""
+"""The line is one JSON object; DuckDB forgives a comma too many."""
 
 
 class Stage:
@@ -38,7 +49,7 @@ class Stage:
         self._directory.mkdir()
         self._parts = 0
         self._lines = self._textual = False
-        self._columns: pa.Schema | None = None
+        self._columns: list[str] = []
         self._refused: list[Refused] = []
 
     def fill(self, source: Source, watch: Callable[[], None]) -> None:
@@ -63,8 +74,10 @@ class Stage:
         numbered = 1
         try:
             self._check(sql)
-            for batch in self._connection.sql(sql).to_arrow_reader(_CHUNK_ROWS):
-                yield self._chunk(pa.Table.from_batches([batch]), numbered)
+            result = self._connection.sql(sql)
+            json_texts = {place for place, kind in enumerate(result.types) if str(kind) == "JSON"}
+            for batch in result.to_arrow_reader(_CHUNK_ROWS):
+                yield self._chunk(_marked(pa.Table.from_batches([batch]), json_texts), numbered)
                 numbered += len(batch)
         except duckdb.Error as error:
             raise UsageError(f"the mapping does not work on this source: {first_line(error)}") from error
@@ -77,7 +90,7 @@ class Stage:
             raise UsageError("the mapping gives a column twice: leave it out of the `*` with EXCLUDE")
         if "_line" in names:
             place = names.index("_line")
-            lines = table.column(place).cast(pa.int64()).combine_chunks()
+            lines = _line_numbers(table.column(place))
             table = table.remove_column(place)
         else:
             lines = pa.array(np.arange(first, first + len(table), dtype=np.int64))
@@ -94,39 +107,44 @@ class Stage:
         self._lines = True
         self._connection.register("chunk", chunk.table())
         extra = "" if envelope != "none" else ', NULL::BIGINT AS partition, NULL::BIGINT AS "offset"'
-        self._run(f"""COPY (SELECT line, raw, partition, "offset" FROM (SELECT *{extra} FROM ({UNWRAP[envelope]}))
-            WHERE NOT regexp_full_match(raw, '\\s*')) TO {quoted(str(self._part()))} (FORMAT parquet)""")
+        self._run(f"""COPY (SELECT line, rtrim(raw, chr(13) || chr(10)) AS raw, partition, "offset"
+                FROM (SELECT *{extra} FROM ({UNWRAP[envelope]}))
+                WHERE NOT coalesce(regexp_full_match(raw, '\\s*'), false))
+            TO {quoted(str(self._part()))} (FORMAT parquet)""")
         self._connection.unregister("chunk")
 
     def _stage_columns(self, chunk: ColumnChunk) -> None:
-        table = chunk.table.append_column("_line", chunk.lines)
+        names = ["_line_1" if name == "_line" else name for name in chunk.table.schema.names]
+        table = chunk.table.rename_columns(names).append_column("_line", chunk.lines)
         self._textual = chunk.textual
-        self._columns = chunk.table.schema
+        self._columns = names
         self._refused += list(chunk.refused)
         pq.write_table(table, self._part(), compression="zstd")
 
     def _refuse_lines(self) -> None:
         bad = self._rows(f"""SELECT line, raw, partition, "offset" FROM {self._scan()}
-            WHERE raw IS NULL OR NOT coalesce(CASE WHEN json_valid(raw) THEN {_OBJECT} END, false)""")
+            WHERE NOT coalesce({_OBJECT}, false)""")
         self._refused += [Refused(line, raw or "", "broken_json", part, at) for line, raw, part, at in bad]
 
     def _view(self) -> str:
         if not self._lines:
-            assert self._columns is not None
-            columns = self._typed_columns(self._columns.names) if self._textual else "*"
+            columns = self._typed_columns(self._columns) if self._textual else "*"
             return f"SELECT {columns} FROM {self._scan()}"
         good = f"""(SELECT * FROM {self._scan()}
-            WHERE coalesce(CASE WHEN json_valid(raw) THEN {_OBJECT} END, false))"""
+            WHERE coalesce({_OBJECT}, false))"""
         ((structure,),) = self._rows(f"SELECT json_group_structure(raw::JSON)::VARCHAR FROM {good}")
         if structure is None or not isinstance(json.loads(structure), dict) or not json.loads(structure):
             return f"SELECT line AS _line FROM {good}"
-        return f"SELECT unnest(from_json(raw, {quoted(structure)})), line AS _line FROM {good}"
+        fields, twins = _told_apart(json.loads(structure))
+        others = "".join(f", json_extract(raw, {quoted(pointer)}) AS {ident(name)}" for name, pointer in twins.items())
+        return f"SELECT line AS _line, unnest(from_json(raw, {quoted(json.dumps(fields))})){others} FROM {good}"
 
     def _typed_columns(self, names: Sequence[str]) -> str:
         """Text columns as numbers where every value is one; digits with a leading zero stay text."""
         tests = ", ".join(
             f"count({c}) = count(*) FILTER (regexp_full_match(trim({c}), '{_WHOLE}')), "
-            f"count({c}) = count(try_cast(trim({c}) AS DOUBLE)), count({c}) > 0"
+            f"count({c}) = count(try_cast(trim({c}) AS DOUBLE)) "
+            f"AND count_if(regexp_full_match(trim({c}), {quoted(_LONG)})) = 0, count({c}) > 0"
             for c in map(ident, names)
         )
         (found,) = self._rows(f"SELECT {tests} FROM {self._scan()}")
@@ -177,8 +195,10 @@ class Stage:
         """The syntax tree of one SELECT."""
         ((text,),) = self._rows(f"SELECT json_serialize_sql({quoted(sql)})::VARCHAR")
         tree = json.loads(text)
-        if tree.get("error"):
-            raise UsageError(f"{what} must be one SELECT over `source`: {tree.get('error_message', 'not SQL')}")
+        if tree.get("error") or len(tree["statements"]) != 1:
+            raise UsageError(
+                f"{what} must be one SELECT over `source`: {tree.get('error_message', 'these are several')}"
+            )
         return tree
 
     def _confine(self) -> None:
@@ -197,3 +217,51 @@ class Stage:
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.sql(sql).fetchall()
+
+
+def _marked(table: pa.Table, json_texts: set[int]) -> pa.Table:
+    """The table, its columns of JSON values marked as such."""
+    for place in json_texts:
+        field = table.schema.field(place).with_type(pa.string()).with_metadata(JSON_TEXTS)
+        table = table.set_column(place, field, table.column(place).cast(pa.string()))
+    return table
+
+
+def _line_numbers(column: pa.ChunkedArray) -> pa.Array:
+    try:
+        lines = column.cast(pa.int64()).combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UsageError("the mapping's _line must be a whole number: the line that a row comes from") from error
+    if lines.null_count:
+        raise UsageError("the mapping's _line must not be null: leave it out to number the rows")
+    return lines
+
+
+def _told_apart(structure: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The structure without what SQL cannot tell apart, for names differ there by more than case; and the names of
+    the top-level keys left out, with their JSON pointers."""
+    kept: dict[str, Any] = {}
+    twins: dict[str, str] = {}
+    taken = {"_line"}
+    for key, kind in structure.items():
+        if not key or key.lower() in taken:
+            number = next(
+                n for n in itertools.count(1) if f"{key}_{n}".lower() not in {*taken, *map(str.lower, structure)}
+            )
+            taken.add(f"{key}_{number}".lower())
+            twins[f"{key}_{number}"] = "/" + key.replace("~", "~0").replace("/", "~1")
+        else:
+            taken.add(key.lower())
+            kept[key] = _without_twins(kind)
+    return kept, twins
+
+
+def _without_twins(kind: Any) -> Any:
+    """A kind in which objects whose keys differ by case alone stay JSON."""
+    if isinstance(kind, list):
+        return [_without_twins(each) for each in kind]
+    if not isinstance(kind, dict):
+        return kind
+    if len({key.lower() for key in kind}) < len(kind) or not all(kind):
+        return "JSON"
+    return {key: _without_twins(each) for key, each in kind.items()}
