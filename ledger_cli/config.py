@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ledger_cli.core.policy import STRATEGIES, WEIGHTS, Json, Policy
+from ledger_cli.core.policy import PLUG_INS, Json, Policy
 from ledger_cli.errors import UsageError
 
 FILE_NAME = "ledger.toml"
@@ -229,10 +229,10 @@ def policy_from(policy: Policy, options: Mapping[str, Any]) -> Policy:
 
 
 def _policy_json(values: dict[str, Any], options: dict[str, Any]) -> Json:
-    strategy = str(options.get("strategy") or values["strategy"])
-    _plug_in(STRATEGIES, strategy, "ledger_cli.strategies")
-    takes = _STRATEGY_TAKES.get(strategy, tuple(_STRATEGY_KEYS))
-    own = {name: values[name] for name in takes} if strategy == values["strategy"] else {}
+    strategy = strategy_json(str(options.get("strategy") or values["strategy"]))
+    own = {}
+    if strategy["kind"] == values["strategy"]:
+        own = {name: values[name] for name in _STRATEGY_TAKES.get(strategy["kind"], ())}
     base = {
         "layer": values["layer"],
         "regions": regions_json(values["regions"]),
@@ -240,7 +240,7 @@ def _policy_json(values: dict[str, Any], options: dict[str, Any]) -> Json:
         "weight": weight_json(values["weight"]),
         "baseWeight": values["base_weight"],
         "lateness": values["lateness"],
-        "strategy": {"kind": strategy, **{_STRATEGY_KEYS[name]: value for name, value in own.items()}},
+        "strategy": {**strategy, **{_STRATEGY_KEYS[name]: value for name, value in own.items()}},
     }
     return _overlaid(base, options)
 
@@ -261,8 +261,7 @@ def _overlaid(base: Json, options: dict[str, Any]) -> Json:
         result["weight"] = weight_json(options["weight"])
     strategy = dict(result["strategy"])
     if options.get("strategy") is not None and options["strategy"] != strategy["kind"]:
-        _plug_in(STRATEGIES, options["strategy"], "ledger_cli.strategies")
-        strategy = {"kind": options["strategy"]}
+        strategy = strategy_json(options["strategy"])
     for name, key in _STRATEGY_KEYS.items():
         if options.get(name) is not None:
             strategy[key] = options[name]
@@ -292,12 +291,24 @@ def regions_json(text: str) -> Json:
 def weight_json(text: str) -> Json:
     """`linear`, `nonlinear:ALPHA,BETA` or `softfloor:EPSILON` as JSON; other kinds come from plug-ins."""
     kind, _, rest = text.partition(":")
-    _plug_in(WEIGHTS, kind, "ledger_cli.weights")
     names = {"linear": (), "nonlinear": ("alpha", "beta"), "softfloor": ("epsilon",)}.get(kind)
     if names is None:
-        pairs = [part.partition("=") for part in rest.split(",") if part]
-        return {"kind": kind, **{name: number_of(value) for name, _, value in pairs}}
+        return {"kind": kind, **_plug_in_settings(f"weight {text!r}", rest)}
     return {"kind": kind, **_numbers("weight", text, rest, names)}
+
+
+def strategy_json(text: str) -> Json:
+    """`fixed`, `adaptive`, `hybrid`, or a plug-in's `KIND[:NAME=NUMBER,…]` as JSON."""
+    kind, _, rest = text.partition(":")
+    return {"kind": kind, **_plug_in_settings(f"strategy {text!r}", rest)}
+
+
+def _plug_in_settings(what: str, rest: str) -> Json:
+    pairs = [part.partition("=") for part in rest.split(",") if part]
+    try:
+        return {name: number_of(value) for name, _, value in pairs}
+    except ValueError as error:
+        raise UsageError(f"{what}: write settings as NAME=NUMBER, for example k=2") from error
 
 
 def _numbers(what: str, text: str, rest: str, names: tuple[str, ...]) -> Json:
@@ -311,14 +322,18 @@ def _numbers(what: str, text: str, rest: str, names: tuple[str, ...]) -> Json:
         raise UsageError(f"{what} {text!r}: {', '.join(names)} must be numbers") from error
 
 
-def _plug_in(registry: dict[str, Callable[[Json], Any]], kind: str, group: str) -> None:
-    """Load the strategy or weight of that name from another package, if one offers it."""
-    if kind in registry:
-        return
+def _plugged_in(what: str, kind: str) -> Callable[[Json], Any] | None:
+    """The strategy or weight of that name from another package, if one offers it."""
     from importlib.metadata import entry_points
 
-    for point in entry_points(group=group, name=kind):
-        registry[kind] = point.load()
+    group = {"strategy": "ledger_cli.strategies", "weight": "ledger_cli.weights"}.get(what)
+    for point in entry_points(group=group, name=kind) if group is not None else ():
+        made: Callable[[Json], Any] = point.load()
+        return made
+    return None
+
+
+PLUG_INS.append(_plugged_in)
 
 
 def _toml(value: Any) -> str:

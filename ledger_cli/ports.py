@@ -61,7 +61,7 @@ class Store(Protocol):
     def publish(self, path: Path, file: str) -> Published:
         """Make a finished local file part of the ledger under the name `file`: atomic, durable, idempotent.
 
-        `{sha256}` in the name is replaced by the digest of the content. The local file may be moved away.
+        `{sha256}` in the name is replaced by the digest of the content. The local file stays.
         """
         ...
 

@@ -181,9 +181,22 @@ def _field(settings: Json) -> Json:
 REGION_MAPS: dict[str, Callable[[Json], Json]] = {"grid": _grid, "quadtree": _quadtree, "field": _field}
 
 
-def _of_kind(registry: Mapping[str, Callable[[Json], Any]], settings: Any, what: str) -> Any:
-    if not isinstance(settings, dict) or settings.get("kind") not in registry:
-        kind = settings.get("kind") if isinstance(settings, dict) else settings
+PLUG_INS: list[Callable[[str, str], Callable[[Json], Any] | None]] = []
+"""Asked for (what, kind) where a strategy or weight is not one of ours; `config` knows other packages."""
+
+
+def is_kind(registry: dict[str, Callable[[Json], Any]], what: str, kind: Any) -> bool:
+    """Whether there is such a strategy, weight or region map, here or plugged in."""
+    for find in PLUG_INS if isinstance(kind, str) and kind not in registry else ():
+        found = find(what, kind)
+        if found is not None:
+            registry[kind] = found
+    return kind in registry
+
+
+def _of_kind(registry: dict[str, Callable[[Json], Any]], settings: Any, what: str) -> Any:
+    kind = settings.get("kind") if isinstance(settings, dict) else settings
+    if not isinstance(settings, dict) or not is_kind(registry, what, kind):
         raise UsageError(f"{what} {kind!r} is unknown: use one of {', '.join(registry)}")
     made = registry[settings["kind"]](settings)
     known = made if isinstance(made, dict) else made.json

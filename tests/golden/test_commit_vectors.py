@@ -24,12 +24,29 @@ def cases(shared: Path) -> dict[str, dict[str, Any]]:
 
 
 NAMES = [
-    *"one-tick fixed-open-epoch fixed-gap negative-coordinates rounding nonlinear-base softfloor".split(),
-    *"adaptive-size adaptive-mean-variance hybrid-capped hybrid-uncapped shards quadtree field many-runs".split(),
-    *"late late-adaptive lateness layer final-in-the-middle final-in-the-middle-adaptive late-beside-fresh".split(),
-    *"late-in-a-gap late-in-a-gap-hybrid below-the-first into-the-open-epoch threshold-tie".split(),
-    *"small-numbers-in-the-policy region-names stream-in-time stream-too-late stream-with-finals".split(),
-    *"stream-fixed idle-run order-of-operations far-out field-values".split(),
+    *["one-tick", "fixed-open-epoch", "fixed-gap", "negative-coordinates", "rounding", "nonlinear-base", "softfloor"],
+    *[
+        "adaptive-size",
+        "adaptive-mean-variance",
+        "hybrid-capped",
+        "hybrid-uncapped",
+        "shards",
+        "quadtree",
+        "field",
+        "many-runs",
+    ],
+    *[
+        "late",
+        "late-adaptive",
+        "lateness",
+        "layer",
+        "final-in-the-middle",
+        "final-in-the-middle-adaptive",
+        "late-beside-fresh",
+    ],
+    *["late-in-a-gap", "late-in-a-gap-hybrid", "below-the-first", "into-the-open-epoch", "threshold-tie"],
+    *["small-numbers-in-the-policy", "region-names", "stream-in-time", "stream-too-late", "stream-with-finals"],
+    *["stream-fixed", "idle-run", "order-of-operations", "far-out", "field-values"],
 ]
 
 
