@@ -10,6 +10,7 @@ from typing import Any, cast
 from rich.console import RenderableType
 
 from ledger_cli.cli.recipe_runner import Done
+from ledger_cli.render.common.words import counted
 from ledger_cli.services.recipe import Recipe, Step
 from ledger_cli.services.recipe_verbs import POLICY
 
@@ -76,7 +77,8 @@ def _ingest(step: Step, result: Any) -> list[RenderableType]:
 
 def _commit(step: Step, result: Any) -> list[RenderableType]:
     watermark = "not set" if result.watermark is None else f"tick {result.watermark}"
-    return [f"made {result.commits} commits with {result.entries} entries on {result.branch}; watermark: {watermark}"]
+    made = f"{counted(result.commits, 'commit')} with {counted(result.entries, 'entry', 'entries')}"
+    return [f"made {made} on {result.branch}; watermark: {watermark}"]
 
 
 def _fork(step: Step, result: Any) -> list[RenderableType]:

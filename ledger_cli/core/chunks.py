@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -169,11 +168,11 @@ class StoredChunk(ColumnChunk):
 
     def __init__(
         self,
-        path: Path,
+        path: str,
         first: int,
         rows: int,
         schema: pa.Schema,
-        load: Callable[[], tuple[pa.Table, Callable[[int], str]]],
+        load: Callable[[], _Loaded],
     ) -> None:
         """Rows [first, first + rows) of the file, counted from 0. `load` gives their table, and the text of a row."""
         self.path = path

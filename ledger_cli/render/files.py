@@ -16,7 +16,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ledger_cli.errors import LedgerError, NotFound, UsageError
-from ledger_cli.render.common.tables import json_value
+from ledger_cli.render.common.words import json_value
 
 Sink = str | os.PathLike[str] | IO[bytes]
 _ROWS = 10_000

@@ -36,7 +36,7 @@ class Output:
     @property
     def terminal(self) -> bool:
         """Whether a person looks at the result."""
-        return not self.as_json and sys.stdout.isatty()
+        return not self.as_json and on_terminal()
 
     def most(self, asked: int | None = None) -> int | None:
         """How many rows of a long table to show; None is all."""
@@ -78,6 +78,11 @@ def _printed(view: object) -> str:
     text = captured.get()
     # Cells are filled up with blanks, which nobody wants in a file.
     return text if console.is_terminal else lines(line.rstrip(" ") for line in text.split("\n"))
+
+
+def on_terminal() -> bool:
+    """Whether a person looks at stdout; told without rich, which a line of text does not need."""
+    return sys.stdout.isatty()
 
 
 def stdout() -> Console:

@@ -146,7 +146,7 @@ class ParquetSource(_TabularSource):
             yield from super()._pieces(path)
             return
         for piece in stored:
-            yield StoredChunk(path, piece.first, piece.rows, piece.schema, self._loader(path, piece))
+            yield StoredChunk(str(path), piece.first, piece.rows, piece.schema, self._loader(path, piece))
 
     def _loader(self, path: Path, piece: _Piece) -> Callable[[], tuple[pa.Table, _RowText]]:
         def load() -> tuple[pa.Table, _RowText]:

@@ -31,6 +31,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setenv("TERM", "dumb")
         monkeypatch.setattr(output, "stdout", console)
+        monkeypatch.setattr(output, "on_terminal", lambda: True)
         monkeypatch.setattr("ledger_cli.cli.commands.gamma.stdout", console)
 
     return be

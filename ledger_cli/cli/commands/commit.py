@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, command_app, takes_policy
+from ledger_cli.render.common.words import counted
 from ledger_cli.render.output import Output
 
 app = command_app()
@@ -44,7 +45,10 @@ def commit(
     out = Output(as_json)
     verb = "would make" if dry_run else "made"
     watermark = "not set" if result.watermark is None else f"tick {result.watermark}"
-    line = f"{verb} {result.commits} commits with {result.entries} entries on {branch}; watermark: {watermark}"
+    made = f"{counted(result.commits, 'commit')} with {counted(result.entries, 'entry', 'entries')}"
+    line = f"{verb} {made} on {branch}; watermark: {watermark}"
+    if force and not result.commits:
+        line = f"the shard of region {region} has nothing open on {branch}: {verb} no commit"
     if result.planned is not None:
         from ledger_cli.render.common.tables import table
 

@@ -36,7 +36,7 @@ def fork(
     Example: ledger fork trial --from 60
     """
     from ledger_cli.api import Ledger
-    from ledger_cli.render.common.tables import counted
+    from ledger_cli.render.common.words import counted
 
     with Ledger.open(ledger) as opened:
         made = opened.fork(name, at, branch, why=message, **policy)

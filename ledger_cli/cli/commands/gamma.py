@@ -61,7 +61,7 @@ def gamma(
     Example: ledger gamma --at 120 --half-life 60 --top 5
     """
     from ledger_cli.api import Ledger
-    from ledger_cli.render.common.tables import counted
+    from ledger_cli.render.common.words import counted
 
     shown = Output(as_json)
     html = out is not None and out.lower().endswith(".html")

@@ -19,6 +19,7 @@ from ledger_cli.cli.options import (
 )
 from ledger_cli.errors import QuarantinedRows, UsageError
 from ledger_cli.render.common.tables import table
+from ledger_cli.render.common.words import counted
 from ledger_cli.render.output import Output
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def ingest(
         )
     if result.refused and not allow_quarantine:
         raise QuarantinedRows(
-            f'{result.refused} rows went to quarantine: see them with `ledger sql "FROM quarantine"`, '
+            f'{counted(result.refused, "row")} went to quarantine: see them with `ledger sql "FROM quarantine"`, '
             "or pass --allow-quarantine"
         )
 

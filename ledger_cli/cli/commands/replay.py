@@ -83,11 +83,11 @@ def _what_if(
     out: Output, ledger: str | None, branch: str, name: str, at: str | None, message: str, policy: dict[str, Any]
 ) -> None:
     from ledger_cli.api import Ledger
-    from ledger_cli.render.common.tables import counted
+    from ledger_cli.render.common.words import counted
 
     with Ledger.open(ledger) as opened:
         result = opened.what_if(name, branch, at=at, why=message, **policy)
-    made = f"{counted(result.commits, 'commit')} with {result.entries} entries on {name}"
+    made = f"{counted(result.commits, 'commit')} with {counted(result.entries, 'entry', 'entries')} on {name}"
     out.emit(result, f"made {made}; next: `ledger diff {branch} {name}`")
 
 

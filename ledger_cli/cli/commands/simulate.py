@@ -10,7 +10,7 @@ import typer
 
 from ledger_cli.cli.options import JsonOption, command_app
 from ledger_cli.errors import UsageError
-from ledger_cli.render.common.tables import shown
+from ledger_cli.render.common.words import shown
 from ledger_cli.render.output import Output
 
 app = command_app()

@@ -36,7 +36,7 @@ def tag(
     Example: ledger tag baseline main
     """
     from ledger_cli.api import Ledger
-    from ledger_cli.render.common.tables import short, ticks
+    from ledger_cli.render.common.words import short, ticks
     from ledger_cli.render.views.branches import tag_table
 
     if delete is not None and name is not None:

@@ -31,7 +31,7 @@ def verify(
     Example: ledger verify
     """
     from ledger_cli.api import Ledger
-    from ledger_cli.render.common.tables import counted
+    from ledger_cli.render.common.words import counted
     from ledger_cli.render.views.checks import integrity_views
 
     with Ledger.open(ledger) as opened:

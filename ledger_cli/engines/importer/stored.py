@@ -41,7 +41,7 @@ def stored_sql(chunk: StoredChunk) -> str | None:
         FROM (SELECT "entityId" AS entity_id, "tickId" AS tick, x::DOUBLE AS x, y::DOUBLE AS y,
                      activity::DOUBLE AS activity, {deviation} AS jitter, {meta[0]} AS meta, {meta[1]} AS meta_good,
                      {timestamp[0]} AS "timestamp", {timestamp[1]} AS timestamp_good, file_row_number + 1 AS line
-              FROM read_parquet({quoted(str(chunk.path))}, file_row_number = true)
+              FROM read_parquet({quoted(chunk.path)}, file_row_number = true)
               WHERE file_row_number >= {chunk.first} AND file_row_number < {chunk.first + chunk.rows})
         ORDER BY tick_id, entity_id"""
 

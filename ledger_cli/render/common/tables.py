@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-ID_LENGTH = 13
-"""Characters of a commit id that are shown: the first two groups of a UUID."""
+from ledger_cli.render.common.words import printable, shown
 
 
 def table(
@@ -59,55 +57,3 @@ def more(left_out: int, what: str, how: str) -> list[Text]:
     if left_out < 1:
         return []
     return [Text(f"… and {shown(left_out)} more {what}: {how}", style="dim")]
-
-
-def shown(value: Any) -> str:
-    """A value as people read it: thousands apart, floats short, nothing as a dash, no control characters."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, (list, dict)):
-        return printable(json.dumps(value, ensure_ascii=False, default=json_value))
-    return printable(str(value))
-
-
-def json_value(value: Any) -> Any:
-    """What JSON has no type for: bytes as hexadecimal digits, everything else as its text."""
-    return value.hex() if isinstance(value, (bytes, bytearray, memoryview)) else str(value)
-
-
-def signed(value: float | None) -> str:
-    """A difference: with its sign, and nothing where there is none."""
-    if value is None:
-        return "–"
-    return "0" if value == 0 else f"{value:+.6g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 commit`, `2 commits`."""
-    return f"{shown(count)} {noun}" if count == 1 else f"{shown(count)} {noun}s"
-
-
-def short(commit_id: str | None) -> str:
-    """The beginning of a commit id."""
-    return "–" if commit_id is None else commit_id[:ID_LENGTH]
-
-
-def ticks(start: int, end: int) -> str:
-    """The ticks [start, end) of an epoch."""
-    return f"{start}…{end}"
-
-
-def moment(at: str) -> str:
-    """An RFC 3339 time to the minute, in UTC."""
-    return at[:16].replace("T", " ")
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which could otherwise steer a terminal."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "�" for char in text)

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from ledger_cli.render.common.tables import counted, fields, moment, short, shown, table, ticks
+from ledger_cli.render.common.tables import fields, table
+from ledger_cli.render.common.words import counted, moment, short, shown, ticks
 from ledger_cli.render.views.history import policy_text
 
 

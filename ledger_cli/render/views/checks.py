@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from ledger_cli.render.common.tables import counted, fields, more, shown, table, ticks
+from ledger_cli.render.common.tables import fields, more, table
+from ledger_cli.render.common.words import counted, shown, ticks
 
 _INTEGERS = ("n", "activity", "activity2", "weight")
 

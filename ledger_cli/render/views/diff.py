@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from ledger_cli.render.common.tables import counted, more, printable, short, shown, signed, table, ticks
+from ledger_cli.render.common.tables import more, table
+from ledger_cli.render.common.words import counted, printable, short, shown, signed, ticks
 
 WIDE_FROM = 110
 """Columns from which both sides of all three numbers have room."""

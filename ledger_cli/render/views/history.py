@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from ledger_cli.render.common.tables import counted, fields, moment, more, printable, short, table, ticks
+from ledger_cli.render.common.tables import fields, more, table
+from ledger_cli.render.common.words import counted, moment, printable, short, ticks
 
 _ASCII = str.maketrans({"●": "*", "│": "|", "├": "|", "─": "-", "┼": "+", "┴": "'", "╯": "'", "…": "~"})
 _LANE_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ledger_cli.render.common.tables import counted, moment, printable, short, shown, ticks
+from ledger_cli.render.common.words import counted, moment, printable, short, shown, ticks
 
 ROWS_MAX = 20
 _HEADINGS = ("commit", "shard", "ticks", "regions", "events", "closed by", "made (UTC)")

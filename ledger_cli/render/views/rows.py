@@ -11,7 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-from ledger_cli.render.common.tables import counted, fields, more, shown, table
+from ledger_cli.render.common.tables import fields, more, table
+from ledger_cli.render.common.words import counted, shown
 
 LONG_FROM = 500
 """Rows from which columns are laid out here: a table of the terminal library takes a second for a few thousand."""
