@@ -6,8 +6,9 @@ The commented `ledger.toml` that `ledger init` writes is made of the same table,
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from ledger_cli.core.policy import PLUG_INS, Json, Policy
@@ -183,8 +184,9 @@ class Config:
 
 
 def template(given: Mapping[str, Any] | None = None) -> str:
-    """The text of a commented `ledger.toml`, with some settings already given."""
+    """The text of a commented `ledger.toml`, with some settings already given. UsageError for one that is none."""
     given = given or {}
+    check_names(given, _BY_NAME)
     lines = ["# Settings of a ledger. A commented line shows the default, or an example where there is none."]
     lines.append("# Each can also come from an environment variable, named behind it.")
     for section, about in _SECTIONS.items():
@@ -246,6 +248,7 @@ def _policy_json(values: dict[str, Any], options: dict[str, Any]) -> Json:
 
 
 def _overlaid(base: Json, options: dict[str, Any]) -> Json:
+    check_names(options, [name for name, each in _BY_NAME.items() if each.section == "policy"])
     result = dict(base)
     for name, key in (
         ("layer", "layer"),
@@ -267,6 +270,15 @@ def _overlaid(base: Json, options: dict[str, Any]) -> Json:
             strategy[key] = options[name]
     result["strategy"] = {key: value for key, value in strategy.items() if value is not None}
     return result
+
+
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """UsageError where a name is none of those that are known; it names the nearest."""
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, list(known), n=1)
+            meant = f", did you mean {near[0]}" if near else ""
+            raise UsageError(f"there is no setting {name!r}{meant}: use {', '.join(known)}")
 
 
 def number_of(text: str) -> int | float:

@@ -141,12 +141,18 @@ class SqlInput:
     """`refs`, and `commit_moves`: shard, first height, created_at, by and branch of each file of commits."""
 
 
+class Batches(Iterator["pa.RecordBatch"], Protocol):
+    """Rows that an engine is at work on."""
+
+    def close(self) -> None:
+        """Give up what is still to come. To be called also where nothing was taken."""
+        ...
+
+
 class Engine(Protocol):
     """Computes over columns: sums events into moments and answers SQL. One engine serves one process."""
 
-    def moments(
-        self, segments: Sequence[Segment], measure: Measure, ranges: Sequence[TickRange]
-    ) -> Iterator[pa.RecordBatch]:
+    def moments(self, segments: Sequence[Segment], measure: Measure, ranges: Sequence[TickRange]) -> Batches:
         """Columns region, tick (start of the bucket), n and the sums as decimal128, ascending by tick.
 
         Exact whatever the threads. A region may have several rows at one tick: add them.

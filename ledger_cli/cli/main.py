@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -16,6 +17,8 @@ from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.render.output import reader_gone
 
 INTERRUPTED = 130
+TRACE = "LEDGER_TRACE"
+"""Set, a defect shows its stack."""
 _WRONG_USAGE: Any = typer.BadParameter.__mro__[1]
 """What the parser raises for a wrong command line; it is not exported under a name that all versions have."""
 
@@ -119,6 +122,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line; every failure is one line on stderr and an exit code (see `errors`)."""
     command = with_plain_values(typer.main.get_command(app))
     try:
+        _check_text(arguments)
         code = command.main(list(arguments), prog_name="ledger", standalone_mode=False)
     except LedgerError as error:
         return said(str(error), error.exit_code)
@@ -131,9 +135,33 @@ def main(arguments: Sequence[str]) -> int:
         return said(f"{_what(error)}: check that the path exists, may be used, and that the disk has room", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except RuntimeError as error:
+        # DuckDB takes Ctrl-C for itself, and says it so.
+        if "interrupt" not in str(error).lower():
+            return _defect(error)
+        code = INTERRUPTED
+    except MemoryError:
+        return said("out of memory: give the machine more, or the engine less by LEDGER_MEMORY", 1)
+    except Exception as error:  # noqa: BLE001 - a defect of ours is still no reason for a page of code
+        return _defect(error)
     if code == INTERRUPTED:
         return said("interrupted; nothing half-done is visible, run it again", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _defect(error: Exception) -> int:
+    if os.environ.get(TRACE):
+        raise error
+    return said(f"a defect of ledger: {type(error).__name__}: {error}; {TRACE}=1 shows where, please report it", 1)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """UsageError where an argument is not UTF-8: it would fail somewhere deep."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{argument.encode(errors='replace').decode()!r} is not UTF-8: write it so") from error
 
 
 def said(message: str, code: int) -> int:

@@ -188,14 +188,18 @@ class Move:
 
     def to_bytes(self) -> bytes:
         """The file of the move: JSON, absent parts left out."""
-        return json.dumps(_plain(asdict(self)), separators=(",", ":"), sort_keys=True).encode() + b"\n"
+        raw = _plain(asdict(self))
+        if self.state.policy is not None:
+            # As it is: what is empty in it is hashed too.
+            raw["state"]["policy"] = self.state.policy
+        return json.dumps(raw, separators=(",", ":"), sort_keys=True).encode() + b"\n"
 
     @staticmethod
     def from_bytes(data: bytes) -> Move:
         """Of `to_bytes`. ValueError, KeyError or TypeError where it is not a move."""
         raw = json.loads(data)
         state = raw["state"]
-        state["shards"] = {name: ShardState(**each) for name, each in state.get("shards", {}).items()}
+        state["shards"] = {name: _build(ShardState, each) for name, each in state.get("shards", {}).items()}
         if state.get("base") is not None:
             state["base"] = _build(Base, state["base"])
         state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import duckdb
 from ledger_cli.core.history import CommitFile, Segment
 from ledger_cli.core.policy import SCALE, Json, Weight
 from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
-from ledger_cli.ports import Measure, SqlInput, Store, TickRange
+from ledger_cli.ports import Batches, Measure, SqlInput, Store, TickRange
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,13 +37,11 @@ class DuckEngine:
         self._limits = (threads, memory, spill)
         self.connection = connect(threads, memory, spill)
 
-    def moments(
-        self, segments: Sequence[Segment], measure: Measure, ranges: Sequence[TickRange]
-    ) -> Iterator[pa.RecordBatch]:
+    def moments(self, segments: Sequence[Segment], measure: Measure, ranges: Sequence[TickRange]) -> Batches:
         """See `ports.Engine`."""
         chosen = [s for s in segments if any(r.meets(s.tick_min, s.tick_max) for r in ranges)]
         if not chosen:
-            return iter(())
+            return _nothing()
         highest = max(segment.activity_max for segment in chosen)
         sql = moments_sql(self._source(chosen), measure, _condition(chosen, ranges), self._widths(measure, highest))
         return Begun(self.connection, sql, [s.file for s in chosen])
@@ -102,6 +100,10 @@ class DuckEngine:
         return square, "BIGINT" if bound < _BIGINT_LIMIT else "HUGEINT"
 
 
+def _nothing() -> Generator[pa.RecordBatch, None, None]:
+    yield from ()
+
+
 class Begun(Iterator["pa.RecordBatch"]):
     """A query that is at work already, in a thread: its rows, ascending by tick, are taken when they are wanted.
 
@@ -121,6 +123,15 @@ class Begun(Iterator["pa.RecordBatch"]):
             self._cursor.execute(sql).fetchall()
         except BaseException as error:  # noqa: BLE001 - handed over to whoever takes the rows
             self._failed = error
+
+    def close(self) -> None:
+        """Give up what is still at work."""
+        if self._work.is_alive():
+            self._cursor.interrupt()
+            self._work.join()
+
+    def __del__(self) -> None:
+        self.close()
 
     def __next__(self) -> pa.RecordBatch:
         with translated(self._files):

@@ -5,6 +5,7 @@ The engine is set to work first; what is needed to take in its answer is importe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ledger_cli.core.history import Added, Run, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Conflict, UsageError
+from ledger_cli.ports import Batches
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.scope import Scope
 
@@ -61,6 +63,8 @@ class CommitRequest:
     final: bool = False
     force: str | None = None
     why: str = ""
+    created: int | None = None
+    """Only on the branch that this move began: its name may have been given anew."""
 
     def run_on(self, before: Branch) -> Run:
         """The run on a branch as it stands."""
@@ -73,8 +77,16 @@ def commit(repository: Repository, branch: str, request: CommitRequest) -> Commi
     if request.final and request.force is not None:
         raise UsageError("--final closes every shard, --force one: give one of them")
     before = repository.branch(branch)
+    if request.created is not None and before.state.created != request.created:
+        raise Conflict(f"branch {branch} was deleted and made again meanwhile: nothing was committed, run it again")
     scope = Scope(before, request.policy, request.run_on(before))
-    begun = scope.begin(repository.engine)
+    with contextlib.closing(scope.begin(repository.engine)) as begun:
+        return _committed(repository, before, scope, request, begun)
+
+
+def _committed(
+    repository: Repository, before: Branch, scope: Scope, request: CommitRequest, begun: Batches
+) -> CommitResult:
     from ledger_cli.services.commit_file import CommitWriter
     from ledger_cli.services.run import RunFold
 
@@ -87,7 +99,8 @@ def commit(repository: Repository, branch: str, request: CommitRequest) -> Commi
             added = Added(commits=(replace(written.as_file(), **vars(published)),))
         after = _moved(repository, before, fold, request, added, scratch)
     heads = {shard: each.head for shard, each in after.state.shards.items() if each.head is not None}
-    return CommitResult(branch, written.commits, written.entries, after.state.watermark, heads, request.policy.digest)
+    digest = request.policy.digest
+    return CommitResult(before.name, written.commits, written.entries, after.state.watermark, heads, digest)
 
 
 def plan(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:

@@ -34,6 +34,23 @@ def read_commits(
     return pa.concat_tables(tables)
 
 
+def read_commits_with(
+    repository: Repository, slices: Sequence[CommitSlice], sql: str, **tables: pa.Table
+) -> list[pa.Table]:
+    """The results of SQL over commits, which it names `{commits}`, and over Arrow tables.
+
+    One result for each group of files that are read under one condition, each only of its own commits.
+    """
+    by_condition: dict[str, list[str]] = {}
+    for each in slices:
+        by_condition.setdefault(each.condition(), []).append(each.file.file)
+    engine = repository.engine
+    return [
+        engine.over(files, sql.format(commits=f"(FROM files WHERE {condition or 'true'})"), **tables)
+        for condition, files in by_condition.items()
+    ]
+
+
 def policies_of(branch: Branch | None) -> dict[str, Policy]:
     """By digest, the policies that the branch's commits were made under, its parents' among them."""
     found: dict[str, Policy] = {}

@@ -10,7 +10,7 @@ from ledger_cli.core.history import State, branch_name
 from ledger_cli.core.jcs import digest_of
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import NotFound, UsageError
-from ledger_cli.services.cut import begun, cut_at
+from ledger_cli.services.cut import Cut, begun, cut_at
 from ledger_cli.services.lookup import CommitRef, Place, commit_of, find_commit
 from ledger_cli.services.repository import Branch, Repository
 
@@ -82,7 +82,6 @@ def fork(
     at: Place | None = None,
     policy: Policy | None = None,
     why: str = "",
-    kind: str = "fork",
 ) -> BranchView:
     """Begin a branch that shares everything with its parent up to a place; None is the parent's head.
 
@@ -90,10 +89,17 @@ def fork(
     where the name is taken or is a tag's, or the layer would change.
     """
     latest = repository.branch(parent if at is None else at.branch)
+    return branch_view(repository, begin(repository, latest, name, cut_at(repository, latest, at), policy, why))
+
+
+def begin(
+    repository: Repository, parent: Branch, name: str, cut: Cut, policy: Policy | None, why: str, kind: str = "fork"
+) -> Branch:
+    """The new branch that shares with its parent what a cut leaves. UsageError where the name is taken."""
     if branch_name(name) in repository.tags:
         raise UsageError(f"{name!r} is a tag: choose another name or `ledger tag --delete {name}`")
-    base, state = begun(repository, latest, cut_at(repository, latest, at), policy)
-    return branch_view(repository, repository.create_branch(name, kind, why, base, state))
+    base, state = begun(repository, parent, cut, policy)
+    return repository.create_branch(name, kind, why, base, state)
 
 
 def branches(repository: Repository) -> list[BranchView]:

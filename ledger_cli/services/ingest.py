@@ -114,7 +114,12 @@ def ingest(
             try:
                 after = _moved(repository, before, sources, intake, options, scratch)
             except Conflict:
-                seen, before = {segment.file for segment in before.segments()}, repository.branch(branch)
+                older, before = before, repository.branch(branch)
+                if before.state.created != older.state.created:
+                    raise Conflict(
+                        f"branch {branch} was deleted and made again meanwhile: nothing was stored, run it again"
+                    ) from None
+                seen = {segment.file for segment in older.segments()}
                 fresh = [segment for segment in before.segments() if segment.file not in seen]
                 if importer.deduplicate(intake.drafts, fresh, scratch, False).drafts != intake.drafts:
                     _deduplicate(importer, intake, drafts, before, scratch, texts)

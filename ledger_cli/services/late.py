@@ -6,8 +6,8 @@ its commits gets one amending commit with the exact difference; rows that no epo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,18 +19,38 @@ from ledger_cli.core.history import Segment, State
 from ledger_cli.core.moments import SUMS, Ints, Moments, Regions, concat, limbs_of_integers
 from ledger_cli.core.policy import Policy
 from ledger_cli.ports import Measure, TickRange
-from ledger_cli.services.commits import policies_of, read_commits
-from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.commits import policies_of, read_commits_with
+from ledger_cli.services.repository import Branch, CommitSlice, Repository
+
+_BOUNDS = """
+    SELECT DISTINCT shard, epoch_start, epoch_end FROM ticks
+    ASOF JOIN (SELECT shard, epoch_start, epoch_end FROM {{commits}} WHERE epoch_start < epoch_end) AS each
+    ON ticks.of_shard = each.shard AND ticks.tick {above} each.epoch_start"""
+"""The nearest epoch of each tick's shard by its start; a commit of a merge, [W, W), covers no tick."""
+_COVERING = _BOUNDS.format(above=">=")
+_NEIGHBOURS = f"{_COVERING} UNION {_BOUNDS.format(above='<')}"
+_FIRST = """
+    SELECT shard, epoch_start, min(height) AS height, arg_min(commit_id, height) AS commit_id,
+           arg_min(policy, height) AS policy
+    FROM {commits} JOIN epochs USING (shard, epoch_start, epoch_end) GROUP BY shard, epoch_start"""
+_HELD = (
+    "SELECT epoch_start, unnest(entries) AS entry FROM {commits} SEMI JOIN epochs USING (shard, epoch_start, epoch_end)"
+)
 
 
 @dataclass(frozen=True)
 class _Epochs:
-    """The committed epochs of a shard, ascending: bounds, and id and policy of the first commit of each."""
+    """Committed epochs of a shard, ascending: those that cover late ticks, and those next to the others."""
 
     start: Ints
     end: Ints
-    commit_id: list[str]
-    policy: list[str]
+
+    @staticmethod
+    def of(bounds: pa.Table, shard: int) -> _Epochs:
+        """Those of a shard among rows (shard, epoch_start, epoch_end), which may repeat."""
+        mine = bounds["shard"].to_numpy() == shard
+        start, first = np.unique(bounds["epoch_start"].to_numpy()[mine], return_index=True)
+        return _Epochs(start, bounds["epoch_end"].to_numpy()[mine][first])
 
     def covering(self, ticks: Ints) -> Ints:
         """For each tick, the index of the epoch that covers it, or −1 − index of the next one above."""
@@ -80,7 +100,12 @@ class LatePass:
             if each.start is not None and (shards is None or int(shard) in shards)
         }
         ticks = self._late_ticks(starts)
-        units = sorted(unit for shard in ticks for unit in self._units(shard, starts[shard], ticks[shard]))
+        epochs = self._epochs(ticks)
+        covered = {shard: epochs[shard].covering(late) for shard, late in ticks.items()}
+        units = self._amends(epochs, covered)
+        for shard, late in ticks.items():
+            units += self._plain(shard, starts[shard], late, covered[shard], epochs[shard])
+        units.sort()
         return self._differences(units) if units else (Closed(), [], [])
 
     def _late_ticks(self, starts: dict[int, int]) -> dict[int, Ints]:
@@ -109,41 +134,70 @@ class LatePass:
             parts.append((shared, TickRange(base.look_again, below)))
         return parts
 
-    def _units(self, shard: int, open_start: int, ticks: Ints) -> list[_Unit]:
-        epochs = self._epochs.get(shard, _Epochs(ticks[:0], ticks[:0], [], []))
-        place = epochs.covering(ticks)
-        units = [
-            _Unit(shard, int(epochs.start[i]), int(epochs.end[i]), epochs.policy[i], epochs.commit_id[i])
-            for i in np.unique(place[place >= 0]).tolist()
+    def _epochs(self, ticks: dict[int, Ints]) -> dict[int, _Epochs]:
+        """By shard, the epochs that cover its late ticks, and those next to the ticks that none covers."""
+        if not ticks:
+            return {}
+        low, high = min(int(late[0]) for late in ticks.values()), max(int(late[-1]) for late in ticks.values())
+        bounds = self._bounds(_COVERING, self._meeting(low, high + 1), ticks)
+        found = {shard: _Epochs.of(bounds, shard) for shard in ticks}
+        rest = {shard: late[found[shard].covering(late) < 0] for shard, late in ticks.items()}
+        rest = {shard: late for shard, late in rest.items() if len(late)}
+        if not rest:
+            return found
+        # What is next to a tick may be in any file.
+        bounds = pa.concat_tables([bounds, self._bounds(_NEIGHBOURS, self._slices, rest)])
+        return {shard: _Epochs.of(bounds, shard) for shard in ticks}
+
+    def _bounds(self, sql: str, slices: Sequence[CommitSlice], ticks: dict[int, Ints]) -> pa.Table:
+        shards = np.repeat(list(ticks), [len(late) for late in ticks.values()])
+        wanted = pa.table({"of_shard": shards.astype(np.int64), "tick": np.concatenate(list(ticks.values()))})
+        none = pa.table({name: np.empty(0, dtype=np.int64) for name in ("shard", "epoch_start", "epoch_end")})
+        return pa.concat_tables([none, *read_commits_with(self._repository, slices, sql, ticks=wanted)])
+
+    @cached_property
+    def _slices(self) -> list[CommitSlice]:
+        return self._before.commit_slices()
+
+    def _meeting(self, low: int, high: int) -> list[CommitSlice]:
+        """The commits of the files that may hold an epoch which meets ticks of [low, high)."""
+        return [each for each in self._slices if each.file.epoch_min < high and each.file.epoch_max > low]
+
+    def _amends(self, epochs: dict[int, _Epochs], covered: dict[int, Ints]) -> list[_Unit]:
+        """The covered epochs, each with the id and policy of its first commit."""
+        wanted: dict[tuple[int, int], int] = {}
+        for shard, place in covered.items():
+            chosen = np.unique(place[place >= 0])
+            start, end = epochs[shard].start[chosen].tolist(), epochs[shard].end[chosen].tolist()
+            wanted |= {(shard, first): last for first, last in zip(start, end, strict=True)}
+        if not wanted:
+            return []
+        units = [_Unit(shard, start, end, "") for (shard, start), end in wanted.items()]
+        tables = read_commits_with(self._repository, self._reaching(units), _FIRST, epochs=_bounds_of(units))
+        rows = pa.concat_tables(tables).sort_by("height").to_pylist()
+        first: dict[tuple[int, int], dict[str, Any]] = {}
+        for row in rows:
+            first.setdefault((row["shard"], row["epoch_start"]), row)
+        return [
+            replace(unit, policy=row["policy"], amends=row["commit_id"])
+            for unit in units
+            for row in [first[unit.shard, unit.start]]
         ]
+
+    def _plain(self, shard: int, open_start: int, ticks: Ints, place: Ints, epochs: _Epochs) -> Iterator[_Unit]:
+        """Parts of the gaps that the ticks without an epoch fall into."""
         interval, digest = self._policy.rule.interval, self._policy.digest
-        for above in np.unique(-1 - place[place < 0]).tolist():
-            inside = ticks[place == -1 - above]
+        ticks, place = ticks[place < 0], -1 - place[place < 0]
+        gaps, first = np.unique(place, return_index=True)
+        for above, inside in zip(gaps.tolist(), np.split(ticks, first[1:]), strict=False):
             upper = int(epochs.start[above]) if above < len(epochs.start) else open_start
             lower = int(epochs.end[above - 1]) if above else None
             if interval is None:
-                units.append(_Unit(shard, int(inside[0]) if lower is None else lower, upper, digest))
+                yield _Unit(shard, int(inside[0]) if lower is None else lower, upper, digest)
                 continue
             for slot in np.unique(inside - inside % interval).tolist():
                 start = slot if lower is None else max(slot, lower)
-                units.append(_Unit(shard, start, min(slot + interval, upper), digest))
-        return units
-
-    @cached_property
-    def _epochs(self) -> dict[int, _Epochs]:
-        columns = ["shard", "epoch_start", "epoch_end", "height", "commit_id", "policy"]
-        headers = read_commits(self._repository, self._before, columns, "epoch_end > epoch_start")
-        headers = headers.sort_by([("shard", "ascending"), ("epoch_start", "ascending"), ("height", "ascending")])
-        shard, start, end = (headers[name].to_numpy() for name in columns[:3])
-        first = np.r_[True, (shard[1:] != shard[:-1]) | (start[1:] != start[:-1])][: len(shard)]
-        headers = headers.filter(pa.array(first))
-        shard, start, end = shard[first], start[first], end[first]
-        ids, policies = headers["commit_id"].to_pylist(), headers["policy"].to_pylist()
-        found = {}
-        for each in np.unique(shard).tolist():
-            low, high = np.searchsorted(shard, [each, each + 1]).tolist()
-            found[each] = _Epochs(start[low:high], end[low:high], ids[low:high], policies[low:high])
-        return found
+                yield _Unit(shard, start, min(slot + interval, upper), digest)
 
     def _differences(self, units: list[_Unit]) -> tuple[Closed, list[str], list[dict[str, Any]]]:
         known = {**policies_of(self._before), self._policy.digest: self._policy}
@@ -190,12 +244,8 @@ class LatePass:
         """What the commits of the units hold, as negative rows at the start of their epochs."""
         if not units:
             return Moments.empty()
-        condition = " OR ".join(
-            f"(shard = {unit.shard} AND epoch_start = {unit.start} AND epoch_end = {unit.end})" for unit in units
-        )
-        table = read_commits(
-            self._repository, self._before, ["epoch_start", "unnest(entries) AS entry"], f"({condition})"
-        )
+        tables = read_commits_with(self._repository, self._reaching(units), _HELD, epochs=_bounds_of(units))
+        table = pa.concat_tables(tables)
         if not table.num_rows:
             return Moments.empty()
         entry = table["entry"].combine_chunks()
@@ -207,10 +257,23 @@ class LatePass:
             np.stack(sums, axis=1),
         )
 
+    def _reaching(self, units: Sequence[_Unit]) -> list[CommitSlice]:
+        return self._meeting(min(unit.start for unit in units), max(unit.end for unit in units))
+
     def _moments(self, policy: Policy, segments: Sequence[Segment], ranges: Sequence[TickRange]) -> Moments:
         measure = Measure(policy.regions, policy.weight, policy.base_weight)
         batches = self._repository.engine.moments(segments, measure, ranges)
         return concat(Moments.from_arrow(batch, self._regions) for batch in batches)
+
+
+def _bounds_of(units: Sequence[_Unit]) -> pa.Table:
+    return pa.table(
+        {
+            "shard": pa.array([unit.shard for unit in units], pa.int64()),
+            "epoch_start": pa.array([unit.start for unit in units], pa.int64()),
+            "epoch_end": pa.array([unit.end for unit in units], pa.int64()),
+        }
+    )
 
 
 def _merged(units: Iterable[_Unit]) -> list[TickRange]:

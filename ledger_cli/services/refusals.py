@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.history import QuarantineFile
 from ledger_cli.core.tick_json import Refusal, parse_tick
+from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Source
 from ledger_cli.services.repository import Branch, Repository
 
@@ -187,5 +188,8 @@ def _known_lines(repository: Repository, before: Branch, digest: str) -> list[Li
     for file in before.quarantine():
         if file.source_sha256 == digest:
             data = pa.BufferReader(repository.store.read_file(file.file))
-            known.append(pq.read_table(data, columns=["line"])["line"].to_numpy())
+            try:
+                known.append(pq.read_table(data, columns=["line"])["line"].to_numpy())
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise Corrupt(f"{file.file} cannot be read: run `ledger verify`") from error
     return known

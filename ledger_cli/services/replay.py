@@ -15,8 +15,8 @@ from ledger_cli.core.history import ShardState, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.services.commit import CommitRequest, CommitResult, commit
-from ledger_cli.services.cut import Cut, begun
-from ledger_cli.services.fork import branch_digest, delete, fork
+from ledger_cli.services.cut import Cut, cut_at
+from ledger_cli.services.fork import begin, branch_digest, delete
 from ledger_cli.services.lineage import first_move, tops
 from ledger_cli.services.lookup import Place
 from ledger_cli.services.replay_run import ReplayDifference, RunCheck, Window
@@ -182,15 +182,15 @@ def what_if(
     """
     _clear_unfinished(repository, name)
     latest = repository.branch(parent if at is None else at.branch)
-    if at is None:
-        base, state = begun(repository, latest, Cut(latest, {}, None, False), policy)
-        repository.create_branch(name, _WHAT_IF, why, base, state)
-    else:
-        fork(repository, parent, name, at, policy, why, kind=_WHAT_IF)
+    cut = Cut(latest, {}, None, False) if at is None else cut_at(repository, latest, at)
+    made = begin(repository, latest, name, cut, policy, why, _WHAT_IF)
     try:
-        return commit(repository, name, CommitRequest(policy, final=latest.state.final, why=why))
+        return commit(repository, name, CommitRequest(policy, latest.state.final, None, why, made.state.created))
     except LedgerError:
-        delete(repository, name, "its run failed")
+        # Another process may have made the name anew meanwhile: what is deleted is only our own.
+        found = repository.find(name)
+        if found is not None and found.state.created == made.state.created and _unfinished(found.state, found):
+            delete(repository, name, "its run failed")
         raise
 
 

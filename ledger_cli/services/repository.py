@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ledger_cli.core.history import (
     ADMIN,
+    CHECKPOINT_EVERY,
     Added,
     Base,
     CommitFile,
@@ -105,13 +107,13 @@ class Branch:
             self._added = self._repository.added(self.name, self.state.created, self.move)
         return self._added
 
-    @property
+    @cached_property
     def base(self) -> Branch | None:
         """The parent as of the fork, with all the segments that the fork shares."""
         base = self.state.base
         return None if base is None else self._repository.branch_at(base.branch, base.segments_move)
 
-    @property
+    @cached_property
     def chain_base(self) -> Branch | None:
         """The parent as of the move whose chains the fork has kept."""
         base = self.state.base
@@ -141,7 +143,7 @@ class Branch:
         """Take over the lists of the same branch at an older move, reading only what came since."""
         if older._added is None or older.state.created != self.state.created or older.name != self.name:
             return
-        if older.seq <= self.seq <= older.seq + 100:
+        if older.seq <= self.seq <= older.seq + CHECKPOINT_EVERY:
             fresh = [self._repository.move(self.name, seq) for seq in range(older.seq + 1, self.seq)]
             added = older._added
             for move in [*fresh, self.move] if self.seq > older.seq else []:
@@ -178,11 +180,23 @@ class Repository:
 
     def branch(self, name: str) -> Branch:
         """A branch at its latest move. NotFound where it does not exist or was deleted."""
-        found = self.find(name)
+        found = self.find(name) if self._may_be(name) else None
         if found is None or found.state.deleted:
             known = ", ".join(self.branch_names()) or "none yet"
             raise NotFound(f"there is no branch {name!r} (branches: {known}): make it with `ledger fork {name}`")
         return found
+
+    def _may_be(self, name: str) -> bool:
+        """Whether a branch may be called so: it is no path and not `admin`, and no other spelling of a ref.
+
+        Some disks take `Main` for `main`.
+        """
+        if name in self._latest and name != ADMIN:
+            return True
+        try:
+            return branch_name(name) in self.store.branches()
+        except UsageError:
+            return False
 
     def find(self, name: str) -> Branch | None:
         """A ref at its latest move, also a deleted one; None where there is none."""
@@ -296,6 +310,9 @@ class Repository:
     def create_branch(self, name: str, kind: str, why: str, base: Base | None, state: State) -> Branch:
         """A new branch. UsageError where the name is taken or cannot be one."""
         branch_name(name)
+        taken = [other for other in self.store.branches() if other.casefold() == name.casefold() and other != name]
+        if taken:
+            raise UsageError(f"{name!r} differs from {taken[0]!r} by case alone: choose another name")
         found = self.find(name)
         if found is not None and not found.state.deleted:
             raise UsageError(f"branch {name!r} exists: choose another name or `ledger branch delete {name}`")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ledger_cli.core.history import Run, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import PolicyChange
-from ledger_cli.ports import Engine, Measure, TickRange
+from ledger_cli.ports import Batches, Engine, Measure, TickRange
 from ledger_cli.services.repository import Branch
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def measure_of(policy: Policy, bucket: int = 1, fine_below: int = 0) -> Measure:
@@ -49,7 +44,7 @@ class Scope:
         self.segments = before.segments(run.sees)
         self.starts = {int(shard): each.start for shard, each in self.state.shards.items() if each.start is not None}
 
-    def begin(self, engine: Engine) -> Iterator[pa.RecordBatch]:
+    def begin(self, engine: Engine) -> Batches:
         """Set the engine to work on the moments of the run."""
         reach = TickRange(self._lowest_tick(), None if self.run.force is not None else self.watermark)
         return engine.moments(self.segments, self._measure(), [reach])

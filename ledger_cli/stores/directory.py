@@ -6,6 +6,7 @@ a ref is a link that fails where the name exists, which is the compare-and-set; 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,7 +19,8 @@ from pathlib import Path
 from ledger_cli.errors import Conflict, Corrupt, LedgerError
 from ledger_cli.ports import Capabilities, Published
 
-_BLOCK = 1 << 20
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""What a full or failing disk says, to whoever writes into the scratch directory."""
 
 
 class DirectoryStore:
@@ -86,8 +88,14 @@ class DirectoryStore:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            with suppress(FileExistsError):
+            try:
                 os.link(path, target)
+            except FileExistsError:
+                if _digest(target)[0] != digest:
+                    # It was torn or has rotted, so that nobody could have used it: put a whole one in its place.
+                    fresh = target.with_name(f".{uuid.uuid4().hex}")
+                    os.link(path, fresh)
+                    os.replace(fresh, target)
             _sync_directory(target.parent)
             return Published(name, digest, size)
 
@@ -122,7 +130,7 @@ class DirectoryStore:
                 held = _locked(mine / "lock")
                 held.__enter__()
         try:
-            with _disk_errors():
+            with _disk_errors(_NO_ROOM):
                 yield mine
         finally:
             shutil.rmtree(mine, ignore_errors=True)
@@ -137,11 +145,13 @@ def _missing(file: str) -> Corrupt:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
-    """The operating system's errors in the ledger's words."""
+def _disk_errors(only: frozenset[int] | None = None) -> Iterator[None]:
+    """The operating system's errors in the ledger's words; `only` those with a number of these."""
     try:
         yield
     except OSError as error:
+        if only is not None and error.errno not in only:
+            raise
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise LedgerError(f"the ledger cannot be written: {what}; nothing was stored, free space and retry") from error
 

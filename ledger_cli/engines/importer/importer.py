@@ -72,11 +72,13 @@ class DuckImporter:
 
     def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:
         """See `ports.Importer`."""
-        return self._tools.widest_gap(drafts, known, limit)
+        with translated([]):
+            return self._tools.widest_gap(drafts, known, limit)
 
     def count_below(self, drafts: Sequence[Draft], tick: int) -> int:
         """See `ports.Importer`."""
-        return self._tools.count_below(drafts, tick)
+        with translated([]):
+            return self._tools.count_below(drafts, tick)
 
     def _parse_lines(self, chunk: LineChunk, envelope: str) -> tuple[pa.Table, list[Refused], int]:
         self._connection.register("chunk", chunk.table())
@@ -107,7 +109,8 @@ class DuckImporter:
         try:
             self._run(f"COPY ({sql}) TO {quoted(str(path))} ({COPY})")
         except duckdb.OutOfMemoryException:
-            raise
+            with translated([]):
+                raise
         except duckdb.Error:
             # Not to be tried again: where one row is bad, others are.
             self._doubtful = True

@@ -1,0 +1,128 @@
+"""What must not happen: another's branch deleted, rows lost to a reused name, refs reached by a path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger_cli import Ledger
+from ledger_cli.core.policy import Policy
+from ledger_cli.errors import Conflict, Corrupt, LedgerError, NotFound, UsageError
+from ledger_cli.services import replay
+from ledger_cli.services.commit import CommitRequest, commit
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "ticks.jsonl"
+    tick = {"entityId": "E", "x": 0, "y": 0, "activity": 1}
+    path.write_text("".join(json.dumps({**tick, "tickId": number}) + "\n" for number in range(4)))
+    return path
+
+
+@pytest.fixture
+def world(tmp_path: Path, source: Path) -> Ledger:
+    ledger = Ledger.create(tmp_path / "world", interval=2)
+    ledger.ingest(source)
+    ledger.commit(final=True)
+    return ledger
+
+
+def test_a_failed_what_if_leaves_the_branch_of_another_process(
+    world: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(repository: Any, branch: str, request: CommitRequest) -> Any:
+        monkeypatch.setattr(replay, "commit", commit)
+        with Ledger.open(tmp_path / "world") as other:
+            other.what_if("wi", interval=3)
+        return commit(repository, branch, request)
+
+    monkeypatch.setattr(replay, "commit", slow)
+    with pytest.raises(Conflict, match="deleted and made again"):
+        world.what_if("wi", interval=1)
+    with Ledger.open(tmp_path / "world") as later:
+        assert len(later.log("wi").table) == 2
+        assert later.replay("wi").ok
+
+
+def test_rows_are_not_judged_by_a_branch_that_is_gone(world: Ledger, tmp_path: Path, source: Path) -> None:
+    world.fork("side")
+    rows = tmp_path / "more.jsonl"
+    rows.write_text(source.read_text())
+    with Ledger.open(tmp_path / "world") as other:
+        store = world._repository.store
+
+        class Meanwhile:
+            """The store; just before the first move of `side`, the branch is deleted and made again, empty."""
+
+            def __init__(self) -> None:
+                self.done = False
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(store, name)
+
+            def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
+                if branch == "side" and not self.done:
+                    self.done = True
+                    other.delete_branch("side")
+                    other._repository.create_branch("side", "fork", "", None, replay.State())
+                store.advance_ref(branch, seq, move)
+
+        world._repository.store = Meanwhile()  # type: ignore[assignment]
+        with rows.open("a") as file:
+            file.write('{"entityId":"F","tickId":9,"x":0,"y":0,"activity":1}\n')
+        with pytest.raises(Conflict, match="deleted and made again"):
+            world.ingest(rows, branch="side")
+        assert other.ingest(rows, branch="side").stored == 5
+
+
+@pytest.mark.parametrize("name", ["admin", "../../elsewhere/refs/main", "MAIN", "a/b", ""])
+def test_no_branch_is_called_so(world: Ledger, source: Path, name: str) -> None:
+    world.tag("first")
+    for act in (world.commit, world.status, world.log):
+        with pytest.raises(NotFound, match="there is no branch"):
+            act(name)
+    with pytest.raises(NotFound):
+        world.ingest(source, branch=name)
+    with pytest.raises(LedgerError):
+        world.delete_branch(name)
+
+
+def test_names_that_differ_by_case_alone_are_refused(world: Ledger) -> None:
+    with pytest.raises(UsageError, match="differs from 'main' by case"):
+        world.fork("Main")
+
+
+def test_a_damaged_quarantine_is_named(world: Ledger, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("{\n")
+    assert world.ingest(bad).refused == 1
+    (file,) = (tmp_path / "world" / "quarantine").iterdir()
+    file.write_bytes(b"PAR1 no more")
+    with pytest.raises(Corrupt, match="run `ledger verify`"):
+        world.ingest(bad)
+
+
+def test_an_empty_part_of_a_policy_is_kept(world: Ledger) -> None:
+    from ledger_cli.core.history import Move, State
+
+    policy = {"strategy": {"kind": "plug", "steps": [], "note": None}}
+    move = Move(0, "", "commit", "2026-01-01T00:00:00Z", "a", "", State(policy=policy))
+    assert Move.from_bytes(move.to_bytes()).state.policy == policy
+
+
+@pytest.mark.parametrize("call", ["commit", "fork", "what_if", "create"])
+def test_a_misspelt_setting_is_refused(world: Ledger, tmp_path: Path, call: str) -> None:
+    acts: dict[str, Any] = {
+        "commit": lambda: world.commit(intervall=3),
+        "fork": lambda: world.fork("side", intervall=3),
+        "what_if": lambda: world.what_if("side", intervall=3),
+        "create": lambda: Ledger.create(tmp_path / "other", intervall=3),
+    }
+    with pytest.raises(UsageError, match="no setting 'intervall', did you mean interval"):
+        acts[call]()
+    assert isinstance(world.policy(), Policy)
+    assert [branch.name for branch in world.branches()] == ["main"]
