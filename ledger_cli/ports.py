@@ -54,6 +54,13 @@ class Store(Protocol):
         """The number of the last move, -1 for none. `at_least`: a move known to exist, to start from."""
         ...
 
+    def move_numbers(self, branch: str) -> list[int]:
+        """The numbers of all moves that are there, ascending, from one listing: it shows where one is missing.
+
+        Moves made meanwhile may be in it or not.
+        """
+        ...
+
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """Write move `seq` if it does not exist: atomic and durable. Conflict where somebody was first."""
         ...

@@ -136,7 +136,7 @@ def _with_parents(repository: Repository, names: Iterable[str]) -> list[str]:
         name = left.pop()
         if name not in found:
             found.append(name)
-            raw = repository.store.read_move(name, max(0, repository.store.latest_seq(name)))
+            raw = repository.store.read_move(name, max(repository.store.move_numbers(name), default=0))
             try:
                 base = None if raw is None else Move.from_bytes(raw).state.base
             except _DAMAGE:
@@ -159,8 +159,14 @@ def _check_log(repository: Repository, name: str, seen: _Seen) -> list[Move]:
     moves: list[Move] = []
     previous = ""
     collected: list[Added] = []
-    for seq in range(repository.store.latest_seq(name) + 1):
-        file = f"refs/{name}/{seq:020d}.json"
+    expected = 0
+    for seq in _numbers(repository, name):
+        if seq > expected:
+            more = "" if seq == expected + 1 else f", and so are the moves after it up to {seq - 1}"
+            seen.wrong(_file_of_move(name, expected), f"is missing{more}")
+            previous = "?"
+        expected = seq + 1
+        file = _file_of_move(name, seq)
         raw = _guarded(seen, file, repository.store.read_move, name, seq)
         if raw is None:
             seen.wrong(file, "is missing")
@@ -179,6 +185,19 @@ def _check_log(repository: Repository, name: str, seen: _Seen) -> list[Move]:
             _guarded(seen, file, _check_checkpoint, move, collected, file, seen)
         previous = digest_of_move(raw)
     return moves
+
+
+def _numbers(repository: Repository, name: str) -> list[int]:
+    """The numbers of the moves of a ref that are there, up to the highest."""
+    numbers = repository.store.move_numbers(name)
+    if not numbers or len(numbers) == numbers[-1] + 1:
+        return numbers
+    # A listing may show a move made meanwhile without the one before it; the next listing shows that one too.
+    return [seq for seq in repository.store.move_numbers(name) if seq <= numbers[-1]]
+
+
+def _file_of_move(name: str, seq: int) -> str:
+    return f"refs/{name}/{seq:020d}.json"
 
 
 def _parsed(raw: bytes, seq: int) -> Move:
@@ -205,10 +224,11 @@ def _check_checkpoint(move: Move, collected: list[Added], file: str, seen: _Seen
     if not span or move.checkpoint is None:
         return
     first = max(move.seq - span + 1, move.state.created)
-    wanted = Added()
-    for added in collected[first : move.seq + 1]:
-        wanted = wanted + added
-    if move.checkpoint != wanted:
+    listed = collected[first : move.seq + 1]
+    segments = tuple(each for added in listed for each in added.segments)
+    commits = tuple(each for added in listed for each in added.commits)
+    quarantine = tuple(each for added in listed for each in added.quarantine)
+    if move.checkpoint != Added(segments, commits, quarantine):
         seen.wrong(file, "lists other files than the moves before it added")
 
 
@@ -244,7 +264,7 @@ def _check_chains(repository: Repository, name: str, life: Sequence[Move], seen:
     if any(part.file.file not in seen.links for part in parts):
         return  # a file of the chain is damaged, which is a finding already
     found = chains(parts, seen.links)
-    where = f"refs/{name}/{last.seq:020d}.json"
+    where = _file_of_move(name, last.seq)
     for shard, chain in found.items():
         what = broken(chain)
         if what is not None:
@@ -253,7 +273,7 @@ def _check_chains(repository: Repository, name: str, life: Sequence[Move], seen:
         for shard_name, each in move.state.shards.items():
             if (each.head or "").encode() != _digest_at(found.get(int(shard_name)), each.commits - 1):
                 seen.wrong(
-                    f"refs/{name}/{move.seq:020d}.json",
+                    _file_of_move(name, move.seq),
                     f"the head of shard {shard_name} is not the last of its chain",
                 )
     _check_state(branch, last.state, where, found, seen)

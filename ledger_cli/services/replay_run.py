@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.moments import SUMS
 from ledger_cli.core.policy import Policy
@@ -21,6 +23,13 @@ from ledger_cli.services.scope import Scope
 
 _REF = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end"]
 _HEADER = ["layer", "epoch_start", "epoch_end", "parents", "policy", "metadata"]
+_NONE = COMMIT.empty_table().select(_REF)
+_FIRST_DIFFERENCE = """
+    SELECT shard, height FROM known FULL JOIN made USING (shard, height)
+    WHERE known.digest IS DISTINCT FROM made.digest
+    ORDER BY height, coalesce(made.epoch_end, known.epoch_end), coalesce(made.epoch_start, known.epoch_start), shard
+    LIMIT 1"""
+"""Behind the first difference of a chain, every commit differs: the parent's digest is part of it."""
 _INTEGERS = ("n", *SUMS)
 _STATE = ("shards", "watermark", "policy", "folded", "runs", "final")
 
@@ -44,10 +53,6 @@ class Window:
         """Whether an epoch of the file may lie in it."""
         above = self.last is not None and file.epoch_min >= self.last
         return not above and (self.first is None or file.epoch_max > self.first)
-
-    def holds(self, start: int, end: int) -> bool:
-        """Whether an epoch lies in it."""
-        return (self.first is None or start >= self.first) and (self.last is None or end <= self.last)
 
 
 @dataclass(frozen=True)
@@ -122,23 +127,20 @@ class RunCheck:
         yield from self._torn_files()
         fold = self._fold()
         try:
-            made = {key: ref for table in fold.tables() for key, ref in self._refs(table)}
+            made = pa.concat_tables([_NONE, *(self._refs(table) for table in fold.tables())])
         except (Corrupt, MomentOverflow) as error:
             # What was folded once can be folded again, if its events are still what they were.
             yield self._difference("file", f"the run cannot be made again, run `ledger verify`: {error}")
             return
-        stored = list(self._refs(self._repository.engine.commits(self._files, _REF)))
-        known = dict(stored)
+        engine = self._repository.engine
+        known = self._refs(engine.commits(self._files, _REF))
         self.compared = len(made)
-        if len(known) != len(stored):
+        if len(engine.query("SELECT DISTINCT shard, height FROM known", known=known)) != len(known):
             yield self._difference("file", f"{self._files[0].file} holds a commit twice")
-        differing = [
-            key for key in {**known, **made} if key not in known or key not in made or known[key][1] != made[key][1]
-        ]
+        differing = engine.query(_FIRST_DIFFERENCE, known=known, made=made).to_pylist()
         if differing:
-            # Behind the first difference of a chain, every commit differs: the parent's digest is part of it.
-            first = min(differing, key=lambda key: (key[1], _bounds(made.get(key) or known[key]), key[0]))
-            yield self._explained(first, known.get(first), made.get(first))
+            first = (differing[0]["shard"], differing[0]["height"])
+            yield self._explained(first, _ref_of(known, first), _ref_of(made, first))
         elif self._window.all and self._keep is None:
             yield from self._state_differences(fold)
 
@@ -156,36 +158,43 @@ class RunCheck:
     def _policy(self) -> Policy:
         return Policy.from_json(self._after.state.policy or {})
 
-    def _refs(self, table: pa.Table) -> Iterator[tuple[Key, tuple[Any, ...]]]:
-        """The commits of a table that are to be compared, by shard and height."""
-        columns = [table[name].to_pylist() for name in _REF]
-        for row in zip(*columns, strict=True):
-            key = (row[2], row[3])
-            if self._window.holds(row[4], row[5]) and (self._keep is None or key[1] < self._keep.get(str(key[0]), 0)):
-                yield key, row
+    def _refs(self, table: pa.Table) -> pa.Table:
+        """The commits of a table that are to be compared, without their entries."""
+        table = table.select(_REF)
+        shard, height, start, end = (table[name].to_numpy() for name in _REF[2:])
+        mine = np.ones(len(table), dtype=bool)
+        if self._window.first is not None:
+            mine &= start >= self._window.first
+        if self._window.last is not None:
+            mine &= end <= self._window.last
+        if self._keep is not None:
+            shards, place = np.unique(shard, return_inverse=True)
+            kept = np.array([self._keep.get(str(each), 0) for each in shards.tolist()], dtype=np.int64)
+            mine &= height < kept[place]
+        return table if mine.all() else table.filter(pa.array(mine))
 
     def _keeps(self, file: CommitFile) -> bool:
         keep = self._keep
         return keep is None or any(first < keep.get(shard, 0) for shard, (first, _) in file.heights.items())
 
-    def _explained(self, key: Key, known: tuple[Any, ...] | None, made: tuple[Any, ...] | None) -> ReplayDifference:
+    def _explained(self, key: Key, known: CommitRef | None, made: CommitRef | None) -> ReplayDifference:
         stored, recomputed = self._stored_row(key), self._recomputed_row(key)
         shown = known or made
         assert shown is not None
-        which = f"shard {key[0]}, ticks [{shown[4]}, {shown[5]})"
+        which = f"shard {key[0]}, ticks [{shown.epoch_start}, {shown.epoch_end})"
         if known is None:
             message = f"the events give a commit of {which} that is not stored"
         elif made is None:
-            message = f"commit {known[0]} ({which}) is stored, but the events do not give it"
+            message = f"commit {known.commit_id} ({which}) is stored, but the events do not give it"
         else:
-            message = f"commit {known[0]} ({which}) comes out of the events as {made[0]}"
+            message = f"commit {known.commit_id} ({which}) comes out of the events as {made.commit_id}"
         return ReplayDifference(
             "commit",
             self._after.name,
             self._after.seq,
             message,
-            None if known is None else CommitRef(*known),
-            None if made is None else CommitRef(*made),
+            known,
+            made,
             _header_differences(stored, recomputed),
             _region_differences(stored, recomputed),
         )
@@ -215,8 +224,10 @@ class RunCheck:
         return ReplayDifference(what, self._after.name, self._after.seq, message)
 
 
-def _bounds(row: tuple[Any, ...]) -> tuple[int, int]:
-    return row[5], row[4]
+def _ref_of(table: pa.Table, key: Key) -> CommitRef | None:
+    """The commit of a shard and height, None where the table has none."""
+    rows = table.filter(pc.and_(pc.equal(table["shard"], key[0]), pc.equal(table["height"], key[1]))).to_pylist()
+    return CommitRef(**rows[0]) if rows else None
 
 
 def _header_differences(stored: dict[str, Any] | None, recomputed: dict[str, Any] | None) -> dict[str, tuple[Any, Any]]:

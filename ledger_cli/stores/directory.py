@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from ledger_cli.errors import Conflict, Corrupt, LedgerError
 from ledger_cli.ports import Capabilities, Published
 
+_MOVE = re.compile(r"[0-9]{20}\.json")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What a full or failing disk says, to whoever writes into the scratch directory."""
 
@@ -58,6 +60,14 @@ class DirectoryStore:
             else:
                 high = middle
         return low
+
+    def move_numbers(self, branch: str) -> list[int]:
+        """See `ports.Store`. Drafts that a killed process left are no moves."""
+        try:
+            names = os.listdir(self.root / "refs" / branch)
+        except FileNotFoundError:
+            return []
+        return sorted(int(name[:20]) for name in names if _MOVE.fullmatch(name))
 
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """See `ports.Store`."""

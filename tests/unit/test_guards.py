@@ -126,3 +126,13 @@ def test_a_misspelt_setting_is_refused(world: Ledger, tmp_path: Path, call: str)
         acts[call]()
     assert isinstance(world.policy(), Policy)
     assert [branch.name for branch in world.branches()] == ["main"]
+
+
+def test_a_table_without_the_key_is_refused_whole(world: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.csv"
+    path.write_text("entity_id;tick;x\nE;1;2\n")
+    with pytest.raises(LedgerError, match=r"no column is named entityId \(there are: entity_id;tick;x\)"):
+        world.ingest(path)
+    with pytest.raises(LedgerError, match=r"there are: entity_id, tick, x\): say which it is, for example --map"):
+        world.ingest(path, delimiter=";")
+    assert world.status().to_json()["quarantined"] == 0

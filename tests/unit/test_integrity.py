@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ledger_cli.core.history import Added, Move, QuarantineFile, digest_of_move
+from ledger_cli.core.history import Added, Move, QuarantineFile, Segment, State, digest_of_move
 from ledger_cli.errors import NotFound
 from ledger_cli.services.fork import delete, fork, tag
-from ledger_cli.services.integrity import verify
+from ledger_cli.services.integrity import _check_checkpoint, _Seen, verify
 from ledger_cli.services.lookup import resolve
 from ledger_cli.services.repository import Repository
+from ledger_cli.stores.directory import DirectoryStore
 from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
 
 POLICY = policy_json({"kind": "fixed", "interval": 20}, shards=2)
@@ -112,6 +114,50 @@ def test_every_missing_file_is_a_finding(tmp_path: Path) -> None:
     assert {f"{file.parent.name}/{file.name}" for file in gone} <= found
 
 
+def ledger_of_moves(root: Path, moves: int) -> Path:
+    """A ledger whose branch has so many moves; where they are."""
+    repository = make_ledger(root)
+    for tick in range(moves - 1):
+        add_events(repository, "main", events_at(tick))
+    return root / "refs/main"
+
+
+@pytest.mark.parametrize("gone", [[0], [3], [5, 6, 7], [1, 4, 10]])
+def test_a_move_missing_anywhere_below_the_last_is_a_finding(tmp_path: Path, gone: list[int]) -> None:
+    refs = ledger_of_moves(tmp_path / "ledger", 12)
+    for seq in gone:
+        (refs / f"{seq:020d}.json").unlink()
+    found = [f for f in verify(open_ledger(tmp_path / "ledger")).findings if f.what.startswith("is missing")]
+    assert [f.file for f in found] == [f"refs/main/{seq:020d}.json" for seq in gone if seq - 1 not in gone]
+    assert [f.what for f in found if "up to" in f.what] == (
+        ["is missing, and so are the moves after it up to 7"] if 6 in gone else []
+    )
+
+
+def test_a_missing_move_of_a_parent_is_a_finding_of_its_fork(tmp_path: Path) -> None:
+    refs = ledger_of_moves(tmp_path / "ledger", 12)
+    fork(open_ledger(tmp_path / "ledger"), "main", "other")
+    (refs / f"{3:020d}.json").unlink()
+    found = {f.file for f in verify(open_ledger(tmp_path / "ledger"), ["other"]).findings}
+    assert f"refs/main/{3:020d}.json" in found
+
+
+def test_a_draft_that_was_left_over_is_no_move(tmp_path: Path) -> None:
+    refs = ledger_of_moves(tmp_path / "ledger", 3)
+    (refs / ".7.0123456789abcdef").write_bytes(b"{")
+    store = open_ledger(tmp_path / "ledger").store
+    assert (store.move_numbers("main"), store.move_numbers("nothing")) == ([0, 1, 2], [])
+    assert verify(open_ledger(tmp_path / "ledger")).ok
+
+
+def test_moves_made_while_a_ref_is_listed_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger_of_moves(tmp_path / "ledger", 5)
+    listed = iter([[0, 1, 2, 4]])
+    real = DirectoryStore.move_numbers
+    monkeypatch.setattr(DirectoryStore, "move_numbers", lambda store, branch: next(listed, None) or real(store, branch))
+    assert verify(open_ledger(tmp_path / "ledger")).findings == ()
+
+
 def reworked(root: Path, change: dict[str, object]) -> None:
     """Change columns of the last commit file of main, and make digest of the file and log agree with it."""
     repository = open_ledger(root)
@@ -188,3 +234,17 @@ def test_checkpoints_are_compared_with_the_moves(tmp_path: Path) -> None:
     path.write_bytes(replace(move, checkpoint=shorter).to_bytes())
     findings = verify(open_ledger(tmp_path / "ledger")).findings
     assert any("lists other files" in finding.what for finding in findings)
+
+
+def test_a_checkpoint_over_many_moves_is_compared_in_one_go() -> None:
+    count = 51_200
+    moves = [Added(segments=(Segment(str(n), "", 1, 1, n, n, 0.5),)).arrived(n) for n in range(1, count + 1)]
+    listed = Added(segments=tuple(each.segments[0] for each in moves))
+    move = Move(count, "", "ingest", "", "", "", State(), moves[-1], checkpoint=listed)
+    seen = _Seen()
+    begun = time.monotonic()
+    _check_checkpoint(move, [Added(), *moves], "file", seen)
+    assert time.monotonic() - begun < 2
+    assert not seen.findings
+    _check_checkpoint(replace(move, checkpoint=Added()), [Added(), *moves], "file", seen)
+    assert len(seen.findings) == 1

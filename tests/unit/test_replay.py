@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ledger_cli.services.integrity import verify
 from ledger_cli.services.integrity_commits import header_digest_of
 from ledger_cli.services.lookup import resolve
 from ledger_cli.services.replay import verify_replay, what_if
+from ledger_cli.services.replay_run import RunCheck, Window
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.status import status
 from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
@@ -274,3 +276,23 @@ def test_long_sequences_of_small_runs(tmp_path: Path) -> None:
             run(repository, "main", policy_json({"kind": "fixed", "interval": 4}))
     report = verify_replay(open_ledger(tmp_path / "ledger"), "main")
     assert (report.ok, report.runs) == (True, 65)
+
+
+def test_commits_are_compared_as_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = make_ledger(tmp_path / "ledger")
+    add_events(repository, "main", events_at(*range(10_000)))
+    run(repository, "main", policy_json({"kind": "fixed", "interval": 1}), final=True)
+    after = repository.branch("main")
+    check = RunCheck(repository, repository.branch_at("main", after.seq - 1), after, Window(), None)
+    fold = check._fold()
+    made = list(fold.tables())
+    monkeypatch.setattr(fold, "tables", lambda: iter(made))
+    monkeypatch.setattr(check, "_fold", lambda: fold)
+    tracemalloc.start()
+    try:
+        assert list(check.differences()) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert check.compared == 10_000
+    assert peak < 100 * check.compared, "an object for each value takes ten times as much"

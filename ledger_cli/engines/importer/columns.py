@@ -19,6 +19,9 @@ from ledger_cli.errors import SourceError
 JSON_TEXTS = {b"ledger": b"json"}
 """Metadata of a column whose texts are JSON values."""
 
+_LISTED = 12
+"""Columns that a message names at the most."""
+
 _SPARE_COMMA = r",\s*[}\]]"
 
 
@@ -39,11 +42,21 @@ class Column:
 
 
 def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column]]:
-    """The chunk as DuckDB is given it, with the columns `r` (row) and `l` (line). SourceError for twin fields."""
+    """The chunk as DuckDB is given it, with the columns `r` (row) and `l` (line).
+
+    SourceError where a field has two columns, or entityId or tickId none.
+    """
     names = chunk.table.schema.names
     twins = [name for name in FIELDS if names.count(name) > 1]
     if twins:
         raise SourceError(f"two columns are named {twins[0]!r}: leave one out")
+    lacking = [name for name in ("entityId", "tickId") if name not in names]
+    if lacking and len(chunk.table):
+        listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+        raise SourceError(
+            f"no column is named {lacking[0]} (there are: {listed or 'none'}): say which it is, "
+            f"for example --map {lacking[0]}=…, or how the columns are told apart (--delimiter, --columns)"
+        )
     plain = [_plain(name, column) for name, column in zip(names, chunk.table.columns, strict=True)]
     json_texts = [JSON_TEXTS.items() <= (each.metadata or {}).items() for each in chunk.table.schema]
     columns = [Column(name, f"c{place}", plain[place].type, json_texts[place]) for place, name in enumerate(names)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +24,8 @@ from ledger_cli.ports import Deduplicated, Draft, Store
 
 COPY = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
 _RANGES_LIMIT = 64
+_BINS = 1000
+_BATCH_ROWS = 1_000_000
 
 
 class DraftTools:
@@ -60,18 +63,39 @@ class DraftTools:
 
     def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:
         """See `ports.Importer`."""
+        base = min([self._about_median(drafts), *known[:1]])
         listed = "SELECT unnest(" + str(list(known)) + "::BIGINT[]) AS tick_id"
-        rule = "ORDER BY gap DESC, tick_id" if limit is None else "ORDER BY tick_id"
-        found = self._rows(f"""
-            WITH ticks AS (SELECT tick_id FROM {_scan(drafts)}),
-                 middle AS (SELECT least(quantile_disc(tick_id, 0.5), {max(known) if known else "NULL"}) AS median
-                            FROM ticks),
-                 distinct_ticks AS (SELECT DISTINCT tick_id FROM (FROM ticks UNION ALL {listed})
-                                    WHERE tick_id >= (SELECT median FROM middle)),
-                 gaps AS (SELECT tick_id, lag(tick_id) OVER (ORDER BY tick_id) AS below FROM distinct_ticks)
-            SELECT below, tick_id, tick_id - below AS gap FROM gaps
-            WHERE below IS NOT NULL AND gap > {0 if limit is None else limit} {rule} LIMIT 1""")
-        return (found[0][0], found[0][1]) if found else None
+        ticks = self._connection.sql(f"""
+            SELECT DISTINCT tick_id FROM (SELECT tick_id FROM {_scan(drafts)} UNION ALL {listed})
+            WHERE tick_id >= {base} ORDER BY tick_id""")
+        best: tuple[int, int] | None = None
+        last: int | None = None
+        for batch in ticks.to_arrow_reader(_BATCH_ROWS):
+            values = batch.column(0).to_numpy()
+            if last is not None:
+                values = np.concatenate([[last], values])
+            gaps = np.diff(values)
+            if len(gaps) and limit is not None and (gaps > limit).any():
+                at = int(np.argmax(gaps > limit))
+                return int(values[at]), int(values[at + 1])
+            at = int(np.argmax(gaps)) if len(gaps) else 0
+            if limit is None and len(gaps) and (best is None or int(gaps[at]) > best[1] - best[0]):
+                best = int(values[at]), int(values[at + 1])
+            last = int(values[-1])
+        return best
+
+    def _about_median(self, drafts: Sequence[Draft]) -> int:
+        """The lower end of that thousandth of the span of ticks which holds their median: exact, in flat memory."""
+        lowest, highest = min(draft.tick_min for draft in drafts), max(draft.tick_max for draft in drafts)
+        width = (highest - lowest) // _BINS + 1
+        bins = self._rows(f"""
+            SELECT (tick_id - {lowest}) // {width} AS bin, count(*) FROM {_scan(drafts)} GROUP BY bin ORDER BY bin""")
+        half, seen = sum(count for _, count in bins) / 2, 0
+        for bin_number, count in bins:
+            seen += count
+            if seen >= half:
+                return lowest + int(bin_number) * width
+        return lowest
 
     def count_below(self, drafts: Sequence[Draft], tick: int) -> int:
         """See `ports.Importer`."""
