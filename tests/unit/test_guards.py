@@ -136,3 +136,28 @@ def test_a_table_without_the_key_is_refused_whole(world: Ledger, tmp_path: Path)
     with pytest.raises(LedgerError, match=r"there are: entity_id, tick, x\): say which it is, for example --map"):
         world.ingest(path, delimiter=";")
     assert world.status().to_json()["quarantined"] == 0
+
+
+def test_keys_are_compared_in_portions(world: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the portions, every key that stands twice is found: in a file, over files, and stored."""
+    monkeypatch.setattr("ledger_cli.engines.importer.drafts._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("ledger_cli.engines.importer.drafts._RANGES_LIMIT", 2)
+    keys = [(entity, tick) for entity in "EFG" for tick in range(40)]
+    paths = []
+    for part in range(3):
+        path = tmp_path / f"part{part}.jsonl"
+        rows = [*keys[part::2], *keys[:9]]
+        path.write_text(
+            "".join(
+                json.dumps({"entityId": entity, "tickId": tick, "x": 0, "y": 0, "activity": 1}) + "\n"
+                for entity, tick in rows
+            )
+        )
+        paths.append(path)
+    read = sum(len(path.read_text().splitlines()) for path in paths)
+    first = world.ingest(*paths)
+    assert (first.read, first.stored, first.duplicates) == (read, len(keys) - 4, read - len(keys) + 4)
+    assert world.ingest(*paths).stored == 0
+    assert world.sql("SELECT count(*) AS n, count(DISTINCT (entity_id, tick_id)) AS keys FROM ticks").to_pylist() == [
+        {"n": len(keys), "keys": len(keys)}
+    ]

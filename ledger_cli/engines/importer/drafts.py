@@ -6,9 +6,10 @@ search looks at those ranges alone, which for rows that come in the order of tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -26,6 +27,8 @@ COPY = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 
 _RANGES_LIMIT = 64
 _BINS = 1000
 _BATCH_ROWS = 1_000_000
+_ROWS_AT_ONCE = 4_000_000
+"""Keys that are compared at once: some hundred MB of hash table."""
 
 
 class DraftTools:
@@ -108,16 +111,14 @@ class DraftTools:
     def _find_keys(self, drafts: Sequence[Draft], met: Sequence[Segment], among: bool) -> bool:
         """Fill the table `keys` with those that stand twice; whether there are any."""
         self._run("CREATE OR REPLACE TEMP TABLE keys (tick_id BIGINT, entity_id VARCHAR)")
-        ranges = _shared_ranges(drafts) if among else []
-        if ranges:
-            self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {_scan(drafts)} WHERE {_within(ranges)}
-                GROUP BY tick_id, entity_id HAVING count(*) > 1""")
-        if met:
-            lowest, highest = min(s.tick_min for s in met), max(s.tick_max for s in met)
-            first, last = min(d.tick_min for d in drafts), max(d.tick_max for d in drafts)
-            condition = _within([(max(lowest, first), min(highest, last))])
-            self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {self._stored(met)} WHERE {condition}
-                AND (tick_id, entity_id) IN (SELECT (tick_id, entity_id) FROM {_scan(drafts)} WHERE {condition})""")
+        for part in _parts(_shared_ranges(drafts) if among else [], drafts):
+            self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {_scan(_meeting(drafts, part))}
+                WHERE {_within(part)} GROUP BY tick_id, entity_id HAVING count(*) > 1""")
+        for part in _parts(_common_range(drafts, met), [*drafts, *met]):
+            mine, theirs, condition = _meeting(drafts, part), _meeting(met, part), _within(part)
+            if mine and theirs:
+                self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {self._stored(theirs)} WHERE {condition}
+                    AND (tick_id, entity_id) IN (SELECT (tick_id, entity_id) FROM {_scan(mine)} WHERE {condition})""")
         return bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
 
     def _gather(self, drafts: Sequence[Draft], met: Sequence[Segment]) -> None:
@@ -231,7 +232,56 @@ def _shared_ranges(drafts: Sequence[Draft]) -> list[tuple[int, int]]:
             merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         else:
             merged.append((first, last))
-    return merged if len(merged) <= _RANGES_LIMIT else [(merged[0][0], merged[-1][1])]
+    return merged
+
+
+def _common_range(drafts: Sequence[Draft], met: Sequence[Segment]) -> list[tuple[int, int]]:
+    """The ticks (inclusive) that the drafts and the stored segments have in common, as one range; none without."""
+    if not met:
+        return []
+    first = max(min(draft.tick_min for draft in drafts), min(segment.tick_min for segment in met))
+    last = min(max(draft.tick_max for draft in drafts), max(segment.tick_max for segment in met))
+    return [(first, last)] if first <= last else []
+
+
+_Meets = TypeVar("_Meets", Draft, Segment)
+
+
+def _meeting(files: Sequence[_Meets], ranges: Sequence[tuple[int, int]]) -> list[_Meets]:
+    """The files with ticks in one of the ranges."""
+    return [f for f in files if any(f.tick_min <= last and first <= f.tick_max for first, last in ranges)]
+
+
+def _parts(ranges: Sequence[tuple[int, int]], files: Sequence[Draft | Segment]) -> Iterator[list[tuple[int, int]]]:
+    """The ranges in portions of about as many rows as fit into memory at once, long ranges cut between ticks."""
+    portion: list[tuple[int, int]] = []
+    rows = 0.0
+    for first, last in ranges:
+        inside = [f for f in files if f.tick_min <= last and first <= f.tick_max]
+        for start, end in _cut(first, last, math.ceil(_rows_in(inside, first, last) / _ROWS_AT_ONCE)):
+            size = _rows_in(inside, start, end)
+            if portion and (rows + size > _ROWS_AT_ONCE or len(portion) == _RANGES_LIMIT):
+                yield portion
+                portion, rows = [], 0.0
+            portion.append((start, end))
+            rows += size
+    if portion:
+        yield portion
+
+
+def _cut(first: int, last: int, parts: int) -> Iterator[tuple[int, int]]:
+    step = (last - first) // max(1, parts) + 1
+    for start in range(first, last + 1, step):
+        yield start, min(last, start + step - 1)
+
+
+def _rows_in(files: Iterable[Draft | Segment], first: int, last: int) -> float:
+    """About how many rows of the files have ticks in a range, as if they were evenly spread."""
+    total = 0.0
+    for file in files:
+        common = min(last, file.tick_max) - max(first, file.tick_min) + 1
+        total += file.rows * max(0, common) / (file.tick_max - file.tick_min + 1)
+    return total
 
 
 def _within(ranges: Sequence[tuple[int, int]]) -> str:
