@@ -142,7 +142,7 @@ class Ledger:
             read,
             IngestOptions(mapping, jump, why),
             _watcher(read, watch),
-            again=lambda index: None if names[index] == "-" else made(names[index]),
+            again=lambda index: made(names[index]) if _can_be_read_again(names[index]) else None,
         )
 
     def commit(
@@ -395,6 +395,11 @@ class Ledger:
             return GammaAt(place.tick)
         found = commit_of(self._repository, place)
         return commit_at(self._repository, place.branch, found.shard, found.height)
+
+
+def _can_be_read_again(name: str) -> bool:
+    """Whether a source gives its bytes more than once: a pipe does not, and would keep us waiting."""
+    return "://" in name or Path(name).is_file()
 
 
 def _mapping(fields: Mapping[str, str] | Iterable[tuple[str, str]] | None, sql: str | None) -> FieldMapping | None:

@@ -153,7 +153,7 @@ def log(
         if limit is not None and rows >= limit and _settled(tables, limit, floor):
             break
     table = pa.concat_tables(tables).sort_by(_ORDER)
-    page = table if limit is None else table.slice(0, limit)
+    page = table if limit is None else table.slice(0, min(limit, table.num_rows))
     return LogPage(branch, _with_moves(repository, parts, page))
 
 

@@ -76,6 +76,10 @@ class DirectoryStore:
             _make_directory(target.parent)
             if seq and not self._move(branch, seq - 1).exists():
                 raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
+            if not target.exists() and self._move(branch, seq + 1).exists():
+                raise Corrupt(
+                    f"move {seq} of {branch} is missing, later ones are there: restore refs/{branch} from a copy"
+                )
             draft = target.with_name(f".{seq}.{uuid.uuid4().hex}")
             try:
                 _write(draft, move)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli import Ledger
@@ -161,3 +165,39 @@ def test_keys_are_compared_in_portions(world: Ledger, tmp_path: Path, monkeypatc
     assert world.sql("SELECT count(*) AS n, count(DISTINCT (entity_id, tick_id)) AS keys FROM ticks").to_pylist() == [
         {"n": len(keys), "keys": len(keys)}
     ]
+
+
+def test_a_pipe_is_read_once(world: Ledger, tmp_path: Path) -> None:
+    """Conflicting rows have their text looked up again, but a pipe has given all it had."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    tick = {"entityId": "P", "tickId": 1, "x": 0, "y": 0}
+    rows = "".join(json.dumps({**tick, "activity": activity}) + "\n" for activity in (1, 2))
+    writer = threading.Thread(target=pipe.write_text, args=(rows,), daemon=True)
+    writer.start()
+    made = world.ingest(pipe, format="jsonl")
+    writer.join(10)
+    assert made.quarantined == {"key_conflict": 1}
+
+
+def test_a_hole_in_a_ref_is_not_filled(world: Ledger, tmp_path: Path, source: Path) -> None:
+    moves = sorted((tmp_path / "world" / "refs" / "main").iterdir())
+    moves[1].unlink()
+    fresh = tmp_path / "fresh.jsonl"
+    fresh.write_text(source.read_text().replace('"E"', '"H"'))
+    with Ledger.open(tmp_path / "world") as later, pytest.raises(Corrupt, match="is missing"):
+        later.ingest(fresh)
+    assert not moves[1].exists()
+
+
+def test_two_columns_of_one_name_are_one_clear_line(world: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "twins.parquet"
+    column = pa.array([1.0])
+    names = ["entityId", "tickId", "x", "x", "y", "activity"]
+    pq.write_table(pa.Table.from_arrays([pa.array(["E"]), pa.array([1]), column, column, column, column], names), path)
+    with pytest.raises(LedgerError, match="two columns are named 'x'"):
+        world.ingest(path)
+
+
+def test_a_limit_may_be_any_number(world: Ledger) -> None:
+    assert len(world.log(limit=10**20).table) == 2

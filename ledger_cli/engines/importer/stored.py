@@ -20,6 +20,8 @@ _FIRST_MICROSECOND = -62135596800000000
 
 def stored_sql(chunk: StoredChunk) -> str | None:
     """SQL of the sorted draft of a chunk, which fails where a row is not proved; None for columns of other types."""
+    if len(set(chunk.schema.names)) < len(chunk.schema.names):
+        return None
     types = {name: chunk.schema.field(name).type for name in chunk.schema.names if name in FIELDS}
     if len(types) < len(chunk.schema.names) or not {"entityId", "tickId", "x", "y", "activity"} <= set(types):
         return None
