@@ -135,6 +135,8 @@ class Ledger:
 
         read = [made(name) for name in names]
         jump = self.config["max_tick_jump"] if max_tick_jump is None else max_tick_jump
+        if jump is not None and jump < 1:
+            raise UsageError(f"max_tick_jump must be at least 1 tick, not {jump}")
         return ingest(
             self._repository,
             self._make_importer(),

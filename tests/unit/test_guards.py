@@ -201,3 +201,8 @@ def test_two_columns_of_one_name_are_one_clear_line(world: Ledger, tmp_path: Pat
 
 def test_a_limit_may_be_any_number(world: Ledger) -> None:
     assert len(world.log(limit=10**20).table) == 2
+
+
+def test_a_jump_is_at_least_a_tick(world: Ledger, source: Path) -> None:
+    with pytest.raises(UsageError, match="at least 1 tick"):
+        world.ingest(source, max_tick_jump=-1)
