@@ -206,3 +206,15 @@ def test_a_limit_may_be_any_number(world: Ledger) -> None:
 def test_a_jump_is_at_least_a_tick(world: Ledger, source: Path) -> None:
     with pytest.raises(UsageError, match="at least 1 tick"):
         world.ingest(source, max_tick_jump=-1)
+
+
+def test_a_nested_value_means_the_same_whatever_the_other_rows_hold(tmp_path: Path) -> None:
+    row = '{"entityId":"e","tickId":1,"x":1,"y":1,"s":{"v":[3,4]}}\n'
+    odd = '{"entityId":"f","tickId":2,"x":1,"y":1,"s":"none"}\n'
+    found = []
+    for name, text in (("alone", row), ("beside", row + odd)):
+        (tmp_path / f"{name}.jsonl").write_text(text)
+        with Ledger.create(tmp_path / name) as ledger:
+            ledger.ingest(tmp_path / f"{name}.jsonl", map={"activity": "s.v[1]"})
+            found.append(ledger.sql("SELECT activity FROM ticks WHERE entity_id = 'e'").to_pylist())
+    assert found == [[{"activity": 4.0}]] * 2

@@ -136,6 +136,8 @@ class Stage:
         if structure is None or not isinstance(json.loads(structure), dict) or not json.loads(structure):
             return f"SELECT line AS _line FROM {good}"
         fields, twins = _told_apart(json.loads(structure))
+        # A nested value is JSON whatever the other rows hold: as a list it would be counted from 1, as JSON from 0.
+        fields = {name: "JSON" if isinstance(kind, (dict, list)) else kind for name, kind in fields.items()}
         others = "".join(f", json_extract(raw, {quoted(pointer)}) AS {ident(name)}" for name, pointer in twins.items())
         return f"SELECT line AS _line, unnest(from_json(raw, {quoted(json.dumps(fields))})){others} FROM {good}"
 
