@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ledger_cli.core.history import CommitFile, QuarantineFile, Segment
+from ledger_cli.core.history import Box, CommitFile, QuarantineFile, Segment
 from ledger_cli.core.policy import Json, Weight
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import pyarrow as pa
 
     from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
@@ -209,15 +211,18 @@ class Draft:
     tick_min: int
     tick_max: int
     activity_max: float
+    box: Box
     repeats: bool
     """Whether a key stands in it twice."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What became of a chunk: a draft of its good rows (None: there is none), and the refused ones."""
+    """What became of a chunk: the draft of its good rows (None: there is none), and the refused ones.
 
-    draft: Draft | None
+    The draft is looked through while the next chunk is parsed."""
+
+    draft: Future[Draft | None]
     refused: list[Refused]
     read: int
     """Rows of the source, blank lines not counted."""

@@ -55,16 +55,17 @@ def by_importer(
 ) -> Outcome:
     """What the importer makes of a chunk."""
     parsed = made.parse(chunk, envelope, 0, directory)
-    rows = [] if parsed.draft is None else pq.read_table(parsed.draft.path).to_pylist()
+    draft = parsed.draft.result()
+    rows = [] if draft is None else pq.read_table(draft.path).to_pylist()
     stored = sorted((row["line"], comparable(tuple(row[name] for name in COLUMNS))) for row in rows)
-    if parsed.draft is not None:
+    if draft is not None:
         ordered = [(row["tick_id"], row["entity_id"]) for row in rows]
         assert ordered == sorted(ordered, key=lambda key: (key[0], key[1].encode()))
         ticks = [tick for tick, _ in ordered]
         highest = max(row["activity"] for row in rows)
-        described = (parsed.draft.rows, parsed.draft.tick_min, parsed.draft.tick_max, parsed.draft.activity_max)
+        described = (draft.rows, draft.tick_min, draft.tick_max, draft.activity_max)
         assert described == (len(rows), min(ticks), max(ticks), highest)
-        assert parsed.draft.repeats == (len(set(ordered)) < len(ordered))
+        assert draft.repeats == (len(set(ordered)) < len(ordered))
     return stored, sorted((each.line, each.reason) for each in parsed.refused)
 
 

@@ -70,7 +70,15 @@ def add_events(repository: Repository, branch: str, events: Iterable[Event]) -> 
         pq.write_table(table, scratch / "ticks.parquet")
         stored = repository.store.publish(scratch / "ticks.parquet", "segments/{sha256}.parquet")
     highest = max(table["activity"].to_pylist())
-    segment = Segment(**vars(stored), rows=len(ticks), tick_min=min(ticks), tick_max=max(ticks), activity_max=highest)
+    x, y = table["x"].to_pylist(), table["y"].to_pylist()
+    segment = Segment(
+        **vars(stored),
+        rows=len(ticks),
+        tick_min=min(ticks),
+        tick_max=max(ticks),
+        activity_max=highest,
+        box=(min(x), max(x), min(y), max(y)),
+    )
     before = repository.branch(branch)
     state = replace(
         before.state,

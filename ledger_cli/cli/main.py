@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -115,7 +116,12 @@ def root(
 
 def run() -> None:
     """Run the command line as a process."""
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    # All is written and closed: to take the libraries down in order takes 50 ms and changes nothing.
+    os._exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -23,6 +23,10 @@ ADMIN = "admin"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
+Box = tuple[float, float, float, float]
+"""Where events lie: the lowest and highest x, the lowest and highest y."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """An immutable Parquet file of ticks, in bytes, ticks (inclusive) and the seq of the move that added it."""
@@ -34,6 +38,7 @@ class Segment:
     tick_min: int
     tick_max: int
     activity_max: float
+    box: Box
     arrival: int = -1
 
 
@@ -253,9 +258,13 @@ def _tile(raw: dict[str, Any]) -> Tile:
     return _build(Tile, {**raw, "half_lives": tuple(raw.get("half_lives", ()))})
 
 
+def _segment(raw: dict[str, Any]) -> Segment:
+    return _build(Segment, {**raw, "box": tuple(raw["box"])})
+
+
 def _added(raw: dict[str, Any]) -> Added:
     return Added(
-        tuple(_build(Segment, item) for item in raw.get("segments", ())),
+        tuple(_segment(item) for item in raw.get("segments", ())),
         tuple(_build(CommitFile, item) for item in raw.get("commits", ())),
         tuple(_build(QuarantineFile, item) for item in raw.get("quarantine", ())),
     )

@@ -8,6 +8,7 @@ is summed, and an overflow of that is an error.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ledger_cli.core.history import CommitFile, Segment
+from ledger_cli.core.history import Box, CommitFile, Segment
 from ledger_cli.core.policy import SCALE, Json, Weight
 from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
 from ledger_cli.ports import Batches, Measure, SqlInput, Store, TickRange
@@ -27,6 +28,7 @@ _BIGINT_LIMIT = 9.2e18
 _GRID_LIMIT = 2**53
 _BATCH_ROWS = 500_000
 _MAX_RANGES = 64
+_SIDES = (min, max, min, max)
 
 
 class DuckEngine:
@@ -43,7 +45,9 @@ class DuckEngine:
         if not chosen:
             return _nothing()
         highest = max(segment.activity_max for segment in chosen)
-        sql = moments_sql(self._source(chosen), measure, _condition(chosen, ranges), self._widths(measure, highest))
+        keys = region_sql(measure.regions, [segment.box for segment in chosen])
+        condition, widths = _condition(chosen, ranges), self._widths(measure, highest)
+        sql = moments_sql(self._source(chosen), measure, keys, condition, widths)
         return Begun(self.connection, sql, [s.file for s in chosen])
 
     def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
@@ -152,9 +156,11 @@ def weight_sql(weight: Weight, base_weight: float) -> str:
     return f"({float(base_weight)!r}::DOUBLE * ({weight.sql})) * {float(SCALE)!r}::DOUBLE"
 
 
-def moments_sql(source: str, measure: Measure, condition: str, widths: tuple[str, str]) -> str:
-    """The query behind `DuckEngine.moments`."""
-    keys, region = region_sql(measure.regions)
+def moments_sql(
+    source: str, measure: Measure, grouping: tuple[list[str], str], condition: str, widths: tuple[str, str]
+) -> str:
+    """The query behind `DuckEngine.moments`; `grouping` as `region_sql` gives it."""
+    keys, region = grouping
     square, weight = widths
     tick, start = "tick_id", "tick"
     if measure.bucket > 1:
@@ -174,16 +180,34 @@ def moments_sql(source: str, measure: Measure, condition: str, widths: tuple[str
             GROUP BY {names}, tick)"""
 
 
-def region_sql(regions: Json) -> tuple[list[str], str]:
-    """Keys to group events by, and the region's text made of the keys k0, k1, … afterwards."""
+def region_sql(regions: Json, boxes: Sequence[Box]) -> tuple[list[str], str]:
+    """Keys to group events by, and the region's text made of the keys k0, k1, … afterwards.
+
+    `boxes`: where the events lie (`Segment.box`).
+    """
     if regions["kind"] == "grid":
-        cell = f"{float(regions['cell'])!r}::DOUBLE"
-        inside = f"abs(k0) < {_GRID_LIMIT} AND abs(k1) < {_GRID_LIMIT}"
-        text = f"CASE WHEN {inside} THEN concat(CAST(k0 AS BIGINT), ':', CAST(k1 AS BIGINT)) ELSE 'outside' END"
-        return [f"floor(x / {cell})", f"floor(y / {cell})"], text
+        return _grid_sql(float(regions["cell"]), boxes)
     if regions["kind"] == "quadtree":
         return _quadtree_sql(regions)
     return [_field_sql(regions["name"])], "k0"
+
+
+def _grid_sql(cell: float, boxes: Sequence[Box]) -> tuple[list[str], str]:
+    """Column and row of a cell as one key, which is grouped sooner than two, where it is exact in binary64."""
+    column, row = f"floor(x / {cell!r}::DOUBLE)", f"floor(y / {cell!r}::DOUBLE)"
+    low_x, high_x, low_y, high_y = (
+        pick(side) / cell for pick, side in zip(_SIDES, zip(*boxes, strict=True), strict=True)
+    )
+    if max(map(abs, (low_x, high_x, low_y, high_y))) < _GRID_LIMIT:
+        first, last, lowest, highest = map(math.floor, (low_x, high_x, low_y, high_y))
+        rows = highest - lowest + 1
+        if max(abs(first), abs(last)) * rows + max(abs(lowest), abs(highest)) < _GRID_LIMIT:
+            place = f"(CAST(k0 AS BIGINT) - {first * rows + lowest})"
+            text = f"concat({place} // {rows} + {first}, ':', {place} % {rows} + {lowest})"
+            return [f"{column} * {rows}::DOUBLE + {row}"], text
+    inside = f"abs(k0) < {_GRID_LIMIT} AND abs(k1) < {_GRID_LIMIT}"
+    text = f"CASE WHEN {inside} THEN concat(CAST(k0 AS BIGINT), ':', CAST(k1 AS BIGINT)) ELSE 'outside' END"
+    return [column, row], text
 
 
 def _quadtree_sql(regions: Json) -> tuple[list[str], str]:

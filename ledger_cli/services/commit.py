@@ -87,6 +87,9 @@ def commit(repository: Repository, branch: str, request: CommitRequest) -> Commi
 def _committed(
     repository: Repository, before: Branch, scope: Scope, request: CommitRequest, begun: Batches
 ) -> CommitResult:
+    import numpy.ma  # noqa: F401 - pyarrow wants it at its first array
+
+    from ledger_cli.services import tiles  # noqa: F401 - wanted when all else is done
     from ledger_cli.services.commit_file import CommitWriter
     from ledger_cli.services.run import RunFold
 

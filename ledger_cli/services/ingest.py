@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ledger_cli.services.refusals import Refusals, by_source, quarantine_files, 
 from ledger_cli.services.repository import Branch, Repository
 
 _ATTEMPTS = 20
+_PUBLISHED_AT_ONCE = 2
+"""Files that are digested and brought to the disk at a time."""
 FAR_TICKS = 1000
 """A gap below the highest tick is worth a warning from this many ticks on, if it exceeds all below it tenfold."""
 
@@ -138,14 +141,15 @@ def _read(
     watch: Callable[[], None],
 ) -> _Intake:
     intake = _Intake(Refusals(scratch / "refused"))
+    drafts: list[Future[Draft | None]] = []
     for index, source in enumerate(sources):
         for chunk in _chunks(importer, source, options, scratch / f"source-{index}", watch):
             parsed = importer.parse(chunk, "none" if options.mapping else source.envelope, index, scratch)
             intake.read += parsed.read
             intake.read_refusals.add(index, parsed.refused)
-            if parsed.draft is not None:
-                intake.drafts.append(parsed.draft)
+            drafts.append(parsed.draft)
             watch()
+    intake.drafts = [draft for future in drafts if (draft := future.result()) is not None]
     return intake
 
 
@@ -188,6 +192,9 @@ def _inspect_ticks(
     if not intake.drafts:
         return None
     known = [] if state.highest_tick is None else [state.highest_tick]
+    limit = FAR_TICKS - 1 if options.max_tick_jump is None else options.max_tick_jump
+    if _widest_possible(intake.drafts, known) <= limit:
+        return None
     if options.max_tick_jump is not None:
         gap = importer.widest_gap(intake.drafts, known, options.max_tick_jump)
         if gap is not None:
@@ -199,6 +206,16 @@ def _inspect_ticks(
     if gap is None or gap[1] - gap[0] < max(FAR_TICKS, 10 * (gap[0] - lowest)):
         return None
     return gap
+
+
+def _widest_possible(drafts: Sequence[Draft], known: Sequence[int]) -> int:
+    """What no gap between ticks exceeds, for all that the ranges of the drafts tell."""
+    ranges = sorted([(draft.tick_min, draft.tick_max) for draft in drafts] + [(tick, tick) for tick in known])
+    reached, widest = ranges[0][0], 0
+    for first, last in ranges:
+        widest = max(widest, first - reached, last - first)
+        reached = max(reached, last)
+    return widest
 
 
 def _moved(
@@ -224,20 +241,19 @@ def _moved(
 
 
 def _published(repository: Repository, drafts: Sequence[Draft]) -> tuple[Segment, ...]:
-    segments = []
-    for draft in drafts:
+    def segment(draft: Draft) -> Segment:
         name = f"segments/ticks-{draft.tick_min}-{draft.tick_max}-{{sha256}}.parquet"
-        published = repository.store.publish(draft.path, name)
-        segments.append(
-            Segment(
-                **vars(published),
-                rows=draft.rows,
-                tick_min=draft.tick_min,
-                tick_max=draft.tick_max,
-                activity_max=draft.activity_max,
-            )
+        return Segment(
+            **vars(repository.store.publish(draft.path, name)),
+            rows=draft.rows,
+            tick_min=draft.tick_min,
+            tick_max=draft.tick_max,
+            activity_max=draft.activity_max,
+            box=draft.box,
         )
-    return tuple(segments)
+
+    with ThreadPoolExecutor(_PUBLISHED_AT_ONCE) as pool:
+        return tuple(pool.map(segment, drafts))
 
 
 def _result(after: Branch, intake: _Intake, late: int, far_above: tuple[int, int] | None, files: int) -> IngestResult:

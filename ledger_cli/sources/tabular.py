@@ -1,7 +1,7 @@
 """Sources whose columns have types already: Parquet and Arrow IPC (file and stream format).
 
 Both need to jump about in the file. Standard input, URLs and compressed files are therefore copied to a
-temporary file first (in TMPDIR), and digested on the way; a local file is digested beside the reading.
+temporary file first (in TMPDIR), and digested on the way; a local file is digested when that is asked for.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +32,9 @@ _ARROW_FILE = b"ARROW1"
 
 
 class _Tables(Protocol):
-    def __call__(self, path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[pa.Table]: ...
+    """Pieces of a file, each with the share of the file, from 0 to 1, that has been read by then."""
+
+    def __call__(self, path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[tuple[pa.Table, float]]: ...
 
 
 class _TabularSource:
@@ -54,15 +54,17 @@ class _TabularSource:
         self._tables = tables
         self._chunk_rows = chunk_rows
         self._chunk_bytes = chunk_bytes
-        self._digest: Future[str] | None = None
-        self._given_up = Event()
         self._position: tuple[int, int | None] = (0, None)
 
     def chunks(self) -> Iterator[LineChunk | ColumnChunk]:
         return read_ahead(self._chunks())
 
     def digest(self) -> str:
-        return self._stream.digest() if self._digest is None else self._digest.result()
+        path = self._stream.path()
+        if path is None:
+            return self._stream.digest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
     def position(self) -> tuple[int, int | None]:
@@ -71,27 +73,25 @@ class _TabularSource:
     def _chunks(self) -> Generator[ColumnChunk, None, None]:
         with ExitStack() as cleanup:
             path = self._local(cleanup)
-            if path.stat().st_size == 0:
+            size = path.stat().st_size
+            if size == 0:
                 return
-            try:
-                yield from self._pieces(path)
-            except BaseException:
-                self._given_up.set()
-                raise
+            for piece, share in self._pieces(path):
+                self._position = (round(share * size), size)
+                yield piece
+            self._position = (size, size)
 
-    def _pieces(self, path: Path) -> Iterator[ColumnChunk]:
+    def _pieces(self, path: Path) -> Iterator[tuple[ColumnChunk, float]]:
         row = 1
-        for table in self._read(path):
+        for table, share in self._read(path):
             lines = pa.array(np.arange(row, row + table.num_rows))
             row += table.num_rows
-            yield ColumnChunk(table, lines, _RowText(table))
+            yield ColumnChunk(table, lines, _RowText(table)), share
 
     def _local(self, cleanup: ExitStack) -> Path:
         """Where the bytes lie on this machine; a copy goes with `cleanup`."""
         path = self._stream.path()
         if path is not None:
-            hasher = cleanup.enter_context(ThreadPoolExecutor(1, "ledger-digest"))
-            self._digest = hasher.submit(self._digest_of, path)
             return path
         cleanup.callback(self._stream.close)
         copy = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="ledger-"))) / "copy"
@@ -100,10 +100,10 @@ class _TabularSource:
                 file.write(block)
         return copy
 
-    def _read(self, path: Path) -> Iterator[pa.Table]:
+    def _read(self, path: Path) -> Iterator[tuple[pa.Table, float]]:
         tables = self._tables(path, self._chunk_rows, self._chunk_bytes)
-        while (table := self._read_next(path, tables)) is not None:
-            yield table
+        while (read := self._read_next(path, tables)) is not None:
+            yield read
 
     def _read_next(self, path: Path, reading: Iterator[Any]) -> Any:
         """The next of what is read, None at the end; SourceError where it cannot be read."""
@@ -120,17 +120,6 @@ class _TabularSource:
             return f"{self.name}: is encrypted: decrypt it first."
         return f"{self.name}: cannot be read as {self._claim}: {_shortened(reason)}. Fetch the file again."
 
-    def _digest_of(self, path: Path) -> str:
-        size = path.stat().st_size
-        digest = hashlib.sha256()
-        done = 0
-        with path.open("rb") as file:
-            while not self._given_up.is_set() and (block := file.read(_COPIED_AT_ONCE)):
-                digest.update(block)
-                done += len(block)
-                self._position = (done, size)
-        return digest.hexdigest()
-
 
 class ParquetSource(_TabularSource):
     """The rows of a Parquet file, its columns as they are; `lines` are row numbers."""
@@ -138,15 +127,17 @@ class ParquetSource(_TabularSource):
     def __init__(self, stream: ByteStream, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES) -> None:
         super().__init__(stream, "Parquet", _parquet_tables, chunk_rows, chunk_bytes)
 
-    def _pieces(self, path: Path) -> Iterator[ColumnChunk]:
+    def _pieces(self, path: Path) -> Iterator[tuple[ColumnChunk, float]]:
         """Whole row groups, left where they are; a copy, or a file with larger ones, is streamed."""
         kept = self._stream.path() is not None
         stored = self._read_next(path, _stored_pieces(path, self._chunk_rows, self._chunk_bytes)) if kept else None
         if stored is None:
             yield from super()._pieces(path)
             return
+        rows = sum(piece.rows for piece in stored)
         for piece in stored:
-            yield StoredChunk(str(path), piece.first, piece.rows, piece.schema, self._loader(path, piece))
+            chunk = StoredChunk(str(path), piece.first, piece.rows, piece.schema, self._loader(path, piece))
+            yield chunk, (piece.first + piece.rows) / rows
 
     def _loader(self, path: Path, piece: _Piece) -> Callable[[], tuple[pa.Table, _RowText]]:
         def load() -> tuple[pa.Table, _RowText]:
@@ -203,7 +194,7 @@ def _loaded(path: Path, piece: _Piece) -> Iterator[pa.Table]:
         yield file.read_row_groups(list(piece.groups))
 
 
-def _parquet_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[pa.Table]:
+def _parquet_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[tuple[pa.Table, float]]:
     from pyarrow import parquet
 
     # Buffered and not pre-read, a row group is read a page at a time: one of the file's size costs no more.
@@ -212,18 +203,23 @@ def _parquet_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[p
         unpacked = sum(group.total_byte_size for group in groups)
         row_bytes = unpacked // max(1, file.metadata.num_rows) + 1
         rows = max(1, min(chunk_rows, chunk_bytes // row_bytes))
+        read = 0
         for batch in file.iter_batches(batch_size=rows):
             if batch.num_rows:
-                yield pa.Table.from_batches([batch])
+                read += batch.num_rows
+                yield pa.Table.from_batches([batch]), read / file.metadata.num_rows
 
 
-def _arrow_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[pa.Table]:
+def _arrow_tables(path: Path, chunk_rows: int, chunk_bytes: int) -> Iterator[tuple[pa.Table, float]]:
     with pa.memory_map(str(path)) as file:
+        read, size = 0, file.size()
         for batch in _record_batches(file):
             row_bytes = batch.nbytes // max(1, batch.num_rows) + 1
             rows = max(1, min(chunk_rows, chunk_bytes // row_bytes))
+            read += batch.nbytes
             for begin in range(0, batch.num_rows, rows):
-                yield pa.Table.from_batches([batch.slice(begin, rows)])
+                # Unpacked, a compressed batch has more bytes than the file.
+                yield pa.Table.from_batches([batch.slice(begin, rows)]), min(1.0, read / size)
 
 
 def _record_batches(file: Any) -> Iterator[pa.RecordBatch]:

@@ -39,6 +39,8 @@ def python(script: str) -> list[str]:
 def run(command: Sequence[str], threads: int = 2) -> Cost:
     """Run a command to its end. RuntimeError with its output where it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LEDGER_THREADS": str(threads)}
+    # What is installed has its bytecode; ours is to have it too, where the shell forbids to write any.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -126,8 +126,10 @@ def stored(repository: Repository) -> list[Tick]:
         rows = table.select(list(COLUMNS)).to_pylist()
         found += [Tick(*(row[name] for name in COLUMNS)) for row in rows]
         ticks = [row["tick_id"] for row in rows]
-        described = (segment.tick_min, segment.tick_max, segment.activity_max)
-        assert described == (min(ticks), max(ticks), max(row["activity"] for row in rows))
+        x, y = [row["x"] for row in rows], [row["y"] for row in rows]
+        described = (segment.tick_min, segment.tick_max, segment.activity_max, segment.box)
+        box = (min(x), max(x), min(y), max(y))
+        assert described == (min(ticks), max(ticks), max(row["activity"] for row in rows), box)
     assert branch.state.rows == len(found)
     assert branch.state.highest_tick == max((tick.tick_id for tick in found), default=None)
     return found

@@ -238,7 +238,10 @@ def test_checkpoints_are_compared_with_the_moves(tmp_path: Path) -> None:
 
 def test_a_checkpoint_over_many_moves_is_compared_in_one_go() -> None:
     count = 51_200
-    moves = [Added(segments=(Segment(str(n), "", 1, 1, n, n, 0.5),)).arrived(n) for n in range(1, count + 1)]
+    moves = [
+        Added(segments=(Segment(str(n), "", 1, 1, n, n, 0.5, (0.0, 1.0, 0.0, 1.0)),)).arrived(n)
+        for n in range(1, count + 1)
+    ]
     listed = Added(segments=tuple(each.segments[0] for each in moves))
     move = Move(count, "", "ingest", "", "", "", State(), moves[-1], checkpoint=listed)
     seen = _Seen()

@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.chunks import Refused
+from ledger_cli.core.events import DRAFT
 from ledger_cli.core.history import Segment
 from ledger_cli.engines.common.duck import quoted, sql_list, translated
 from ledger_cli.engines.importer.rivals import TICK, Rivals
@@ -168,43 +167,47 @@ class DraftTools:
 
 def draft_of(path: Path, source: int) -> Draft | None:
     """The record of a draft just written; None where it has no rows."""
-    file = pq.ParquetFile(path)
-    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-    rows = sum(group.num_rows for group in groups)
-    if not rows:
-        return None
-    ticks = [_statistics(group, "tick_id") for group in groups]
-    activity = [_statistics(group, "activity") for group in groups]
-    return Draft(
-        path,
-        source,
-        rows,
-        min(each.min for each in ticks),
-        max(each.max for each in ticks),
-        max(each.max for each in activity),
-        _has_repeats(file),
-    )
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    encodings = {each for group in groups for each in group.column(DRAFT.get_field_index("entity_id")).encodings}
+    # As a dictionary, texts are compared by their indices; not every encoding can be read as one.
+    dictionary = ["entity_id"] if encodings == {"RLE_DICTIONARY"} else None
+    with pq.ParquetFile(path, metadata=metadata, read_dictionary=dictionary) as file:
+        rows = sum(group.num_rows for group in groups)
+        if not rows:
+            return None
+        tick, activity, x, y = (_bounds(groups, name) for name in ("tick_id", "activity", "x", "y"))
+        return Draft(
+            path,
+            source,
+            rows,
+            *tick,
+            activity[1],
+            (*x, *y),
+            _has_repeats(file),
+        )
 
 
-def _statistics(group: Any, name: str) -> Any:
-    for index in range(group.num_columns):
-        if group.column(index).path_in_schema == name:
-            return group.column(index).statistics
-    raise KeyError(name)
+def _bounds(groups: Sequence[Any], name: str) -> tuple[Any, Any]:
+    """The lowest and the highest value of a column, by the statistics of its row groups."""
+    place = DRAFT.get_field_index(name)
+    found = [group.column(place).statistics for group in groups]
+    return min(each.min for each in found), max(each.max for each in found)
 
 
 def _has_repeats(file: pq.ParquetFile) -> bool:
     """Whether two neighbours of the sorted rows have one key."""
-    last: pa.Table | None = None
+    last: tuple[int, str] | None = None
     for index in range(file.metadata.num_row_groups):
         rows = file.read_row_group(index, ["tick_id", "entity_id"])
-        if last is not None:
-            rows = pa.concat_tables([last, rows]).combine_chunks()
-        last = rows.slice(len(rows) - 1)
         tick, entity = (rows[name].combine_chunks() for name in ("tick_id", "entity_id"))
-        same = pc.and_(pc.equal(tick[1:], tick[:-1]), pc.equal(entity[1:], entity[:-1]))
-        if len(rows) > 1 and pc.any(same).as_py():
+        entity = entity.dictionary_encode()
+        ticks, codes = tick.to_numpy(), entity.indices.to_numpy()
+        if last == (tick[0].as_py(), entity[0].as_py()):
             return True
+        if ((ticks[1:] == ticks[:-1]) & (codes[1:] == codes[:-1])).any():
+            return True
+        last = tick[-1].as_py(), entity[-1].as_py()
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class DuckImporter:
         self._connection = connect(threads, memory, spill)
         self._tools = DraftTools(self._connection, store)
         self._drafts = 0
+        self._looking = ThreadPoolExecutor(1, "ledger-drafts")
         self._guarded = self._doubtful = False
 
     def parse(self, chunk: LineChunk | ColumnChunk, envelope: str, source: int, directory: Path) -> Parsed:
@@ -100,7 +102,7 @@ class DuckImporter:
         ((total,),) = self._rows("SELECT count(*) FROM parsed")
         return fixed, refused, total - blank
 
-    def _copied(self, chunk: StoredChunk, source: int, directory: Path) -> Draft | None:
+    def _copied(self, chunk: StoredChunk, source: int, directory: Path) -> Future[Draft | None] | None:
         """The draft of rows that are all good, made where they lie; None where that cannot be proved."""
         sql = None if self._doubtful else stored_sql(chunk)
         if sql is None:
@@ -116,7 +118,7 @@ class DuckImporter:
             self._doubtful = True
             path.unlink(missing_ok=True)
             return None
-        return draft_of(path, source)
+        return self._looking.submit(draft_of, path, source)
 
     def _next_path(self, source: int, directory: Path) -> Path:
         self._drafts += 1
@@ -163,7 +165,7 @@ class DuckImporter:
                 refused.append(Refused(line, chunk.raw(row), refusal.reason))
         return _as_table(ticks, lines), refused
 
-    def _write(self, fixed: pa.Table, source: int, directory: Path) -> Draft | None:
+    def _write(self, fixed: pa.Table, source: int, directory: Path) -> Future[Draft | None]:
         """Good rows, proved and examined ones, as one sorted file."""
         path = self._next_path(source, directory)
         rows = f"SELECT {_COLUMNS} FROM parsed WHERE ok"
@@ -173,7 +175,7 @@ class DuckImporter:
         self._run(f"COPY (SELECT * FROM ({rows}) ORDER BY tick_id, entity_id) TO {quoted(str(path))} ({COPY})")
         if len(fixed):
             self._connection.unregister("fixed")
-        return draft_of(path, source)
+        return self._looking.submit(draft_of, path, source)
 
     def _run(self, sql: str) -> None:
         self._connection.execute(sql).fetchall()
