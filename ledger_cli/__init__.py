@@ -8,7 +8,13 @@ if TYPE_CHECKING:
     from ledger_cli.api import Ledger
     from ledger_cli.errors import LedgerError
 
-__all__ = ["Ledger", "LedgerError"]
+    __version__: str
+
+__all__ = ["Ledger", "LedgerError", "__version__"]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +27,11 @@ def __getattr__(name: str) -> Any:
         from ledger_cli.errors import LedgerError
 
         return LedgerError
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("ledger-cli")
+        except PackageNotFoundError:
+            return "0+sources"
     raise AttributeError(f"module 'ledger_cli' has no attribute {name!r}")

@@ -5,6 +5,7 @@ The commented `ledger.toml` that `ledger init` writes is made of the same table,
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Setting:
     section: str
     name: str
     kind: str
-    """text, integer, number, size or integers."""
+    """A key of `_KINDS`."""
     default: Any
     help: str
     example: str = ""
@@ -36,37 +37,53 @@ class Setting:
         return f"LEDGER_{self.name.upper()}"
 
     def parsed(self, text: str) -> Any:
-        """The value that a variable's text stands for."""
+        """The value that a variable's text stands for. UsageError names the variable."""
         try:
             if self.kind == "integers":
-                return [int(part) for part in text.split(",") if part.strip()]
-            if self.kind == "integer":
-                return int(text)
-            return number_of(text) if self.kind == "number" else text
-        except ValueError as error:
-            raise UsageError(f"{self.variable}={text!r} must be {_KINDS[self.kind]}") from error
+                value: Any = [int(part) for part in text.split(",") if part.strip()]
+            elif self.kind == "texts":
+                value = [part.strip() for part in text.split(",") if part.strip()]
+            elif self.kind in ("integer", "threads"):
+                value = int(text)
+            else:
+                value = number_of(text) if self.kind == "number" else text
+        except ValueError:
+            value = text
+        if not self._fits(value):
+            raise UsageError(f"{self.variable}={text!r} in the environment must be {_KINDS[self.kind]}")
+        return value
 
     def checked(self, value: Any) -> Any:
         """`value`, if it is of this setting's kind; UsageError else."""
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        fits = {
-            "text": isinstance(value, str),
-            "size": isinstance(value, str),
-            "integer": whole,
-            "number": whole or isinstance(value, float),
-            "integers": isinstance(value, list) and all(type(each) is int and each > 0 for each in value),
-        }
-        if not fits[self.kind]:
+        if not self._fits(value):
             raise UsageError(f"{self.name} = {value!r} must be {_KINDS[self.kind]}: correct {FILE_NAME}")
         return value
 
+    def _fits(self, value: Any) -> bool:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return {
+            "text": isinstance(value, str),
+            "size": isinstance(value, str) and _SIZE.fullmatch(value.strip()) is not None,
+            "threads": whole and 0 <= value <= THREADS_MAX,
+            "integer": whole,
+            "number": whole or isinstance(value, float),
+            "integers": isinstance(value, list) and all(type(each) is int and each > 0 for each in value),
+            "texts": isinstance(value, list) and all(isinstance(each, str) for each in value),
+        }[self.kind]
 
+
+THREADS_MAX = 1024
+"""More are a slip of the hand; so many would also work against each other."""
+
+_SIZE = re.compile(r"(?=.*[1-9])\d+(\.\d+)?\s*([KMGT]i?B|B)", re.IGNORECASE)
 _KINDS = {
     "text": "text in quotes",
-    "size": "text in quotes, for example '1GiB'",
+    "size": "a size above 0 with its unit, for example '1GiB'",
+    "threads": f"a whole number from 0 (all cores) to {THREADS_MAX}",
     "integer": "a whole number",
     "number": "a number",
     "integers": "a list of whole numbers above 0",
+    "texts": "a list of texts in quotes",
 }
 
 SETTINGS: tuple[Setting, ...] = (
@@ -132,7 +149,25 @@ SETTINGS: tuple[Setting, ...] = (
         [],
         "ticks; decayed weights that are kept ready, for example [50, 500]",
     ),
-    Setting("engine", "threads", "integer", 0, "threads; 0: all cores"),
+    Setting(
+        "world",
+        "node",
+        "text",
+        None,
+        "name of this node in the clock readings of world events; not set: the name of the machine",
+        "dc-1",
+    ),
+    Setting(
+        "world", "max_drift", "number", 60, "seconds; events whose clock is further ahead of this machine's are refused"
+    ),
+    Setting(
+        "world",
+        "keys",
+        "texts",
+        [],
+        "where the keys of modules are that sign their events: MODULE=env:VARIABLE | MODULE=file:PATH",
+    ),
+    Setting("engine", "threads", "threads", 0, "threads; 0: all cores"),
     Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -141,6 +176,7 @@ _SECTIONS = {
     "# `ledger replay --fork` tries another one on the same events.",
     "ingest": "How events are read.",
     "gamma": "The projection.",
+    "world": "The world behind the ticks.",
     "engine": "The machine. Nothing here changes an id.",
 }
 _STRATEGY_KEYS = {
@@ -205,7 +241,7 @@ def template(given: Mapping[str, Any] | None = None) -> str:
 def load(text: str, environment: Mapping[str, str]) -> Config:
     """Settings of a `ledger.toml` and the environment. UsageError names what is wrong."""
     try:
-        tree = tomllib.loads(text)
+        tree = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"{FILE_NAME} is not TOML ({error}): correct it, or compare with a fresh `ledger init`"
@@ -221,7 +257,7 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
             values[name] = _BY_NAME[name].checked(value)
     for setting in SETTINGS:
         if environment.get(setting.variable):
-            values[setting.name] = setting.checked(setting.parsed(environment[setting.variable]))
+            values[setting.name] = setting.parsed(environment[setting.variable])
     return Config(values)
 
 

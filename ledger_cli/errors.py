@@ -9,6 +9,7 @@ LedgerError                1
 ├── Conflict               1   another process moved the ref first: safe to run again
 ├── Corrupt                1   a stored file is not what its digest says
 ├── MomentOverflow         1   a sum does not fit into 128 bits
+├── ClockError             1   a clock is too far ahead, or its counter used up
 ├── QuarantinedRows        3
 ├── Difference             4
 └── NeedsDecision          5
@@ -65,6 +66,10 @@ class MomentOverflow(LedgerError):
         super().__init__(
             "a sum of weights or activities exceeds 128 bits: use a smaller base weight, alpha, beta or epsilon"
         )
+
+
+class ClockError(LedgerError):
+    """A hybrid clock cannot give a reading: another clock is too far ahead, or its counter is used up."""
 
 
 class QuarantinedRows(LedgerError):

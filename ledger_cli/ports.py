@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """What stores differ in; declared, never asked by type."""
-
-    name: str
-    local: bool
-    """Files have paths on this machine."""
-    durable: bool
-    """An acknowledged write survives a crash of the machine."""
-
-
-@dataclass(frozen=True)
 class Published:
     """A file of the ledger: its path inside, SHA-256 and bytes."""
 
@@ -41,8 +30,6 @@ class Published:
 
 class Store(Protocol):
     """Where a ledger lives: immutable files, and refs that move by compare-and-set."""
-
-    capabilities: Capabilities
 
     def branches(self) -> list[str]:
         """Names of the refs that exist, sorted (deleted branches and `admin` among them)."""
@@ -57,14 +44,17 @@ class Store(Protocol):
         ...
 
     def move_numbers(self, branch: str) -> list[int]:
-        """The numbers of all moves that are there, ascending, from one listing: it shows where one is missing.
+        """The numbers of all moves that are there, ascending, as listed: where one is left out it is missing.
 
         Moves made meanwhile may be in it or not.
         """
         ...
 
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
-        """Write move `seq` if it does not exist: atomic and durable. Conflict where somebody was first."""
+        """Write move `seq` if it does not exist: atomic and durable. Conflict where somebody was first.
+
+        Corrupt where a move before or behind it is missing.
+        """
         ...
 
     def publish(self, path: Path, file: str) -> Published:
@@ -150,6 +140,18 @@ class SqlInput:
     """`refs`, and `commit_moves`: shard, first height, created_at, by and branch of each file of commits."""
 
 
+SQL_VIEWS = ("ticks", "commits", "commit_entries", "entity_state", "quarantine", "refs")
+"""What a user's SQL can name."""
+
+
+@dataclass(frozen=True)
+class SqlAnswer:
+    """Rows, batch by batch; a LedgerError may come with any of them."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
 class Batches(Iterator["pa.RecordBatch"], Protocol):
     """Rows that an engine is at work on."""
 
@@ -164,7 +166,8 @@ class Engine(Protocol):
     def moments(self, segments: Sequence[Segment], measure: Measure, ranges: Sequence[TickRange]) -> Batches:
         """Columns region, tick (start of the bucket), n and the sums as decimal128, ascending by tick.
 
-        Exact whatever the threads. A region may have several rows at one tick: add them.
+        `ranges`: ascending, none meets another. Exact whatever the threads. A region may have several rows at one
+        tick: add them.
         """
         ...
 
@@ -183,10 +186,11 @@ class Engine(Protocol):
         """
         ...
 
-    def sql(self, given: SqlInput, statement: str) -> pa.Table:
+    def sql(self, given: SqlInput, statement: str) -> AbstractContextManager[SqlAnswer]:
         """The answer to a user's statement over the views of a branch (see `services.query`).
 
-        It reads and can do nothing else: no write, no other file, no network. UsageError in one line else.
+        Rows come as they are computed, within the context. It reads and can do nothing else: no write, no other
+        file, no network. UsageError in one line else.
         """
         ...
 

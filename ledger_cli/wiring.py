@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import import_module
@@ -31,6 +34,8 @@ STORES = {
 ENGINE = "ledger_cli.engines.duck:DuckEngine"
 SOURCE = "ledger_cli.sources.catalog:source_of"
 SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
+OPEN = "ledger_cli.sources.opening:open_stream"
+_BLOCK = 4 << 20
 EXPAND = "ledger_cli.sources.opening:expand"
 WRITE_TICKS = "ledger_cli.sources.writers:write_ticks"
 PAGE = ".html"
@@ -107,6 +112,8 @@ def make_repository(root: Path, config: Config, open_files: ExitStack) -> Reposi
 def make_ledger(root: Path, text: str) -> None:
     """Write the `ledger.toml` of a new ledger. UsageError where there is one already."""
     path = root / FILE_NAME
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file: choose another directory for the ledger")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:
@@ -141,6 +148,26 @@ def make_source(name: str, **options: Any) -> Source:
     """The source of a name; options as in `sources.catalog.SourceOptions`."""
     source: Source = resolve(SOURCE)(name, resolve(SOURCE_OPTIONS)(**options))
     return source
+
+
+def open_lines(name: str) -> Iterator[bytes]:
+    """The lines of a file, URL or `-`, unpacked. SourceError where it cannot be read."""
+    stream = resolve(OPEN)(name)
+    rest = b""
+    while block := stream.read(_BLOCK):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+    stream.close()
+
+
+def read_json_file(path: str) -> Any:
+    """The value of a small JSON file. NotFound where there is none, UsageError where it is no JSON."""
+    try:
+        return json.loads("\n".join(read_lines(path)))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is no JSON: {error}") from error
 
 
 def read_lines(path: str) -> list[str]:
@@ -181,6 +208,41 @@ def polars_frame(table: pa.Table) -> polars.DataFrame:
     except ImportError as error:
         raise MissingExtra("polars", "polars") from error
     return polars.DataFrame(table)
+
+
+def clock() -> int:
+    """The wall clock of this machine, in µs since 1970."""
+    return time.time_ns() // 1000
+
+
+def node(name: str | None) -> str:
+    """The name of this node in clock readings; None: this machine's. UsageError where it cannot be one."""
+    from ledger_cli.core.hlc import node_name
+
+    if name is None:
+        return re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename)[:64] or "node"
+    try:
+        return node_name(name)
+    except ValueError as error:
+        raise UsageError(f"node in {FILE_NAME}: {error}") from error
+
+
+def module_keys(places: Sequence[str], environment: Mapping[str, str] = os.environ) -> dict[str, bytes]:
+    """The keys that modules sign with, from `MODULE=env:VARIABLE` or `MODULE=file:PATH`. UsageError without one."""
+    keys = {}
+    for place in places:
+        module, _, where = place.partition("=")
+        kind, _, name = where.partition(":")
+        if not module or kind not in ("env", "file") or not name:
+            raise UsageError(f"keys in {FILE_NAME}: write {place!r} as MODULE=env:VARIABLE or MODULE=file:PATH")
+        try:
+            key = environment.get(name, "").encode() if kind == "env" else Path(name).read_bytes().strip()
+        except OSError as error:
+            raise UsageError(f"the key of module {module} cannot be read from {name}: {error.strerror}") from error
+        if not key:
+            raise UsageError(f"the key of module {module} is empty: put it into {name}, or take it out of {FILE_NAME}")
+        keys[module] = key
+    return keys
 
 
 def author() -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,14 @@ from ledger_cli.config import Config, load, policy_from, template
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
-from ledger_cli.ports import Importer, Source
+from ledger_cli.ports import SQL_VIEWS, Importer, Source, SqlAnswer
 from ledger_cli.ports import Mapping as FieldMapping
 
 if TYPE_CHECKING:
     import polars
     import pyarrow as pa
 
+    from ledger_cli.api.world import WorldApi
     from ledger_cli.core.gamma_view import GammaView
     from ledger_cli.services.commit import CommitResult
     from ledger_cli.services.diff import DiffResult, Parting
@@ -69,6 +71,13 @@ class Ledger:
         self._open_files = ExitStack()
         self._repository = wiring.make_repository(root, config, self._open_files)
         self._importer: Importer | None = None
+
+    @cached_property
+    def world(self) -> WorldApi:
+        """The world behind the ticks."""
+        from ledger_cli.api.world import WorldApi
+
+        return WorldApi(self._repository, self.config)
 
     def __enter__(self) -> Ledger:
         return self
@@ -186,7 +195,7 @@ class Ledger:
         entries: bool = False,
     ) -> LogPage:
         """Commits, newest first; `since` and `until` in ticks, half-open."""
-        from ledger_cli.api.notebook import LogInNotebook
+        from ledger_cli.api.notebook.log import LogInNotebook
         from ledger_cli.services.log import log
 
         page = log(self._repository, branch, region, since, until, limit, entries=entries)
@@ -215,10 +224,12 @@ class Ledger:
         equal: bool = False,
     ) -> DiffResult:
         """What two places hold of each region: two commits their entries, others the sums over their chains."""
+        from ledger_cli.api.notebook.diff import DiffInNotebook
         from ledger_cli.services.diff import diff
 
         places = self.resolve(a, branch), self.resolve(b, branch)
-        return diff(self._repository, *places, sort, descending, equal=equal)
+        found = diff(self._repository, *places, sort, descending, equal=equal)
+        return DiffInNotebook(**vars(found))
 
     def first_difference(self, a: str, b: str, branch: str = MAIN) -> list[Parting]:
         """The first commit of each shard on which two places part."""
@@ -236,7 +247,7 @@ class Ledger:
         window: int | None = None,
     ) -> Gamma:
         """The projection: of each region the accumulated weight, the statistics, counts and last commit."""
-        from ledger_cli.api.notebook import GammaInNotebook
+        from ledger_cli.api.notebook.gamma import GammaInNotebook
         from ledger_cli.services.gamma import gamma
 
         found = gamma(self._repository, branch, region, self._gamma_at(at, branch), half_life, window)
@@ -284,12 +295,16 @@ class Ledger:
 
         return sql(self._repository, branch, statement)
 
+    def sql_answer(self, statement: str, branch: str = MAIN) -> AbstractContextManager[SqlAnswer]:
+        """The same, batch by batch within a context, for answers that may be larger than memory."""
+        from ledger_cli.services.query import sql_answer
+
+        return sql_answer(self._repository, branch, statement)
+
     def to_arrow(self, view: str = "commit_entries", branch: str = MAIN) -> pa.Table:
         """A whole view (see `sql`) as an Arrow table."""
         if not view.isidentifier():
-            raise UsageError(
-                f"{view!r} is no view: use ticks, commits, commit_entries, entity_state, quarantine or refs"
-            )
+            raise UsageError(f"{view!r} is no view: use {', '.join(SQL_VIEWS)}")
         return self.sql(f"SELECT * FROM {view}", branch)
 
     def to_polars(self, view: str = "commit_entries", branch: str = MAIN) -> polars.DataFrame:
@@ -298,9 +313,10 @@ class Ledger:
 
     def status(self, branch: str = MAIN) -> Status:
         """Where a branch stands."""
+        from ledger_cli.api.notebook.status import StatusInNotebook
         from ledger_cli.services.status import status
 
-        return status(self._repository, branch)
+        return StatusInNotebook(**vars(status(self._repository, branch)))
 
     # -- history ------------------------------------------------------------------------------------------
 

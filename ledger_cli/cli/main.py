@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -43,6 +43,8 @@ COMMANDS = {
     "gamma": Entry("Look", "The projection: accumulated weight and activity of each region."),
     "sql": Entry("Look", "Ask read-only SQL over ticks, commits, entries, state, quarantine and refs."),
     "status": Entry("Look", "Where a branch stands: rows, watermark, open epochs, quarantine."),
+    "world": Entry("World", "Change the world behind the ticks by events, and look into it."),
+    "schema": Entry("World", "Register the types of world events, or list them."),
     "fork": Entry("History", "Begin a branch at a commit, tag or tick of another; nothing is copied."),
     "branch": Entry("History", "List or delete branches."),
     "replay": Entry("History", "Recompute the commits to verify them, or fork with another policy."),
@@ -114,7 +116,7 @@ def root(
     """
 
 
-def run() -> None:
+def run() -> NoReturn:
     """Run the command line as a process."""
     code = main(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
@@ -126,8 +128,8 @@ def run() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; every failure is one line on stderr and an exit code (see `errors`)."""
-    command = with_plain_values(typer.main.get_command(app))
     try:
+        command = with_plain_values(typer.main.get_command(app))
         _check_text(arguments)
         code = command.main(list(arguments), prog_name="ledger", standalone_mode=False)
     except LedgerError as error:

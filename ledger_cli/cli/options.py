@@ -11,7 +11,7 @@ import typer
 
 LedgerOption = Annotated[
     str | None,
-    typer.Option("--ledger", metavar="DIR|URL", help="The ledger [default: LEDGER_URL, else the nearest parent]."),
+    typer.Option("--ledger", metavar="DIR", help="The ledger [default: LEDGER_URL, else the nearest parent]."),
 ]
 BranchOption = Annotated[str, typer.Option("--branch", help="The branch.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
@@ -19,7 +19,7 @@ MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why; kept i
 LimitOption = Annotated[
     int | None,
     typer.Option(
-        "--limit", metavar="N", min=0, help="At most so many [default: 50 on a terminal, else all].", show_default=False
+        "--limit", metavar="N", min=1, help="At most so many [default: 50 on a terminal, else all].", show_default=False
     ),
 ]
 AllowQuarantine = Annotated[

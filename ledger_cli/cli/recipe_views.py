@@ -21,8 +21,8 @@ _MAP_SIZE = 72, 30
 _TOP = 10
 
 
-def command_line(step: Step) -> str:
-    """The step as a command."""
+def command_line(step: Step, location: str) -> str:
+    """The step as a command that can be pasted, on the ledger at a location."""
     words, options = ["ledger", step.do], []
     if step.do == "replay" and "fork" not in step.arguments:
         options.append("--verify")
@@ -31,7 +31,9 @@ def command_line(step: Step) -> str:
         value = given.pop(name, None)
         words += [] if value is None else [_word(each) for each in (value if isinstance(value, list) else [value])]
     given |= given.pop("policy", {})
-    for name, value in given.items():
+    if "out" in given:
+        given["out"] = os.path.join(location, given["out"])
+    for name, value in {**given, "ledger": location}.items():
         options += _option(name, value)
     return " ".join(words + options)
 
@@ -82,7 +84,7 @@ def _commit(step: Step, result: Any) -> list[RenderableType]:
 
 
 def _fork(step: Step, result: Any) -> list[RenderableType]:
-    return [f"{result.name} begins with {result.commits} commits of {result.parent}"]
+    return [f"{result.name} begins with {counted(result.commits, 'commit')} of {result.parent}"]
 
 
 def _replay(step: Step, result: Any) -> list[RenderableType]:
@@ -126,16 +128,16 @@ def _gamma(step: Step, result: Any) -> list[RenderableType]:
     from ledger_cli.render.views.gamma import gamma_views
 
     if "out" in step.arguments:
-        return [f"wrote {result.out}: {result.regions} regions, {result.frames} frames"]
+        return [f"wrote {result.out}: {counted(result.regions, 'region')}, {counted(result.frames, 'frame')}"]
     top = step.arguments.get("top", _TOP)
-    _, *table = gamma_views(result.branch, result.frame, by_weight(result.frame.rows), top)
+    _, *table = gamma_views(result.frame, by_weight(result.frame.rows), top)
     return [terminal_map(result.frame, *_MAP_SIZE), "", *table]
 
 
 def _sql(step: Step, result: Any) -> list[RenderableType]:
     from ledger_cli.render.views.rows import rows_views
 
-    return rows_views(result, None)
+    return rows_views(result.column_names, result.to_batches(), None)
 
 
 def _status(step: Step, result: Any) -> list[RenderableType]:

@@ -30,13 +30,17 @@ _KINDS: dict[Any, Callable[[Any], Any]] = {
 class _Plain:
     """What Typer calls to turn a word into a value."""
 
-    def __init__(self, convert: Callable[[Any], Any]) -> None:
+    def __init__(self, convert: Callable[[Any], Any], least: int | None) -> None:
         self._convert = convert
+        self._least = least
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """The value, or BadParameter, which names the option."""
         try:
-            return None if value is None else self._convert(value)
+            made = None if value is None else self._convert(value)
+            if made is not None and self._least is not None and made < self._least:
+                raise BadParameter(f"{made} is too small, it takes at least {self._least}.")
+            return made
         except BadParameter as error:
             error.param, error.ctx = param, ctx
             raise
@@ -57,5 +61,5 @@ def _plain(parameter: Any) -> Any:
     described = getattr(parameter, "type_descriptor", None)
     convert = _KINDS.get(getattr(described, "annotation", None))
     if convert is not None:
-        parameter._runtime_param = _Plain(convert)
+        parameter._runtime_param = _Plain(convert, getattr(parameter, "min", None))
     return parameter

@@ -45,6 +45,8 @@ class LineChunk:
         self.first_line = first_line
         self.rows = 0
         self.bytes = 0
+        self.not_utf8: list[int] = []
+        """Rows that are no text; in the table each is question marks."""
         self._blocks: list[tuple[bytes, Offsets]] = []
         self._starts: list[int] = []
         self._cut_out: list[bool] = []
@@ -83,9 +85,9 @@ class LineChunk:
 
     def _add(self, block: bytes, offsets: Offsets, lines: npt.NDArray[np.int64] | None) -> None:
         count = len(offsets) - 1
-        text = pa.Array.from_buffers(
-            pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(_valid_utf8(block, offsets))]
-        )
+        valid, no_text = _valid_utf8(block, offsets)
+        self.not_utf8 += [self.rows + row for row in no_text]
+        text = pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(offsets), pa.py_buffer(valid)])
         rows = np.arange(self.rows, self.rows + count, dtype=np.int32)
         marks = pa.array(count_marks(block, offsets))
         cut_out = lines is not None
@@ -124,20 +126,25 @@ def count_marks(block: bytes, offsets: Offsets) -> npt.NDArray[np.int32]:
     return marks
 
 
-def _valid_utf8(block: bytes, offsets: Offsets) -> bytes:
-    """The block, lines that are not UTF-8 made question marks: nobody takes those for JSON, or for blank."""
-    if block.isascii() or _is_utf8(block):
-        return block
-    blanked = bytearray(block)
+def _valid_utf8(block: bytes, offsets: Offsets) -> tuple[bytes, list[int]]:
+    """The block, lines that are not UTF-8 made question marks, and which these are.
+
+    Nobody takes question marks for JSON, or for blank.
+    """
+    if block.isascii() or is_utf8(block):
+        return block, []
+    blanked, no_text = bytearray(block), []
     beyond_ascii = np.flatnonzero(np.frombuffer(block, np.uint8) >= 128)
     for line in np.unique(np.searchsorted(offsets, beyond_ascii, side="right") - 1).tolist():
         first, last = int(offsets[line]), int(offsets[line + 1])
-        if not _is_utf8(block[first:last]):
+        if not is_utf8(block[first:last]):
+            no_text.append(line)
             blanked[first : last - 1] = b"?" * (last - 1 - first)
-    return bytes(blanked)
+    return bytes(blanked), no_text
 
 
-def _is_utf8(text: bytes) -> bool:
+def is_utf8(text: bytes) -> bool:
+    """Whether bytes are text."""
     try:
         text.decode()
     except UnicodeDecodeError:

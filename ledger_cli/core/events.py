@@ -30,6 +30,7 @@ ACTIVITY_LIMIT = 1e6
 
 REASONS = {
     "broken_json": "not one JSON object, or a key given twice in one object",
+    "not_utf8": "bytes that are not UTF-8, as in a file of Latin-1: convert it, for example with iconv",
     "broken_row": "not as many fields as the header has",
     "wrong_type": "a value of another type: numbers must be JSON numbers, a tick a whole one, meta an object",
     "entity_id_missing": "entityId is missing or empty",

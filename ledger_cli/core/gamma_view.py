@@ -45,6 +45,8 @@ class GammaFrame:
     label: str
     tick: int
     rows: tuple[GammaRow, ...]
+    title: str = "gamma"
+    """What it is gamma of (see `gamma_title`)."""
 
     @property
     def heading(self) -> str:
@@ -63,6 +65,11 @@ class GammaFrame:
     def off_map(self) -> tuple[GammaRow, ...]:
         """The rows without a place, the heaviest first."""
         return by_weight(row for row in self.rows if row.bounds is None)
+
+
+def gamma_title(branch: str, half_life: int | None) -> str:
+    """The title of a picture: what tells it from another one of the same ledger."""
+    return f"gamma of {branch}" + ("" if half_life is None else f", half-life {half_life} ticks")
 
 
 @dataclass(frozen=True, slots=True)

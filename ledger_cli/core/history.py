@@ -44,7 +44,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class CommitFile:
-    """A Parquet file of the commits of one job. `heights`: first and last height it holds of each shard."""
+    """A Parquet file of the commits of one job, in bytes, commits and their entries; epochs in ticks, [min, max).
+
+    `heights`: first and last height it holds of each shard. `arrival`: seq of the move that added it.
+    """
 
     file: str
     sha256: str
@@ -59,7 +62,7 @@ class CommitFile:
 
 @dataclass(frozen=True)
 class QuarantineFile:
-    """A Parquet file of refused rows of one source."""
+    """A Parquet file of refused rows of one source, in bytes and rows; `arrival`: seq of the move that added it."""
 
     file: str
     sha256: str
@@ -71,10 +74,45 @@ class QuarantineFile:
 
 
 @dataclass(frozen=True)
+class WorldFile:
+    """A Parquet file of world events. `first`, `last`: the lowest and highest clock reading in it."""
+
+    file: str
+    sha256: str
+    bytes: int
+    events: int
+    first: str
+    last: str
+    arrival: int = -1
+
+
+@dataclass(frozen=True)
+class WorldCheckpoint:
+    """A Parquet file of all entities after the first `files` files of a branch's world events: a cache."""
+
+    file: str
+    sha256: str
+    bytes: int
+    entities: int
+    files: int
+
+
+@dataclass(frozen=True)
+class WorldState:
+    """Where the world of a branch stands. `hlc`: the highest clock reading, which never goes back."""
+
+    hlc: str
+    events: int
+    entities: int
+    checkpoint: WorldCheckpoint | None = None
+
+
+@dataclass(frozen=True)
 class Tile:
     """A Parquet file with what many commits of a chain add up to in each region (see services.tiles).
 
-    `first`, `last`: it took in the tiles (first, last] of the chain, itself the one numbered `last`.
+    `first`, `last`: it took in the tiles (first, last] of the chain, itself the one numbered `last`. `bytes` of
+    the file, `commits` in it, `half_lives` in ticks.
     """
 
     file: str
@@ -90,7 +128,8 @@ class Tile:
 
 @dataclass(frozen=True)
 class ShardState:
-    """The chain of a shard: its head (None: no commit yet), its length, and where its open epoch starts."""
+    """The chain of a shard: its head's digest (None: no commit yet), its length in commits, and the tick at which
+    its open epoch starts (None: it has none)."""
 
     head: str | None = None
     commits: int = 0
@@ -99,7 +138,8 @@ class ShardState:
 
 @dataclass(frozen=True)
 class Base:
-    """What a fork shares with its parent: segments up to one move, and the chains cut at the heights given."""
+    """What a fork shares with its parent: segments up to the move `segments_move`, and the chains as of the move
+    `commits_move`, cut at the heights given."""
 
     branch: str
     segments_move: int
@@ -128,23 +168,32 @@ class State:
     """All that a reader needs to know of a branch after a move, but for its lists."""
 
     shards: Mapping[str, ShardState] = field(default_factory=dict)
+    """By shard, its number as text."""
     watermark: int | None = None
+    """The tick below which rows are complete and folded; None before the first run that saw a row."""
     policy: Mapping[str, Any] | None = None
+    """Its JSON form; None before the first run."""
     folded: int = -1
     """The last move whose rows the late pass of a run has looked at."""
     runs: int = 0
+    """Runs of commit on this branch itself."""
     final: bool = False
     """Whether the last run was final."""
     rows: int = 0
+    """Events of all segments that the branch reads, a parent's too; `highest_tick` is theirs (None: no event)."""
     highest_tick: int | None = None
     created: int = 0
     """The move that began this branch (a deleted name can be used again)."""
     deleted: bool = False
     base: Base | None = None
     tiles: tuple[Tile, ...] = ()
-    """The few tiles that cover the chains but for the last commits; those of a new fork are its parent's."""
+    """The few tiles that cover the chains but for the last commits; a new fork has none of its own yet."""
+    world: WorldState | None = None
+    """None: no world event yet."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the ref `admin` alone: commit digests by tag."""
+    types: Mapping[str, Any] = field(default_factory=dict)
+    """Of the ref `admin` alone: what is registered of each type of world events."""
 
     @property
     def commits(self) -> int:
@@ -159,12 +208,14 @@ class Added:
     segments: tuple[Segment, ...] = ()
     commits: tuple[CommitFile, ...] = ()
     quarantine: tuple[QuarantineFile, ...] = ()
+    world: tuple[WorldFile, ...] = ()
 
     def __add__(self, other: Added) -> Added:
         return Added(
             self.segments + other.segments,
             self.commits + other.commits,
             self.quarantine + other.quarantine,
+            self.world + other.world,
         )
 
     def arrived(self, seq: int) -> Added:
@@ -173,6 +224,7 @@ class Added:
             tuple(replace(item, arrival=seq) for item in self.segments),
             tuple(replace(item, arrival=seq) for item in self.commits),
             tuple(replace(item, arrival=seq) for item in self.quarantine),
+            tuple(replace(item, arrival=seq) for item in self.world),
         )
 
 
@@ -197,6 +249,8 @@ class Move:
         if self.state.policy is not None:
             # As it is: what is empty in it is hashed too.
             raw["state"]["policy"] = self.state.policy
+        if self.state.types:
+            raw["state"]["types"] = self.state.types
         return json.dumps(raw, separators=(",", ":"), sort_keys=True).encode() + b"\n"
 
     @staticmethod
@@ -207,6 +261,8 @@ class Move:
         state["shards"] = {name: _build(ShardState, each) for name, each in state.get("shards", {}).items()}
         if state.get("base") is not None:
             state["base"] = _build(Base, state["base"])
+        if state.get("world") is not None:
+            state["world"] = _world(state["world"])
         state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))
         run = raw.get("run")
         checkpoint = raw.get("checkpoint")
@@ -258,6 +314,12 @@ def _tile(raw: dict[str, Any]) -> Tile:
     return _build(Tile, {**raw, "half_lives": tuple(raw.get("half_lives", ()))})
 
 
+def _world(raw: dict[str, Any]) -> WorldState:
+    checkpoint = raw.get("checkpoint")
+    built = None if checkpoint is None else _build(WorldCheckpoint, checkpoint)
+    return _build(WorldState, {**raw, "checkpoint": built})
+
+
 def _segment(raw: dict[str, Any]) -> Segment:
     return _build(Segment, {**raw, "box": tuple(raw["box"])})
 
@@ -267,6 +329,7 @@ def _added(raw: dict[str, Any]) -> Added:
         tuple(_segment(item) for item in raw.get("segments", ())),
         tuple(_build(CommitFile, item) for item in raw.get("commits", ())),
         tuple(_build(QuarantineFile, item) for item in raw.get("quarantine", ())),
+        tuple(_build(WorldFile, item) for item in raw.get("world", ())),
     )
 
 

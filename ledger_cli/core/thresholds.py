@@ -17,6 +17,8 @@ from ledger_cli.core.moments import Ints, Moments, carried, integers
 from ledger_cli.core.policy import SCALE, Rule
 
 _MARGIN = 1e-12
+_OUT_OF_REACH = Fraction(2**127)
+"""No mean or variance of sums that fit into 128 bits is above it: a higher limit is as good as this one."""
 _LIMB_VALUE = 2.0 ** (32 * np.arange(4))
 _NEVER = np.iinfo(np.int64).max
 
@@ -103,14 +105,14 @@ class _Updates:
         return best
 
     def _compare(self, name: str, limit: Fraction) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        n = self._n.astype(np.float64)
+        n, bar = self._n.astype(np.float64), float(min(limit, _OUT_OF_REACH)) * SCALE
         activity = self._limbs[:, 0] @ _LIMB_VALUE
         if name == "mean":
-            value, bound = activity, n * (float(limit) * SCALE)
+            value, bound = activity, n * bar
             margin = _MARGIN * (value + bound)
         else:
             squares = n * (self._limbs[:, 1] @ _LIMB_VALUE)
-            value, bound = squares - activity * activity, n * n * (float(limit) * SCALE * SCALE)
+            value, bound = squares - activity * activity, n * n * (bar * SCALE)
             margin = _MARGIN * (2 * squares + bound)
         certain = value > bound + margin
         return certain, ~certain & (value >= bound - margin)

@@ -19,6 +19,7 @@ MILLISECONDS_LIMIT = 10**14
 _RFC3339 = re.compile(RFC3339, re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BLANK = " \t\r\n"
+_string_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Refusal(ValueError):
@@ -49,7 +50,7 @@ class Tick(NamedTuple):
         jitter = "null" if self.jitter is None else _number_text(self.jitter)
         timestamp = "null" if self.timestamp is None else str(self.timestamp)
         return (
-            f'{{"activity":{_number_text(self.activity)},"entityId":{json.dumps(self.entity_id, ensure_ascii=False)},'
+            f'{{"activity":{_number_text(self.activity)},"entityId":{_string_text(self.entity_id)},'
             f'"jitter":{jitter},"meta":{meta},"tickId":{self.tick_id},"timestamp":{timestamp},'
             f'"x":{_number_text(self.x)},"y":{_number_text(self.y)}}}'
         )
@@ -126,8 +127,11 @@ def _number_text(value: float) -> str:
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
         text = line.decode().strip(_BLANK)
-        if not text:
-            return None
+    except UnicodeDecodeError as error:
+        raise Refusal("not_utf8") from error
+    if not text:
+        return None
+    try:
         event = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise Refusal("broken_json") from error

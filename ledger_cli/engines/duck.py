@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from bisect import bisect_right
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import duckdb
 from ledger_cli.core.history import Box, CommitFile, Segment
 from ledger_cli.core.policy import SCALE, Json, Weight
 from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
-from ledger_cli.ports import Batches, Measure, SqlInput, Store, TickRange
+from ledger_cli.ports import Batches, Measure, SqlAnswer, SqlInput, Store, TickRange
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 _BIGINT_LIMIT = 9.2e18
 _GRID_LIMIT = 2**53
 _BATCH_ROWS = 500_000
+_ENDLESS = 2**63 - 1
 _MAX_RANGES = 64
+"""More are joined with the ticks that there are: a row is not compared with each of them."""
 _SIDES = (min, max, min, max)
 
 
@@ -41,13 +44,14 @@ class DuckEngine:
 
     def moments(self, segments: Sequence[Segment], measure: Measure, ranges: Sequence[TickRange]) -> Batches:
         """See `ports.Engine`."""
-        chosen = [s for s in segments if any(r.meets(s.tick_min, s.tick_max) for r in ranges)]
+        bounds = [(each.start or 0, _ENDLESS if each.end is None else each.end) for each in ranges]
+        chosen = _meeting(segments, bounds)
         if not chosen:
             return _nothing()
         highest = max(segment.activity_max for segment in chosen)
         keys = region_sql(measure.regions, [segment.box for segment in chosen])
-        condition, widths = _condition(chosen, ranges), self._widths(measure, highest)
-        sql = moments_sql(self._source(chosen), measure, keys, condition, widths)
+        source, widths = self._source(chosen), self._widths(measure, highest)
+        sql = moments_sql(source, measure, keys, _condition(source, chosen, bounds), widths)
         return Begun(self.connection, sql, [s.file for s in chosen])
 
     def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
@@ -84,12 +88,16 @@ class DuckEngine:
         source = f"WITH files AS NOT MATERIALIZED (SELECT * FROM read_parquet({listed}))"
         return self._answer(f"{source} {sql}", tables, files)
 
-    def sql(self, given: SqlInput, statement: str) -> pa.Table:
+    @contextlib.contextmanager
+    def sql(self, given: SqlInput, statement: str) -> Iterator[SqlAnswer]:
         """See `ports.Engine`."""
         from ledger_cli.engines.common.duck_sql import run_sql
 
-        with contextlib.closing(connect(*self._limits)) as connection:
-            return run_sql(connection, self._store, given, statement)
+        with (
+            contextlib.closing(connect(*self._limits)) as connection,
+            run_sql(connection, self._store, given, statement) as answer,
+        ):
+            yield answer
 
     def _source(self, segments: Sequence[Segment]) -> str:
         return f"read_parquet({sql_list([self._store.location(s.file) for s in segments])})"
@@ -237,25 +245,34 @@ def _field_sql(name: str) -> str:
     return f"CAST({_FIELDS.get(name) or f'json_extract(meta, {quoted(pointer)})'} AS VARCHAR)"
 
 
-def _condition(segments: Sequence[Segment], ranges: Sequence[TickRange]) -> str:
+Bounds = tuple[int, int]
+"""Ticks [first, past)."""
+
+
+def _meeting(segments: Sequence[Segment], ranges: Sequence[Bounds]) -> list[Segment]:
+    """The segments that may hold rows of the ranges."""
+    ends = [past for _, past in ranges]
+    at = [bisect_right(ends, segment.tick_min) for segment in segments]
+    return [s for s, i in zip(segments, at, strict=True) if i < len(ranges) and ranges[i][0] <= s.tick_max]
+
+
+def _condition(source: str, segments: Sequence[Segment], ranges: Sequence[Bounds]) -> str:
     """WHERE over ticks, empty where the ranges hold every row of the segments."""
     low, high = min(s.tick_min for s in segments), max(s.tick_max for s in segments)
-    parts = []
-    for each in ranges if len(ranges) <= _MAX_RANGES else [_hull(ranges)]:
-        bounds = []
-        if each.start is not None and each.start > low:
-            bounds.append(f"tick_id >= {each.start}")
-        if each.end is not None and each.end <= high:
-            bounds.append(f"tick_id < {each.end}")
-        if not bounds:
-            return ""
-        parts.append("(" + " AND ".join(bounds) + ")")
-    return " WHERE " + " OR ".join(parts)
+    met = [(first, past) for first, past in ranges if first <= high and past > low]
+    if met[0][0] <= low and met[0][1] > high:
+        return ""
+    if len(met) <= _MAX_RANGES:
+        return " WHERE " + " OR ".join(f"({_within(first, past, low, high)})" for first, past in met)
+    hull = _within(met[0][0], met[-1][1], low, high)
+    firsts, pasts = ([bound[side] for bound in met] for side in (0, 1))
+    return f""" WHERE {hull} AND tick_id IN (
+        SELECT tick_id FROM (SELECT DISTINCT tick_id FROM {source} WHERE {hull})
+        ASOF JOIN (SELECT unnest({firsts}) AS first, unnest({pasts}) AS past) ON tick_id >= first
+        WHERE tick_id < past)"""
 
 
-def _hull(ranges: Sequence[TickRange]) -> TickRange:
-    starts = [each.start for each in ranges if each.start is not None]
-    ends = [each.end for each in ranges if each.end is not None]
-    return TickRange(
-        min(starts) if len(starts) == len(ranges) else None, max(ends) if len(ends) == len(ranges) else None
-    )
+def _within(first: int, past: int, low: int, high: int) -> str:
+    """SQL for ticks of [first, past), where all are of [low, high]."""
+    bounds = [f"tick_id >= {first}"] * (first > low) + [f"tick_id < {past}"] * (past <= high)
+    return " AND ".join(bounds) or "true"

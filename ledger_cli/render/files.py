@@ -6,55 +6,82 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ledger_cli.errors import LedgerError, NotFound, UsageError
+from ledger_cli.render.common.values import column_values, rows_of
 from ledger_cli.render.common.words import json_value
 
 Sink = str | os.PathLike[str] | IO[bytes]
+Batches = Iterable[pa.RecordBatch]
 _ROWS = 10_000
 _SAFE = 2**53
 """Up to here every reader of JSON and CSV gets the integer that was written."""
 
+_KEPT_IN_MEMORY = 16_000_000
+"""Bytes of an answer that are kept, until it is known what its columns hold, before they go to a file."""
+
 
 def write_table(table: pa.Table, sink: Sink, format: str) -> None:
-    """Write a table to a path or a binary stream, as `csv`, `json` (a list of rows) or `parquet`."""
+    """Write a table to a path or a binary stream (see `write_batches`)."""
+    write_batches(table.schema, table.to_batches(), sink, format)
+
+
+def write_batches(schema: pa.Schema, batches: Batches, sink: Sink, format: str) -> int:
+    """Write rows to a path or a binary stream, as `csv`, `json` (a list of rows) or `parquet`; how many it were."""
     writer = WRITERS.get(format)
     if writer is None:
         raise UsageError(f"{format!r} is no format: use one of {', '.join(WRITERS)}")
+    rows = 0
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal rows
+        for batch in batches:
+            rows += batch.num_rows
+            yield batch
+
     if hasattr(sink, "write"):
-        # A file-like object of Python's own: Arrow would close the one that it is given.
-        held = io.BytesIO()
-        writer(table, held)
-        sink.write(held.getbuffer())
-        return
-    with whole_file(sink) as path, open(path, "wb") as file:
-        writer(table, file)
+        writer(schema, counted(), cast(IO[bytes], sink))
+    else:
+        with whole_file(sink) as path, open(path, "wb") as file:
+            writer(schema, counted(), file)
+    return rows
+
+
+def first_rows(batches: Batches, most: int | None) -> Iterator[pa.RecordBatch]:
+    """The batches as far as `most` rows; nothing more is asked for."""
+    left = most
+    for batch in batches if left is None or left else ():
+        yield batch if left is None else batch.slice(0, left)
+        if left is not None and (left := left - batch.num_rows) <= 0:
+            return
 
 
 def write_csv(path: str | os.PathLike[str], table: pa.Table) -> None:
     """Write a table to a path."""
     with open(path, "wb") as file:
-        _csv(table, file)
+        _csv(table.schema, table.to_batches(), file)
 
 
 def write_parquet(path: str | os.PathLike[str], table: pa.Table) -> None:
     """Write a table to a path."""
     with open(path, "wb") as file:
-        _parquet(table, file)
+        _parquet(table.schema, table.to_batches(), file)
 
 
-def write_stdout(table: pa.Table, format: str) -> None:
-    """Write a table to stdout, where nobody may be reading any more."""
+def write_stdout(schema: pa.Schema, batches: Batches, format: str) -> None:
+    """Write rows to stdout, where nobody may be reading any more."""
     try:
-        write_table(table, sys.stdout.buffer, format)
+        write_batches(schema, batches, sys.stdout.buffer, format)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,51 +117,119 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
                 draft.unlink(missing_ok=True)
 
 
-def _csv(table: pa.Table, file: IO[bytes]) -> None:
-    pa_csv.write_csv(_flat(table), file)
+def _csv(schema: pa.Schema, batches: Batches, file: IO[bytes]) -> None:
+    head = True
+    with _whole_numbers(schema, batches) as (columns, decided):
+        for batch in decided:
+            _csv_part(_flat(columns, batch), file, head)
+            head = False
+        if head:
+            _csv_part(_flat(columns, pa.RecordBatch.from_pylist([], columns)), file, head)
 
 
-def _parquet(table: pa.Table, file: IO[bytes]) -> None:
-    pq.write_table(table, file, compression="zstd")
+def _csv_part(batch: pa.RecordBatch, file: IO[bytes], head: bool) -> None:
+    # Arrow would close a file-like object of Python's own.
+    made = pa.BufferOutputStream()
+    pa_csv.write_csv(batch, made, pa_csv.WriteOptions(include_header=head))
+    file.write(made.getvalue())
 
 
-def _whole_numbers(table: pa.Table) -> pa.Table:
-    """Sums of integers are decimals in Arrow: integers again, where all of a column can be one anywhere."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type) and field.type.scale == 0:
-            values = table[place].to_pylist()
-            if all(value is None or abs(value) <= _SAFE for value in values):
-                made = pa.array([None if value is None else int(value) for value in values], pa.int64())
-                table = table.set_column(place, field.name, made)
-    return table
+class _Open(io.RawIOBase):
+    """A file that Arrow writes to and does not close."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
 
 
-def _json(table: pa.Table, file: IO[bytes]) -> None:
+def _parquet(schema: pa.Schema, batches: Batches, file: IO[bytes]) -> None:
+    for field in schema:
+        if pa.types.is_interval(field.type) or pa.types.is_union(field.type):
+            raise UsageError(f"Parquet has no column like {field.name} ({field.type}): cast it to VARCHAR")
+    with pq.ParquetWriter(_Open(file), schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+@contextlib.contextmanager
+def _whole_numbers(schema: pa.Schema, batches: Batches) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Sums of integers are decimals in Arrow: integers again, where all of a column can be one anywhere.
+
+    To know that, all rows are looked at before the first is written; they wait in a file, if they are many.
+    """
+    whole = [name for name, field in enumerate(schema) if _is_whole(field.type)]
+    if not whole:
+        yield schema, iter(batches)
+        return
+    with tempfile.SpooledTemporaryFile(_KEPT_IN_MEMORY) as kept:
+        with pa.ipc.new_stream(_Open(cast(IO[bytes], kept)), schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                whole = [place for place in whole if _all_safe(batch[place])]
+        kept.seek(0)
+        for place in whole:
+            schema = schema.set(place, schema.field(place).with_type(pa.int64()))
+        with pa.ipc.open_stream(kept) as reader:
+            yield schema, (batch.cast(schema) for batch in reader)
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_decimal(kind)) and kind.scale == 0
+
+
+def _all_safe(column: pa.Array) -> bool:
+    bounds = pc.min_max(column).as_py()
+    return bounds["max"] is None or max(abs(bounds["min"]), abs(bounds["max"])) <= _SAFE
+
+
+def _json(schema: pa.Schema, batches: Batches, file: IO[bytes]) -> None:
     """A list, one row a line, so that it can be read by people and by line tools."""
-    file.write(b"[")
-    separator = b"\n"
-    for batch in _whole_numbers(table).to_batches(_ROWS):
-        for row in batch.to_pylist():
-            file.write(separator + orjson.dumps(row, json_value, orjson.OPT_NON_STR_KEYS))
-            separator = b",\n"
-    file.write(b"\n]\n" if table.num_rows else b"]\n")
+    names, separator = schema.names, b"[\n"
+    with _whole_numbers(schema, batches) as (_, decided):
+        for batch in decided:
+            for start in range(0, batch.num_rows, _ROWS):
+                lines = []
+                for row in rows_of(batch.slice(start, _ROWS)):
+                    lines += [separator, _dumped(dict(zip(names, row, strict=True)))]
+                    separator = b",\n"
+                file.write(b"".join(lines))
+    file.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
 
-def _flat(table: pa.Table) -> pa.Table:
-    """Nested values as JSON text: a CSV has no other way."""
-    table = _whole_numbers(table)
-    for place, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type):
-            texts = [None if value is None else _text(value) for value in table[place].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-        elif pa.types.is_decimal(field.type) or pa.types.is_interval(field.type):
-            texts = [None if value is None else str(value) for value in table[place].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-    return table
+def _flat(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Nested values as JSON text, and others that a CSV has no way for as their text."""
+    columns = [_flat_column(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=schema.names)
 
 
-def _text(value: object) -> str:
-    return orjson.dumps(value, json_value, orjson.OPT_NON_STR_KEYS).decode()
+def _flat_column(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_nested(kind):
+        return _texts(column, lambda value: _dumped(value).decode())
+    if pa.types.is_decimal(kind) or pa.types.is_interval(kind):
+        return _texts(column, str)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _texts(column, json_value)
+    if pa.types.is_temporal(kind):
+        try:
+            column.to_pylist()
+        except (OverflowError, ValueError):
+            return _texts(column, str)
+    return column
 
 
-WRITERS: dict[str, Callable[[pa.Table, IO[bytes]], None]] = {"csv": _csv, "json": _json, "parquet": _parquet}
+def _texts(column: pa.Array, text: Callable[[Any], str]) -> pa.Array:
+    values = column_values(column)
+    return pa.array([None if value is None else text(value) for value in values], pa.string())
+
+
+def _dumped(value: Any) -> bytes:
+    return orjson.dumps(value, json_value, orjson.OPT_NON_STR_KEYS)
+
+
+WRITERS: dict[str, Callable[[pa.Schema, Batches, IO[bytes]], None]] = {"csv": _csv, "json": _json, "parquet": _parquet}

@@ -8,77 +8,15 @@ where commits of many moves are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from ledger_cli.core.history import CHECKPOINT_EVERY, CommitFile, Move, ShardState, State, Tile
 from ledger_cli.services.repository import Branch, Repository
-
-Heights = Mapping[str, int]
-"""Of each shard (its number as text), how many commits of its chain; 0 where it is not named."""
+from ledger_cli.services.slices import CommitSlice, Heights, heights_of, lower
 
 _READ_SINGLY = 200
 """Up to as many moves are read one by one, for more the lists in the checkpoints are shorter to read."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """The commits of one file that lie, in the chains of their shards, from `low` to below `high`."""
-
-    file: CommitFile
-    low: Heights
-    high: Heights
-
-    @staticmethod
-    def of(file: CommitFile) -> Part:
-        """All commits of a file."""
-        return Part(file, {}, {shard: last + 1 for shard, (_, last) in file.heights.items()})
-
-    @property
-    def empty(self) -> bool:
-        """Whether no commit of the file lies there."""
-        return all(
-            last < self.low.get(shard, 0) or first >= self.high.get(shard, 0)
-            for shard, (first, last) in self.file.heights.items()
-        )
-
-    @property
-    def whole(self) -> bool:
-        """Whether every commit of the file lies there."""
-        return all(
-            first >= self.low.get(shard, 0) and last < self.high.get(shard, 0)
-            for shard, (first, last) in self.file.heights.items()
-        )
-
-    def condition(self) -> str:
-        """SQL over shard and height that keeps these commits; empty for all."""
-        if self.whole:
-            return ""
-        bounds = [
-            f"(shard = {shard} AND height >= {self.low.get(shard, 0)} AND height < {high})"
-            for shard, high in self.high.items()
-        ]
-        return "(" + (" OR ".join(bounds) or "false") + ")"
-
-
-def by_condition(parts: Iterable[Part]) -> dict[str, list[str]]:
-    """The files of parts that are read under one condition, by that condition."""
-    grouped: dict[str, list[str]] = {}
-    for part in parts:
-        grouped.setdefault(part.condition(), []).append(part.file.file)
-    return grouped
-
-
-def heights_of(state: State) -> dict[str, int]:
-    """The lengths of all chains."""
-    return {shard: each.commits for shard, each in state.shards.items() if each.commits}
-
-
-def lower(one: Heights, other: Heights) -> dict[str, int]:
-    """Of each shard the lower of two heights."""
-    both = {shard: min(height, other.get(shard, 0)) for shard, height in one.items()}
-    return {shard: height for shard, height in both.items() if height}
 
 
 class Chains:
@@ -107,6 +45,10 @@ class Chains:
         seq = self._first(lambda state: _commits(state, shard) > height)
         return (self._branch.name, self._move(seq)) if seq <= self._branch.seq else None
 
+    def reached(self, keep: Heights) -> int:
+        """The number of the first move of the branch itself after which its chains have that many commits."""
+        return self._first(lambda state: all(_commits(state, shard) >= height for shard, height in keep.items()))
+
     def tiles(self, keep: Heights) -> tuple[tuple[Tile, ...], dict[str, int]]:
         """The tiles that cover the most of the commits below `keep`, and the heights that they cover."""
         seq = self._first(lambda state: any(_commits(state, s) > keep.get(s, 0) for s in state.shards)) - 1
@@ -119,17 +61,17 @@ class Chains:
                 return tiles, heights_of(complete)
         return ((), {}) if self._parent is None else self._parent.tiles(lower(self._shared, keep))
 
-    def parts(self, low: Heights, high: Heights) -> list[Part]:
+    def parts(self, low: Heights, high: Heights) -> list[CommitSlice]:
         """The commits from `low` to below `high`, by file, oldest first."""
-        shared: list[Part] = []
+        shared: list[CommitSlice] = []
         if self._parent is not None and _any_below(low, lower(self._shared, high)):
             shared = self._parent.parts(low, lower(self._shared, high))
         base = {s: max(low.get(s, 0), self._shared.get(s, 0)) for s in high}
         if not _any_below(base, high):
             return shared
         first = self._first(lambda state: any(_commits(state, s) > height for s, height in base.items()))
-        last = self._first(lambda state: all(_commits(state, s) >= height for s, height in high.items()))
-        own = [Part(file, base, high) for file in self._files(first, min(last, self._branch.seq))]
+        last = min(self.reached(high), self._branch.seq)
+        own = [CommitSlice(file, base, high) for file in self._files(first, last)]
         return shared + [part for part in own if not part.empty]
 
     # -- helpers ------------------------------------------------------------------------------------------

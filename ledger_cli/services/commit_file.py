@@ -21,7 +21,7 @@ class CommitWriter:
         self.path = directory / "commits.parquet"
         self.commits = 0
         self.entries = 0
-        self._epochs: list[int] = []
+        self._epochs: tuple[int, int] | None = None
         self._heights: dict[str, tuple[int, int]] = {}
 
     def write(self, tables: Iterator[pa.Table]) -> CommitWriter:
@@ -41,13 +41,16 @@ class CommitWriter:
 
     def as_file(self) -> CommitFile:
         """The record of the file, still without its name and digest."""
-        return CommitFile("", "", 0, self.commits, self.entries, min(self._epochs), max(self._epochs), self._heights)
+        assert self._epochs is not None, "there is a file"
+        return CommitFile("", "", 0, self.commits, self.entries, *self._epochs, self._heights)
 
     def _note(self, table: pa.Table) -> None:
         self.commits += table.num_rows
         self.entries += sum(len(chunk.values) for chunk in table["entries"].chunks)
         starts, ends = table["epoch_start"].to_numpy(), table["epoch_end"].to_numpy()
-        self._epochs += [int(starts.min()), int(ends.max())]
+        first, last = int(starts.min()), int(ends.max())
+        known = self._epochs or (first, last)
+        self._epochs = min(first, known[0]), max(last, known[1])
         shards, heights = table["shard"].to_numpy(), table["height"].to_numpy()
         for shard in sorted(set(shards.tolist())):
             mine = heights[shards == shard]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from ledger_cli.core.history import CommitFile
 from ledger_cli.core.policy import Policy
-from ledger_cli.services.repository import Branch, CommitSlice, Repository
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import CommitSlice, by_condition
 
 
 def read_commits(
@@ -22,16 +22,11 @@ def read_commits(
 
     `slices`: only these of the branch's files.
     """
-    by_condition: dict[str, list[CommitFile]] = {}
-    for each in branch.commit_slices() if slices is None else slices:
-        by_condition.setdefault(each.condition(), []).append(each.file)
-    tables = []
-    for condition, files in by_condition.items():
-        both = " AND ".join(part for part in (condition, where) if part)
-        tables.append(repository.engine.commits(files, columns, both))
-    if not tables:
-        return repository.engine.commits([], columns, where)
-    return pa.concat_tables(tables)
+    tables = [
+        repository.engine.over(files, f"SELECT {', '.join(columns)} FROM files WHERE {condition or 'true'}")
+        for condition, files in by_condition(branch.commit_slices() if slices is None else slices, where).items()
+    ]
+    return pa.concat_tables(tables) if tables else repository.engine.commits([], columns, where)
 
 
 def read_commits_with(
@@ -41,13 +36,9 @@ def read_commits_with(
 
     One result for each group of files that are read under one condition, each only of its own commits.
     """
-    by_condition: dict[str, list[str]] = {}
-    for each in slices:
-        by_condition.setdefault(each.condition(), []).append(each.file.file)
-    engine = repository.engine
     return [
-        engine.over(files, sql.format(commits=f"(FROM files WHERE {condition or 'true'})"), **tables)
-        for condition, files in by_condition.items()
+        repository.engine.over(files, sql.format(commits=f"(FROM files WHERE {condition or 'true'})"), **tables)
+        for condition, files in by_condition(slices).items()
     ]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger_cli.core.history import Base, ShardState, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
+from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
-from ledger_cli.services.lineage import Top, commits_by_shard, kept, made_at, tops
+from ledger_cli.services.lineage import Top, made_at, tops
 from ledger_cli.services.lookup import Place
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import heights_of
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,16 @@ class Cut:
 def cut_at(repository: Repository, parent: Branch, at: Place | None) -> Cut:
     """The cut at a place of a branch's history; None is its head."""
     if at is None or at.kind == "branch":
-        return Cut(parent, commits_by_shard(parent), parent.state.watermark, True)
+        return Cut(parent, heights_of(parent.state), parent.state.watermark, True)
     if at.commit is not None:
         origin, end = made_at(repository, parent, str(at.commit.shard), at.commit.height), at.commit.epoch_end
     else:
         assert at.tick is not None
         origin, end = parent, at.tick
-    keep = kept(repository, origin, end)
+    keep = Chains(repository, origin).cut(end)
     reached = origin.state.watermark
     watermark = None if reached is None else min(end, reached)
-    return Cut(origin, keep, watermark, keep == commits_by_shard(origin) and origin is parent)
+    return Cut(origin, keep, watermark, keep == heights_of(origin.state) and origin is parent)
 
 
 def begun(repository: Repository, parent: Branch, cut: Cut, policy: Policy | None) -> tuple[Base, State]:
@@ -48,7 +50,8 @@ def begun(repository: Repository, parent: Branch, cut: Cut, policy: Policy | Non
         raise UsageError(f"branch {parent.name} is of the layer {own.layer!r}: a fork keeps it")
     chosen = own if policy is None else policy
     settings = None if chosen is None else chosen.to_json()
-    state = State(policy=settings, rows=parent.state.rows, highest_tick=parent.state.highest_tick)
+    world = parent.state.world
+    state = State(policy=settings, rows=parent.state.rows, highest_tick=parent.state.highest_tick, world=world)
     if own is None or chosen is None or not own.same_regions(chosen):
         # No chain can be shared, and nothing that was folded says anything about these shards.
         return Base(parent.name, parent.seq, parent.seq), state
@@ -57,7 +60,7 @@ def begun(repository: Repository, parent: Branch, cut: Cut, policy: Policy | Non
     commits_move = cut.origin.seq if _same_line(cut.origin, parent) else parent.state.created
     base = Base(parent.name, parent.seq, commits_move, cut.keep, _look_again(repository, parent, cut, ends))
     final = parent.state.final and cut.whole
-    return base, State(shards, cut.watermark, settings, final=final, rows=state.rows, highest_tick=state.highest_tick)
+    return base, replace(state, shards=shards, watermark=cut.watermark, final=final)
 
 
 def _look_again(repository: Repository, parent: Branch, cut: Cut, ends: Mapping[str, Top]) -> int | None:
@@ -90,7 +93,7 @@ def _unseen(repository: Repository, parent: Branch, origin: Branch) -> list[int]
 
 def _cut_off(repository: Repository, cut: Cut, ends: Mapping[str, Top]) -> list[int]:
     """Starts of the commits that were cut off though they end below what is left of their chain."""
-    if cut.keep == commits_by_shard(cut.origin):
+    if cut.keep == heights_of(cut.origin.state):
         return []
     condition = " OR ".join(
         f"(shard = {shard} AND height >= {cut.keep[shard]} AND epoch_end <= {top.end})" for shard, top in ends.items()

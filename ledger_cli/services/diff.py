@@ -16,7 +16,8 @@ from ledger_cli.services.commits import read_commits
 from ledger_cli.services.cut import cut_at
 from ledger_cli.services.lineage import holding
 from ledger_cli.services.lookup import CommitRef, Place
-from ledger_cli.services.repository import CommitSlice, Repository
+from ledger_cli.services.repository import Repository
+from ledger_cli.services.slices import CommitSlice
 from ledger_cli.services.sums import Sums, merged, sums_of
 
 _REF = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end"]
@@ -222,13 +223,7 @@ class _Chain:
 
     def spans(self) -> dict[str, dict[str, tuple[int, int]]]:
         """By file, the heights [first, last) of each shard that the chain has from it."""
-        return {
-            part.file.file: {
-                shard: (first, min(last + 1, (part.below or {}).get(shard, 0)))
-                for shard, (first, last) in part.file.heights.items()
-            }
-            for part in self.parts
-        }
+        return {part.file.file: part.spans for part in self.parts}
 
     def above(self, shared: Mapping[str, int]) -> dict[int, dict[int, CommitRef]]:
         """The commits from the shared heights on, by shard and height."""

@@ -9,7 +9,7 @@ from typing import Any
 from ledger_cli.core.history import State, branch_name
 from ledger_cli.core.jcs import digest_of
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import NotFound, UsageError
+from ledger_cli.errors import Conflict, NotFound, UsageError
 from ledger_cli.services.cut import Cut, begun, cut_at
 from ledger_cli.services.lookup import CommitRef, Place, commit_of, find_commit
 from ledger_cli.services.repository import Branch, Repository
@@ -95,11 +95,19 @@ def fork(
 def begin(
     repository: Repository, parent: Branch, name: str, cut: Cut, policy: Policy | None, why: str, kind: str = "fork"
 ) -> Branch:
-    """The new branch that shares with its parent what a cut leaves. UsageError where the name is taken."""
+    """The new branch that shares with its parent what a cut leaves. UsageError where the name is taken.
+
+    Names of branches and tags are in different refs. So whoever makes one looks once more afterwards: of two at
+    once the later sees the other, and gives way.
+    """
     if branch_name(name) in repository.tags:
         raise UsageError(f"{name!r} is a tag: choose another name or `ledger tag --delete {name}`")
     base, state = begun(repository, parent, cut, policy)
-    return repository.create_branch(name, kind, why, base, state)
+    made = repository.create_branch(name, kind, why, base, state)
+    if name in repository.tags:
+        delete(repository, name, "a tag was given its name meanwhile")
+        raise Conflict(f"{name!r} was made a tag meanwhile: no branch was made, choose another name")
+    return made
 
 
 def branches(repository: Repository) -> list[BranchView]:
@@ -154,6 +162,9 @@ def tag(repository: Repository, name: str, place: Place, why: str = "") -> Tag:
 
     if repository.tags.get(name) != commit.digest:
         repository.administer("tag", why, tagged)
+        if name in repository.branch_names():
+            untag(repository, name, "a branch was given its name meanwhile")
+            raise Conflict(f"{name!r} was made a branch meanwhile: no tag was made, choose another name")
     return Tag(name, commit.digest, place.branch, commit)
 
 

@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from ledger_cli.core import statistics
 from ledger_cli.core.commit import commit_id_of
-from ledger_cli.core.gamma_view import GammaFrame, GammaRow
+from ledger_cli.core.gamma_view import GammaFrame, GammaRow, gamma_title
 from ledger_cli.core.geometry import cell_bounds
 from ledger_cli.core.history import Tile
 from ledger_cli.core.moments import SUMS
 from ledger_cli.errors import NotFound, UsageError
-from ledger_cli.services.chains import Chains, Heights, Part, lower
+from ledger_cli.services.chains import Chains
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import CommitSlice, Heights, lower
 from ledger_cli.services.tiles import add_up, highest_end, sums_of
 
 GAMMA = pa.schema(
@@ -73,10 +74,10 @@ class GammaPlace:
     tick: int
     label: str
     tiles: tuple[Tile, ...]
-    rest: list[Part]
+    rest: list[CommitSlice]
 
     @property
-    def everything(self) -> list[Part]:
+    def everything(self) -> list[CommitSlice]:
         """All commits at the place."""
         return self.chains.parts({}, self.keep)
 
@@ -102,7 +103,7 @@ class Gamma:
         rows = tuple(
             GammaRow(**row, bounds=cell_bounds(regions, row["region"])) for row in self.table.select(names).to_pylist()
         )
-        return GammaFrame(self.label, self.tick, rows)
+        return GammaFrame(self.label, self.tick, rows, gamma_title(self.branch, self.half_life))
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON: integers beyond 2⁵³ are decimal strings, under `exact`."""

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from ledger_cli.core import statistics
-from ledger_cli.core.gamma_view import GammaFrame, GammaRow, GammaView
+from ledger_cli.core.gamma_view import GammaFrame, GammaRow, GammaView, gamma_title
 from ledger_cli.core.geometry import Bounds, cell_bounds
 from ledger_cli.core.moments import Ints
-from ledger_cli.services.chains import by_condition
 from ledger_cli.services.gamma import GammaAt, GammaPlace, check_options, place_of
 from ledger_cli.services.repository import Repository
+from ledger_cli.services.slices import by_condition
 from ledger_cli.services.tiles import decay, fold_source, fold_sql, region_condition, sums_of
 
 FRAMES_MAX = 200
@@ -60,7 +60,7 @@ def gamma_view(
         totals.pool(leaving.get(index, []), -1)
         if index in shown:
             made.append(GammaFrame(times.labels[index], tick, totals.rows(tick)))
-    return GammaView(branch, tuple(made))
+    return GammaView(gamma_title(branch, half_life), tuple(made))
 
 
 @dataclass(frozen=True)

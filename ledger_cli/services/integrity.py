@@ -6,13 +6,15 @@ What no digest shows is a log that was cut short: `ledger replay --verify --expe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from ledger_cli.core.history import (
+    ADMIN,
     Added,
     CommitFile,
     Move,
@@ -20,9 +22,12 @@ from ledger_cli.core.history import (
     Segment,
     State,
     Tile,
+    WorldCheckpoint,
+    WorldFile,
     checkpoint_span,
     digest_of_move,
 )
+from ledger_cli.core.jcs import digest_of
 from ledger_cli.errors import Corrupt, LedgerError, NotFound
 from ledger_cli.services.integrity_commits import Links, broken, chains, check_file
 from ledger_cli.services.repository import Branch, Repository
@@ -95,9 +100,9 @@ class _Seen:
     links: dict[str, Links] = field(default_factory=dict)
     moves: int = 0
 
-    def wrong(self, file: str, what: str) -> None:
+    def wrong(self, file: str, what: str, next_step: str = _RESTORE) -> None:
         """Note a finding, once."""
-        self.findings.setdefault(Finding(file, what))
+        self.findings.setdefault(Finding(file, what, next_step))
 
 
 def verify(repository: Repository, branches: Sequence[str] | None = None) -> IntegrityReport:
@@ -112,12 +117,15 @@ def verify(repository: Repository, branches: Sequence[str] | None = None) -> Int
     seen = _Seen()
     names = existing if branches is None else _with_parents(repository, branches)
     logs = {name: _check_log(repository, name, seen) for name in names}
-    for file, (sha256, _) in sorted(seen.files.items()):
-        if _file_is_whole(repository, file, sha256, seen) and file in seen.commits:
-            _check_commits(repository, seen.commits[file], seen)
+    whole = {file for file, (sha256, _) in sorted(seen.files.items()) if _file_is_whole(repository, file, sha256, seen)}
+    for file in sorted(whole & seen.commits.keys()):
+        _check_commits(repository, seen.commits[file], seen)
     for name, moves in logs.items():
         for life in _lives(moves):
             _guarded(seen, f"refs/{name}", _check_chains, repository, name, life, seen)
+            _guarded(seen, f"refs/{name}", _check_policies, name, life, seen)
+            _guarded(seen, f"refs/{name}", _check_world, repository, name, life[-1], whole, seen)
+    _check_tags(logs.get(ADMIN, []), seen)
     return IntegrityReport(
         refs=len(names),
         moves=seen.moves,
@@ -160,7 +168,7 @@ def _check_log(repository: Repository, name: str, seen: _Seen) -> list[Move]:
     previous = ""
     collected: list[Added] = []
     expected = 0
-    for seq in _numbers(repository, name):
+    for seq in repository.store.move_numbers(name):
         if seq > expected:
             more = "" if seq == expected + 1 else f", and so are the moves after it up to {seq - 1}"
             seen.wrong(_file_of_move(name, expected), f"is missing{more}")
@@ -187,15 +195,6 @@ def _check_log(repository: Repository, name: str, seen: _Seen) -> list[Move]:
     return moves
 
 
-def _numbers(repository: Repository, name: str) -> list[int]:
-    """The numbers of the moves of a ref that are there, up to the highest."""
-    numbers = repository.store.move_numbers(name)
-    if not numbers or len(numbers) == numbers[-1] + 1:
-        return numbers
-    # A listing may show a move made meanwhile without the one before it; the next listing shows that one too.
-    return [seq for seq in repository.store.move_numbers(name) if seq <= numbers[-1]]
-
-
 def _file_of_move(name: str, seq: int) -> str:
     return f"refs/{name}/{seq:020d}.json"
 
@@ -211,8 +210,11 @@ def _parsed(raw: bytes, seq: int) -> Move:
 
 def _collect(move: Move, seen: _Seen) -> None:
     added = move.added
-    named: list[Segment | CommitFile | QuarantineFile | Tile] = [*added.segments, *added.commits]
-    for each in [*named, *added.quarantine, *move.state.tiles]:
+    named: list[Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint] = [*added.segments]
+    named += [*added.commits, *added.quarantine, *added.world, *move.state.tiles]
+    if move.state.world is not None and move.state.world.checkpoint is not None:
+        named.append(move.state.world.checkpoint)
+    for each in named:
         known = seen.files.setdefault(each.file, (each.sha256, each.bytes))
         if known[0] != each.sha256:
             seen.wrong(each.file, "has two different digests in the log")
@@ -228,7 +230,8 @@ def _check_checkpoint(move: Move, collected: list[Added], file: str, seen: _Seen
     segments = tuple(each for added in listed for each in added.segments)
     commits = tuple(each for added in listed for each in added.commits)
     quarantine = tuple(each for added in listed for each in added.quarantine)
-    if move.checkpoint != Added(segments, commits, quarantine):
+    world = tuple(each for added in listed for each in added.world)
+    if move.checkpoint != Added(segments, commits, quarantine, world):
         seen.wrong(file, "lists other files than the moves before it added")
 
 
@@ -277,6 +280,59 @@ def _check_chains(repository: Repository, name: str, life: Sequence[Move], seen:
                     f"the head of shard {shard_name} is not the last of its chain",
                 )
     _check_state(branch, last.state, where, found, seen)
+
+
+def _check_world(repository: Repository, name: str, last: Move, whole: set[str], seen: _Seen) -> None:
+    """The events of each entity are numbered without gaps, their clock readings ascend, no id stands twice."""
+    files = Branch(repository, name, last, last.to_bytes()).world_files()
+    if any(file.file not in whole for file in files):
+        return  # a finding already
+    where = _file_of_move(name, last.seq)
+    counted = 0 if last.state.world is None else last.state.world.events
+    if counted != sum(file.events for file in files):
+        seen.wrong(where, "its number of world events is not that of its files")
+    if not files:
+        return
+    names = [file.file for file in files]
+    for what, sql in _WORLD_CHECKS.items():
+        found = repository.engine.over(names, sql)[0].to_pylist()
+        if found:
+            seen.wrong(where, f"{what} {found[0]!r}")
+
+
+_WORLD_CHECKS = {
+    "the versions or clock readings do not ascend of the entity": """
+        SELECT min(entity_id) FROM (
+            SELECT entity_id, version, hlc, lag(hlc) OVER each_entity AS before, row_number() OVER each_entity AS place
+            FROM files WINDOW each_entity AS (PARTITION BY entity_id ORDER BY version))
+        WHERE version <> place OR before >= hlc HAVING count(*) > 0""",
+    "two events have the id": "SELECT event_id FROM files GROUP BY event_id HAVING count(*) > 1 ORDER BY 1 LIMIT 1",
+}
+
+
+def _check_policies(name: str, life: Sequence[Move], seen: _Seen) -> None:
+    """From its first run on, a branch has the policy that its commits were made under."""
+    made: set[str] = set()
+    checked: Mapping[str, Any] | None = None
+    for move in life:
+        found = [seen.links[file.file].policy for file in move.added.commits if file.file in seen.links]
+        fresh = {digest.decode() for policies in found for digest in np.unique(policies) if digest} - made
+        made |= fresh
+        if made and (fresh or move.state.policy != checked) and made != {digest_of(move.state.policy)}:
+            seen.wrong(_file_of_move(name, move.seq), "its policy is not the one that the commits were made under")
+        checked = move.state.policy
+
+
+def _check_tags(moves: Sequence[Move], seen: _Seen) -> None:
+    """Every tag names a commit that is there."""
+    tags = moves[-1].state.tags if moves else {}
+    if not tags or seen.commits.keys() - seen.links.keys():
+        return  # a commit that is not found may be in a file that is damaged, which is a finding already
+    known = [np.isin(np.array(list(tags.values()), "S64"), links.digest) for links in seen.links.values()]
+    for tag, there in zip(tags, np.any(known, axis=0) if known else [False] * len(tags), strict=True):
+        if not there:
+            what = f"tag {tag!r} names the commit {tags[tag][:12]}, which is in no file"
+            seen.wrong(_file_of_move(ADMIN, moves[-1].seq), what, f"take it away: `ledger tag --delete {tag}`")
 
 
 def _digest_at(chain: tuple[Any, Any, Any] | None, height: int) -> bytes:

@@ -14,7 +14,8 @@ from ledger_cli.core.history import CommitFile
 from ledger_cli.core.jcs import text_of
 from ledger_cli.core.moments import SUMS, Ints, limbs_of_integers
 from ledger_cli.core.statistics import columns
-from ledger_cli.services.repository import CommitSlice, Repository
+from ledger_cli.services.repository import Repository
+from ledger_cli.services.slices import CommitSlice
 
 _ENTRIES = 400_000
 _STATISTICS = ("weight_value", "activity_mean", "activity_var")
@@ -23,12 +24,16 @@ Texts = npt.NDArray[np.bytes_]
 
 @dataclass(frozen=True)
 class Links:
-    """Of the commits of a file: place in a chain, digest, and the digest before it (empty for none)."""
+    """Of the commits of a file: place in a chain, digest, and the digest before it (empty for none).
+
+    `policy`: its digest, empty for an amendment, which has the one of the commit that it amends.
+    """
 
     shard: Ints
     height: Ints
     digest: Texts
     parent: Texts
+    policy: Texts
 
 
 def check_file(repository: Repository, file: CommitFile, wrong: list[str]) -> Links:
@@ -80,6 +85,7 @@ def _checked(table: pa.Table, wrong: list[str]) -> Links:
         table["height"].to_numpy(),
         np.array(known, dtype="S64"),
         np.array(parents, "S64"),
+        np.where(table["reason"].to_numpy() == "amends", b"", np.array(table["policy"].to_pylist(), "S64")),
     )
 
 
@@ -145,8 +151,8 @@ def chains(parts: Sequence[CommitSlice], links: Mapping[str, Links]) -> dict[int
     for part in parts:
         mine = links[part.file.file]
         keep = np.ones(len(mine.shard), dtype=bool)
-        if part.below is not None:
-            limits = np.array([part.below.get(str(shard), 0) for shard in mine.shard.tolist()], dtype=np.int64)
+        if part.high is not None:
+            limits = np.array([part.high.get(str(shard), 0) for shard in mine.shard.tolist()], dtype=np.int64)
             keep = mine.height < limits
         columns_.append((mine.shard[keep], mine.height[keep], mine.digest[keep], mine.parent[keep]))
     if not columns_:

@@ -18,9 +18,11 @@ from ledger_cli.core.fold import Closed
 from ledger_cli.core.history import Segment, State
 from ledger_cli.core.moments import SUMS, Ints, Moments, Regions, concat, limbs_of_integers
 from ledger_cli.core.policy import Policy
+from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Measure, TickRange
 from ledger_cli.services.commits import policies_of, read_commits_with
-from ledger_cli.services.repository import Branch, CommitSlice, Repository
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import CommitSlice
 
 _BOUNDS = """
     SELECT DISTINCT shard, epoch_start, epoch_end FROM ticks
@@ -203,6 +205,11 @@ class LatePass:
         known = {**policies_of(self._before), self._policy.digest: self._policy}
         parts, keys = [], []
         for digest in dict.fromkeys(unit.policy for unit in units):
+            if digest not in known:
+                raise Corrupt(
+                    f"no move records the policy {digest[:12]} that commits of {self._before.name} were made under: "
+                    f"a move was changed, `ledger verify` names it"
+                )
             mine = [unit for unit in units if unit.policy == digest]
             rows = self._moments(known[digest], self._segments, _merged(mine))
             committed = self._committed([unit for unit in mine if unit.amends is not None])

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ledger_cli.core.history import Move
+from ledger_cli.errors import Corrupt
+from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
-from ledger_cli.services.repository import Branch, CommitSlice, Repository
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import CommitSlice
 
 _WALK = 64
 _WINDOW = 64
@@ -70,51 +72,12 @@ def newest_slices(repository: Repository, branch: Branch) -> Iterator[CommitSlic
         yield from (part for part in shared if not part.empty)
 
 
-def first_move(repository: Repository, branch: Branch, reached: Mapping[str, int]) -> Move:
-    """The first move of a branch, of those up to its present one, after which it has this many commits."""
-    low, high = branch.state.created, branch.seq
-    while low < high:
-        middle = (low + high) // 2
-        if _has(repository.move(branch.name, middle), reached):
-            high = middle
-        else:
-            low = middle + 1
-    return repository.move(branch.name, low)
-
-
-def _has(move: Move, reached: Mapping[str, int]) -> bool:
-    shards = move.state.shards
-    return all(shard in shards and shards[shard].commits >= commits for shard, commits in reached.items())
-
-
 def made_at(repository: Repository, branch: Branch, shard: str, height: int) -> Branch:
     """The branch, or the ancestor that it has the commit from, as of the move that made the commit."""
-    while (base := branch.state.base) is not None and height < base.keep.get(shard, 0):
-        branch = repository.branch_at(base.branch, base.commits_move)
-    return repository.branch_at(branch.name, first_move(repository, branch, {shard: height + 1}).seq)
-
-
-def commits_by_shard(branch: Branch) -> dict[str, int]:
-    """The length of each chain that has a commit."""
-    return {shard: each.commits for shard, each in branch.state.shards.items() if each.commits}
-
-
-def kept(repository: Repository, branch: Branch, end: int) -> dict[str, int]:
-    """How many commits each chain has before its first that ends above `end`; none: left out."""
-    found = commits_by_shard(branch)
-    above = [part for part in branch.commit_slices() if part.file.epoch_max > end]
-    cut: set[str] = set()
-    size, at = 1, 0
-    # Oldest first: usually the first file that reaches above the cut holds the cut of every chain.
-    while at < len(above) and cut != set(found):
-        part = above[at : at + size]
-        table = read_commits(repository, branch, ["shard", "height"], f"epoch_end > {end}", part)
-        shards, heights = table["shard"].to_numpy(), table["height"].to_numpy()
-        for number in np.unique(shards).tolist():
-            found[str(number)] = min(found[str(number)], int(heights[shards == number].min()))
-            cut.add(str(number))
-        at, size = at + size, size * 4
-    return {shard: commits for shard, commits in found.items() if commits}
+    made = Chains(repository, branch).made(shard, height)
+    if made is None:
+        raise Corrupt(f"no move of {branch.name} made the commit {height} of shard {shard}: run `ledger verify`")
+    return repository.branch_at(made[0], made[1].seq)
 
 
 def tops(repository: Repository, branch: Branch, keep: Mapping[str, int]) -> dict[str, Top]:

@@ -11,8 +11,9 @@ from ledger_cli.core.commit import commit_id_of
 from ledger_cli.core.events import TICK_LIMIT
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.commits import read_commits
-from ledger_cli.services.lineage import commits_by_shard, newest_slices, tops
-from ledger_cli.services.repository import Branch, CommitSlice, Repository
+from ledger_cli.services.lineage import newest_slices, tops
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import CommitSlice, heights_of
 
 _HEX = re.compile(r"[0-9a-f]{4,64}")
 _TICK = re.compile(r"[0-9]{1,16}")
@@ -94,7 +95,7 @@ def commit_of(repository: Repository, place: Place) -> CommitRef:
     if place.tick is not None:
         raise UsageError(f"{place.text} is a tick: give a commit, for example one that `ledger log` lists")
     branch = repository.branch(place.branch)
-    ends = tops(repository, branch, commits_by_shard(branch))
+    ends = tops(repository, branch, heights_of(branch.state))
     if not ends:
         raise NotFound(f"branch {place.branch} has no commits yet: run `ledger commit`")
     # As `ledger log` lists them: by the end of the epoch, then by shard.

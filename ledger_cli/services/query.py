@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyarrow as pa
 
-from ledger_cli.ports import SqlInput
+from ledger_cli.ports import SqlAnswer, SqlInput
 from ledger_cli.services.lineage import owned_slices
 from ledger_cli.services.repository import Branch, Repository
 
@@ -37,7 +38,13 @@ _COMMIT_MOVES = pa.schema(
 
 
 def sql(repository: Repository, branch: str, statement: str) -> pa.Table:
-    """The answer to one SELECT over the views of a branch.
+    """The whole answer to one SELECT (see `sql_answer`)."""
+    with sql_answer(repository, branch, statement) as answer:
+        return pa.Table.from_batches(answer.batches, answer.schema)
+
+
+def sql_answer(repository: Repository, branch: str, statement: str) -> AbstractContextManager[SqlAnswer]:
+    """The answer to one SELECT over the views of a branch, batch by batch.
 
     `ticks`, `commits`, `commit_entries`, `entity_state`, `quarantine`, and of the whole ledger `refs`.
     UsageError, in one line, for what cannot be answered or does more than read.
@@ -49,7 +56,7 @@ def sql(repository: Repository, branch: str, statement: str) -> pa.Table:
     given = SqlInput(
         ticks=[segment.file for segment in found.segments()],
         commits=list(commits.items()),
-        quarantine=found.quarantine(),
+        quarantine=found.quarantine() if _mentions(statement, "quarantine") else (),
         tables={
             "commit_moves": _commit_moves(repository, found, _mentions(statement, "commits")),
             "refs": _refs(repository, _mentions(statement, "refs")),

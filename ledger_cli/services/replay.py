@@ -14,13 +14,15 @@ from typing import Any
 from ledger_cli.core.history import ShardState, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.services.chains import Chains
 from ledger_cli.services.commit import CommitRequest, CommitResult, commit
 from ledger_cli.services.cut import Cut, cut_at
 from ledger_cli.services.fork import begin, branch_digest, delete
-from ledger_cli.services.lineage import first_move, tops
+from ledger_cli.services.lineage import tops
 from ledger_cli.services.lookup import Place
-from ledger_cli.services.replay_run import ReplayDifference, RunCheck, Window
+from ledger_cli.services.replay_run import ReplayDifference, RunCheck, Window, changed
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import lower
 
 _WHAT_IF = "replay"
 _SHORTEST = 8
@@ -116,7 +118,7 @@ def _lines(repository: Repository, found: Branch) -> list[_Line]:
     while (base := lines[0].branch.state.base) is not None and base.keep:
         parent = repository.branch_at(base.branch, base.commits_move)
         inner = lines[0].keep
-        keep = base.keep if inner is None else {s: min(n, inner.get(s, 0)) for s, n in base.keep.items()}
+        keep = base.keep if inner is None else lower(base.keep, inner)
         lines.insert(0, _Line(parent, keep))
     return lines
 
@@ -133,7 +135,7 @@ def _differences(
 def _in_line(repository: Repository, line: _Line, window: Window, count: _Count) -> Iterator[ReplayDifference]:
     name, last = line.branch.name, line.branch.seq
     if line.keep is not None:
-        last = first_move(repository, line.branch, line.keep).seq
+        last = min(last, Chains(repository, line.branch).reached(line.keep))
     before = repository.branch_at(name, line.branch.state.created)
     for seq in range(before.seq + 1, last + 1):
         _ = before.added  # read once, and then handed on from move to move
@@ -147,6 +149,9 @@ def _in_line(repository: Repository, line: _Line, window: Window, count: _Count)
                 count.commits += check.compared
             else:
                 count.skipped += 1
+        elif names := changed(before.state, after.state):
+            message = f"a move that is no run records another {names}: run `ledger verify`"
+            yield ReplayDifference("state", name, seq, message)
         before = after
 
 

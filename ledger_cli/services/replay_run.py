@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ledger_cli.core.commit import COMMIT
-from ledger_cli.core.history import CommitFile
+from ledger_cli.core.history import CommitFile, State
 from ledger_cli.core.moments import SUMS
-from ledger_cli.core.policy import Policy
-from ledger_cli.errors import Corrupt, MomentOverflow
+from ledger_cli.errors import Corrupt, MomentOverflow, PolicyChange
 from ledger_cli.services.lookup import CommitRef
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.run import RunFold
@@ -32,6 +30,7 @@ _FIRST_DIFFERENCE = """
 """Behind the first difference of a chain, every commit differs: the parent's digest is part of it."""
 _INTEGERS = ("n", *SUMS)
 _STATE = ("shards", "watermark", "policy", "folded", "runs", "final")
+"""What a run alone changes."""
 
 Key = tuple[int, int]
 Exact = dict[str, str]
@@ -118,16 +117,21 @@ class RunCheck:
     @property
     def concerned(self) -> bool:
         """Whether the run has anything to be compared."""
-        if self._window.all and self._keep is None:
+        if self._whole:
             return True
         return any(self._window.meets(file) and self._keeps(file) for file in self._files)
 
     def differences(self) -> Iterator[ReplayDifference]:
         """What differs, the first thing first; reading on costs more."""
         yield from self._torn_files()
-        fold = self._fold()
         try:
+            fold = self._fold()
             made = pa.concat_tables([_NONE, *(self._refs(table) for table in fold.tables())])
+        except PolicyChange:
+            yield self._difference(
+                "state", "the move of the run records another policy than the branch had: run `ledger verify`"
+            )
+            return
         except (Corrupt, MomentOverflow) as error:
             # What was folded once can be folded again, if its events are still what they were.
             yield self._difference("file", f"the run cannot be made again, run `ledger verify`: {error}")
@@ -141,8 +145,13 @@ class RunCheck:
         if differing:
             first = (differing[0]["shard"], differing[0]["height"])
             yield self._explained(first, _ref_of(known, first), _ref_of(made, first))
-        elif self._window.all and self._keep is None:
+        elif self._whole:
             yield from self._state_differences(fold)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the run is compared with all that came of it."""
+        return self._window.all and self._keep is None
 
     def _torn_files(self) -> Iterator[ReplayDifference]:
         for file in self._files:
@@ -152,11 +161,10 @@ class RunCheck:
     def _fold(self) -> RunFold:
         run = self._after.move.run
         assert run is not None
-        return RunFold(self._repository, Scope(self._before, self._policy, run))
-
-    @cached_property
-    def _policy(self) -> Policy:
-        return Policy.from_json(self._after.state.policy or {})
+        policy = self._after.policy
+        if policy is None:
+            raise Corrupt(f"move {self._after.seq} of {self._after.name} records no policy")
+        return RunFold(self._repository, Scope(self._before, policy, run))
 
     def _refs(self, table: pa.Table) -> pa.Table:
         """The commits of a table that are to be compared, without their entries."""
@@ -213,15 +221,17 @@ class RunCheck:
         return None
 
     def _state_differences(self, fold: RunFold) -> Iterator[ReplayDifference]:
-        wanted, recorded = fold.state, self._after.state
-        names = [name for name in _STATE if getattr(wanted, name) != getattr(recorded, name)]
+        names = changed(fold.state, self._after.state)
         if names:
-            yield self._difference(
-                "state", f"the move after the run records another {' and '.join(names)} than the run comes to"
-            )
+            yield self._difference("state", f"the move after the run records another {names} than the run comes to")
 
     def _difference(self, what: Literal["state", "file"], message: str) -> ReplayDifference:
         return ReplayDifference(what, self._after.name, self._after.seq, message)
+
+
+def changed(before: State, after: State) -> str:
+    """The names of what two states differ in, of what a run alone changes; empty where they do not."""
+    return " and ".join(name for name in _STATE if getattr(before, name) != getattr(after, name))
 
 
 def _ref_of(table: pa.Table, key: Key) -> CommitRef | None:

@@ -12,12 +12,12 @@ from ledger_cli.core.history import (
     CHECKPOINT_EVERY,
     Added,
     Base,
-    CommitFile,
     Move,
     QuarantineFile,
     Run,
     Segment,
     State,
+    WorldFile,
     branch_name,
     checkpoint_span,
     digest_of_move,
@@ -25,6 +25,7 @@ from ledger_cli.core.history import (
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Conflict, Corrupt, NotFound, UsageError
 from ledger_cli.ports import Engine, Store
+from ledger_cli.services.slices import CommitSlice
 
 _RETRIES = 20
 _NOTHING = Added()
@@ -37,42 +38,6 @@ class Author:
     name: str
     now: Callable[[], str]
     """RFC 3339 UTC."""
-
-
-@dataclass(frozen=True)
-class CommitSlice:
-    """The commits of one file that belong to a branch: those of each shard below a height, or all."""
-
-    file: CommitFile
-    below: Mapping[str, int] | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether every commit of the file belongs."""
-        if self.below is None:
-            return True
-        return all(last < self.below.get(shard, 0) for shard, (_, last) in self.file.heights.items())
-
-    @property
-    def empty(self) -> bool:
-        """Whether no commit of the file belongs."""
-        if self.below is None:
-            return False
-        return all(first >= self.below.get(shard, 0) for shard, (first, _) in self.file.heights.items())
-
-    def condition(self) -> str:
-        """SQL over shard and height that keeps the commits that belong; empty for all."""
-        if self.whole or self.below is None:
-            return ""
-        parts = [f"(shard = {shard} AND height < {height})" for shard, height in self.below.items()]
-        return "(" + (" OR ".join(parts) or "false") + ")"
-
-    def cut(self, keep: Mapping[str, int]) -> CommitSlice:
-        """The part that remains below both limits."""
-        if self.below is None:
-            return replace(self, below=dict(keep))
-        lower = {shard: min(height, keep.get(shard, 0)) for shard, height in self.below.items()}
-        return replace(self, below=lower)
 
 
 class Branch:
@@ -97,8 +62,14 @@ class Branch:
 
     @property
     def policy(self) -> Policy | None:
-        """The policy that the branch is recorded under, None before its first commit."""
-        return None if self.state.policy is None else Policy.from_json(self.state.policy)
+        """The policy that the branch is recorded under, None before its first commit. Corrupt where it is none."""
+        try:
+            return None if self.state.policy is None else Policy.from_json(self.state.policy)
+        except UsageError as error:
+            raise Corrupt(
+                f"move {self.seq} of {self.name} records a policy that cannot be used ({error}): install the package "
+                f"that it needs, or restore refs/{self.name} from a copy of the ledger"
+            ) from error
 
     @property
     def added(self) -> Added:
@@ -138,6 +109,11 @@ class Branch:
         """Files of refused rows, also the parent's."""
         parent = self.base
         return ([] if parent is None else parent.quarantine()) + list(self.added.quarantine)
+
+    def world_files(self) -> list[WorldFile]:
+        """Files of world events in the order they came, the parent's first."""
+        parent = self.base
+        return ([] if parent is None else parent.world_files()) + list(self.added.world)
 
     def adopt(self, older: Branch) -> None:
         """Take over the lists of the same branch at an older move, reading only what came since."""
@@ -344,4 +320,4 @@ def _since(added: Added, first: int) -> Added:
     def kept(items: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(item for item in items if item.arrival >= first)
 
-    return Added(kept(added.segments), kept(added.commits), kept(added.quarantine))
+    return Added(kept(added.segments), kept(added.commits), kept(added.quarantine), kept(added.world))

@@ -18,12 +18,11 @@ def measure_of(policy: Policy, bucket: int = 1, fine_below: int = 0) -> Measure:
 
 def checked_policy(before: Branch, policy: Policy) -> State:
     """The state that a run under `policy` starts from. PolicyChange where the branch is bound to another one."""
-    state = before.state
-    if state.policy is None or Policy.from_json(state.policy).digest == policy.digest:
+    state, own = before.state, before.policy
+    if own is None or own.digest == policy.digest:
         return state
     if not state.commits:
         return replace(state, shards={}, watermark=None, folded=-1)
-    own = Policy.from_json(state.policy)
     if state.runs == 0 and own.same_regions(policy) and own.layer == policy.layer:
         return state
     raise PolicyChange(

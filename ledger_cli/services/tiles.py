@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.history import Added, Tile
 from ledger_cli.core.moments import SUMS, integers, limbs_of
-from ledger_cli.services.chains import Chains, Part, by_condition
+from ledger_cli.services.chains import Chains
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import CommitSlice, by_condition
 
 ROWS_PER_ROW_GROUP = 4096
 """Small, so that one region is read without the others."""
@@ -64,7 +65,7 @@ def write_tiles(repository: Repository, before: Branch, added: Added, scratch: P
         chain, covered = (), {}
     kept = tuple(tile for tile in chain if tile.first < number - (number & -number))
     absorbed = chain[len(kept) :]
-    parts = chains.parts(covered, chains.heights) + [Part.of(file) for file in added.commits]
+    parts = chains.parts(covered, chains.heights) + [CommitSlice(file) for file in added.commits]
     tick = highest_end(repository, absorbed, parts)
     path = scratch / "tile.parquet"
     table = add_up(repository, absorbed, parts, tick, half_lives).sort_by("region")
@@ -81,7 +82,7 @@ def write_tiles(repository: Repository, before: Branch, added: Added, scratch: P
     return (*kept, tile)
 
 
-def highest_end(repository: Repository, tiles: Sequence[Tile], parts: Sequence[Part]) -> int:
+def highest_end(repository: Repository, tiles: Sequence[Tile], parts: Sequence[CommitSlice]) -> int:
     """The highest end of an epoch in tiles and commits; 0 where there is none."""
     ends = [tile.epoch_max for tile in tiles] + [part.file.epoch_max for part in parts if part.whole]
     for condition, files in by_condition(part for part in parts if not part.whole).items():
@@ -93,7 +94,7 @@ def highest_end(repository: Repository, tiles: Sequence[Tile], parts: Sequence[P
 def add_up(
     repository: Repository,
     tiles: Sequence[Tile],
-    parts: Sequence[Part],
+    parts: Sequence[CommitSlice],
     tick: int,
     half_lives: Sequence[int] = (),
     region: str | None = None,
@@ -107,9 +108,8 @@ def add_up(
     if tiles:
         sql = merge_sql(tick, half_lives, region_condition("region", region))
         partial.append(engine.over([tile.file for tile in tiles], sql))
-    for condition, files in by_condition(parts).items():
-        source = fold_source(" AND ".join(each for each in (condition, where) if each))
-        sql = fold_sql(source, str(tick), half_lives, region_condition("e.region", region))
+    for condition, files in by_condition(parts, where).items():
+        sql = fold_sql(fold_source(condition), str(tick), half_lives, region_condition("e.region", region))
         partial.append(engine.over(files, sql))
     if len(partial) == 1:
         return partial[0]

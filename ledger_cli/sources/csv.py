@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
+from ledger_cli.core.chunks import ColumnChunk, Refused, is_utf8
 from ledger_cli.errors import SourceError, UsageError
-from ledger_cli.sources.common.ahead import read_ahead
+from ledger_cli.sources.common.base import StreamSource
 from ledger_cli.sources.common.records import Dialect, Records, cut
 from ledger_cli.sources.common.streams import ByteStream
 from ledger_cli.sources.common.text import BLOCK_BYTES, SHORTEST_HEAD, text_of
@@ -29,10 +29,8 @@ RECORD_BYTES_LIMIT = 64 << 20
 _RETURN, _NEWLINE = 13, 10
 
 
-class CsvSource:
+class CsvSource(StreamSource):
     """The records of a stream. `columns`: the names, where no header line gives them."""
-
-    envelope = "none"
 
     def __init__(
         self,
@@ -46,8 +44,7 @@ class CsvSource:
         block_bytes: int = BLOCK_BYTES,
         record_bytes_limit: int = RECORD_BYTES_LIMIT,
     ) -> None:
-        self.name = stream.name
-        self._stream = stream
+        super().__init__(stream)
         self._dialect = _dialect(delimiter, comment)
         self._columns = None if columns is None else _without_twins(list(columns))
         self._chunk_rows = chunk_rows
@@ -55,29 +52,16 @@ class CsvSource:
         self._block_bytes = block_bytes
         self._record_bytes_limit = record_bytes_limit
 
-    def chunks(self) -> Iterator[LineChunk | ColumnChunk]:
-        return read_ahead(self._chunks())
-
-    def digest(self) -> str:
-        return self._stream.digest()
-
-    @property
-    def position(self) -> tuple[int, int | None]:
-        return self._stream.position
-
     def _chunks(self) -> Iterator[ColumnChunk]:
         gathered = _Gathered()
-        try:
-            for records in self._records():
-                gathered.add(records, *self._parse(records))
-                if gathered.rows >= self._chunk_rows or gathered.bytes >= self._chunk_bytes:
-                    full, gathered = gathered, _Gathered()
-                    yield full.chunk()
-                    del full
-            if gathered.tables:
-                yield gathered.chunk()
-        finally:
-            self._stream.close()
+        for records in self._records():
+            gathered.add(records, *self._parse(records))
+            if gathered.rows >= self._chunk_rows or gathered.bytes >= self._chunk_bytes:
+                full, gathered = gathered, _Gathered()
+                yield full.chunk()
+                del full
+        if gathered.tables:
+            yield gathered.chunk()
 
     def _records(self) -> Iterator[Records]:
         """Blocks of records behind the header."""
@@ -147,7 +131,8 @@ class _Gathered:
 
     def add(self, records: Records, table: pa.Table, good: npt.NDArray[np.bool_]) -> None:
         for record in np.flatnonzero(~good).tolist():
-            self.refused.append(Refused(int(records.lines[record]), records.text(record), "broken_row"))
+            reason = "broken_row" if is_utf8(records.stored(record)) else "not_utf8"
+            self.refused.append(Refused(int(records.lines[record]), records.text(record), reason))
         self.tables.append(table)
         self.records.append(records if good.all() else records.keep(good))
         self.rows += len(records.starts)
@@ -215,10 +200,9 @@ def _parsed(text: bytes, columns: Sequence[str], delimiter: str) -> tuple[pa.Tab
 def _readable(records: Records, dialect: Dialect) -> npt.NDArray[np.bool_]:
     """Which records are UTF-8, and one for Arrow too: a lone carriage return ends a line for it."""
     good = np.ones(len(records.starts), np.bool_)
-    block = records.block
     for record in _suspects(records):
-        text = block[records.starts[record] : records.ends[record]]
-        good[record] = _is_utf8(text) and not _has_lone_return(text, dialect)
+        text = records.stored(record)
+        good[record] = is_utf8(text) and not _has_lone_return(text, dialect)
     return good
 
 
@@ -227,7 +211,7 @@ def _suspects(records: Records) -> npt.NDArray[np.int64]:
     block = records.block
     data = np.frombuffer(block, np.uint8)
     places = np.empty(0, np.int64)
-    if not block.isascii() and not _is_utf8(block):
+    if not block.isascii() and not is_utf8(block):
         places = np.flatnonzero(data >= 128)
     if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
         returns = np.flatnonzero(data == _RETURN)
@@ -235,14 +219,6 @@ def _suspects(records: Records) -> npt.NDArray[np.int64]:
         places = np.concatenate((places, returns[following != _NEWLINE]))
     found = np.unique(np.searchsorted(records.ends, places, side="right"))
     return found[found < len(records.ends)]
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _has_lone_return(text: bytes, dialect: Dialect) -> bool:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ledger_cli.core.chunks import ColumnChunk, LineChunk
+from ledger_cli.core.chunks import LineChunk
 from ledger_cli.errors import SourceError
-from ledger_cli.sources.common.ahead import read_ahead
 from ledger_cli.sources.common.array_scan import ArrayScan
+from ledger_cli.sources.common.base import StreamSource
 from ledger_cli.sources.common.streams import ByteStream
 from ledger_cli.sources.common.text import BLOCK_BYTES, SHORTEST_HEAD, VALUE_BYTES_LIMIT, text_of
 
@@ -28,10 +28,8 @@ _STEPS = 4
 _CLAIM = "a JSON array"
 
 
-class JsonArraySource:
+class JsonArraySource(StreamSource):
     """The elements of the array that a stream holds. An empty stream has none."""
-
-    envelope = "none"
 
     def __init__(
         self,
@@ -42,8 +40,7 @@ class JsonArraySource:
         block_bytes: int = BLOCK_BYTES,
         element_bytes_limit: int = VALUE_BYTES_LIMIT,
     ) -> None:
-        self.name = stream.name
-        self._stream = stream
+        super().__init__(stream)
         self._chunk_rows = chunk_rows
         self._chunk_bytes = chunk_bytes
         self._block_bytes = block_bytes
@@ -51,29 +48,16 @@ class JsonArraySource:
         self._line = 1
         self._offset = 0
 
-    def chunks(self) -> Iterator[LineChunk | ColumnChunk]:
-        return read_ahead(self._chunks())
-
-    def digest(self) -> str:
-        return self._stream.digest()
-
-    @property
-    def position(self) -> tuple[int, int | None]:
-        return self._stream.position
-
     def _chunks(self) -> Iterator[LineChunk]:
         chunk = LineChunk(first_line=1)
-        try:
-            for block, offsets, lines in self._elements():
-                chunk.add_values(block, offsets, lines)
-                if chunk.rows >= self._chunk_rows or chunk.bytes >= self._chunk_bytes:
-                    full, chunk = chunk, LineChunk(first_line=1)
-                    yield full
-                    del full
-            if chunk.rows:
-                yield chunk
-        finally:
-            self._stream.close()
+        for block, offsets, lines in self._elements():
+            chunk.add_values(block, offsets, lines)
+            if chunk.rows >= self._chunk_rows or chunk.bytes >= self._chunk_bytes:
+                full, chunk = chunk, LineChunk(first_line=1)
+                yield full
+                del full
+        if chunk.rows:
+            yield chunk
 
     def _elements(self) -> Iterator[tuple[bytes, npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
         """Blocks of whole elements, each with the separator behind it made a newline."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ledger_cli.core.chunks import ColumnChunk, LineChunk
+from ledger_cli.core.chunks import LineChunk
 from ledger_cli.errors import SourceError
-from ledger_cli.sources.common.ahead import read_ahead
+from ledger_cli.sources.common.base import StreamSource
 from ledger_cli.sources.common.streams import ByteStream
 from ledger_cli.sources.common.text import BLOCK_BYTES, SHORTEST_HEAD, VALUE_BYTES_LIMIT, text_of
 
@@ -19,7 +19,7 @@ CHUNK_BYTES = 256 << 20
 _CLAIM = {"none": "JSON Lines", "kcat": "a kcat -J dump", "kafka-console": "a kafka-console-consumer dump"}
 
 
-class LineSource:
+class LineSource(StreamSource):
     """Lines of a stream. `envelope`: "none", "kcat" or "kafka-console", see `ports.Source`."""
 
     def __init__(
@@ -32,39 +32,25 @@ class LineSource:
         block_bytes: int = BLOCK_BYTES,
         line_bytes_limit: int = VALUE_BYTES_LIMIT,
     ) -> None:
-        self.name = stream.name
+        super().__init__(stream)
         self.envelope = envelope
-        self._stream = stream
         self._chunk_rows = chunk_rows
         self._chunk_bytes = chunk_bytes
         self._block_bytes = block_bytes
         self._line_bytes_limit = line_bytes_limit
         self._next_line = 1
 
-    def chunks(self) -> Iterator[LineChunk | ColumnChunk]:
-        return read_ahead(self._chunks())
-
-    def digest(self) -> str:
-        return self._stream.digest()
-
-    @property
-    def position(self) -> tuple[int, int | None]:
-        return self._stream.position
-
     def _chunks(self) -> Iterator[LineChunk]:
         chunk = LineChunk(first_line=1)
-        try:
-            for block in self._whole_lines():
-                chunk.add_lines(block)
-                self._next_line = chunk.first_line + chunk.rows
-                if chunk.rows >= self._chunk_rows or chunk.bytes >= self._chunk_bytes:
-                    full, chunk = chunk, LineChunk(chunk.first_line + chunk.rows)
-                    yield full
-                    del full
-            if chunk.rows:
-                yield chunk
-        finally:
-            self._stream.close()
+        for block in self._whole_lines():
+            chunk.add_lines(block)
+            self._next_line = chunk.first_line + chunk.rows
+            if chunk.rows >= self._chunk_rows or chunk.bytes >= self._chunk_bytes:
+                full, chunk = chunk, LineChunk(chunk.first_line + chunk.rows)
+                yield full
+                del full
+        if chunk.rows:
+            yield chunk
 
     def _whole_lines(self) -> Iterator[bytes]:
         """Blocks that end with a newline."""

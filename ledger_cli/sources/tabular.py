@@ -29,6 +29,7 @@ CHUNK_BYTES = 256 << 20
 _COPIED_AT_ONCE = 4 << 20
 _PAGES_AT_ONCE = 1 << 20
 _ARROW_FILE = b"ARROW1"
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class _Tables(Protocol):
@@ -240,12 +241,12 @@ class _RowText:
     def __call__(self, row: int) -> str:
         cells = zip(self._table.column_names, self._table.columns, strict=True)
         values = {name: _plain(column[row]) for name, column in cells}
-        return json.dumps(values, ensure_ascii=False, default=str)
+        return _JSON.encode(values)
 
 
 def _plain(cell: pa.Scalar) -> Any:
     """What JSON can hold; moments as ISO 8601, down to the nanosecond where there are any."""
-    if cell.is_valid and pa.types.is_timestamp(cell.type):
+    if isinstance(cell, pa.TimestampScalar) and cell.is_valid:
         return cell.cast(pa.string()).as_py().replace(" ", "T", 1)
     try:
         return cell.as_py()

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -18,9 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ledger_cli.errors import Conflict, Corrupt, LedgerError
-from ledger_cli.ports import Capabilities, Published
+from ledger_cli.ports import Published
 
-_MOVE = re.compile(r"[0-9]{20}\.json")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What a full or failing disk says, to whoever writes into the scratch directory."""
 
@@ -28,10 +26,10 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errn
 class DirectoryStore:
     """A ledger in a directory. Safe with many processes at once."""
 
-    capabilities = Capabilities(name="directory", local=True, durable=True)
-
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._ends: dict[str, int] = {}
+        """By ref, the last move that is known to have none missing before it."""
 
     def branches(self) -> list[str]:
         """See `ports.Store`."""
@@ -63,11 +61,11 @@ class DirectoryStore:
 
     def move_numbers(self, branch: str) -> list[int]:
         """See `ports.Store`. Drafts that a killed process left are no moves."""
-        try:
-            names = os.listdir(self.root / "refs" / branch)
-        except FileNotFoundError:
-            return []
-        return sorted(int(name[:20]) for name in names if _MOVE.fullmatch(name))
+        numbers = _numbers_of(self._listed(branch))
+        if _missing_of(numbers) is None:
+            return numbers
+        # A listing may show a move made meanwhile without the one before it; the next listing shows that one too.
+        return [seq for seq in _numbers_of(self._listed(branch)) if seq <= numbers[-1]]
 
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """See `ports.Store`."""
@@ -76,10 +74,7 @@ class DirectoryStore:
             _make_directory(target.parent)
             if seq and not self._move(branch, seq - 1).exists():
                 raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
-            if not target.exists() and self._move(branch, seq + 1).exists():
-                raise Corrupt(
-                    f"move {seq} of {branch} is missing, later ones are there: restore refs/{branch} from a copy"
-                )
+            self._refuse_holes(branch, seq)
             draft = target.with_name(f".{seq}.{uuid.uuid4().hex}")
             try:
                 _write(draft, move)
@@ -89,6 +84,7 @@ class DirectoryStore:
             finally:
                 draft.unlink(missing_ok=True)
             _sync_directory(target.parent)
+        self._ends[branch] = seq
 
     def publish(self, path: Path, file: str) -> Published:
         """See `ports.Store`."""
@@ -150,8 +146,45 @@ class DirectoryStore:
             shutil.rmtree(mine, ignore_errors=True)
             held.__exit__(None, None, None)
 
+    def _refuse_holes(self, branch: str, seq: int) -> None:
+        """Corrupt where a move is missing before the last.
+
+        Only a listing tells, which takes a while in a long log: behind a move of its own this process asks for none.
+        """
+        if self._ends.get(branch) == seq - 1 and not self._move(branch, seq + 1).exists():
+            return
+        names = self._listed(branch)
+        if not names or max(names) == _name_of(len(names) - 1):
+            return
+        missing = _missing_of(self.move_numbers(branch))
+        if missing is not None:
+            raise Corrupt(
+                f"move {missing} of {branch} is missing, later ones are there: restore refs/{branch} from a copy"
+            )
+
+    def _listed(self, branch: str) -> list[str]:
+        try:
+            return os.listdir(self.root / "refs" / branch)
+        except FileNotFoundError:
+            return []
+
     def _move(self, branch: str, seq: int) -> Path:
-        return self.root / "refs" / branch / f"{seq:020d}.json"
+        return self.root / "refs" / branch / _name_of(seq)
+
+
+def _name_of(seq: int) -> str:
+    return f"{seq:020d}.json"
+
+
+def _numbers_of(names: list[str]) -> list[int]:
+    return sorted(int(name[:20]) for name in names if len(name) == 25 and name[:20].isdigit())
+
+
+def _missing_of(numbers: list[int]) -> int | None:
+    """The first number that is left out before the last."""
+    if not numbers or numbers[-1] + 1 == len(numbers):
+        return None
+    return next(place for place, number in enumerate(numbers) if place != number)
 
 
 def _missing(file: str) -> Corrupt:

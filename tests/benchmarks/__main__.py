@@ -1,16 +1,22 @@
-"""`python -m tests.benchmarks [--only NAME …] [--scale S] [--rounds N]`: prints a table of ratios."""
+"""`python -m tests.benchmarks [--only NAME …] [--scale S] [--rounds N] [--write FILE]`: a table of ratios."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
 import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
 from ledger_cli.render.common.tables import table
 from tests.benchmarks.cases import CASES, Bench, Finding
+
+TITLES = ["work", "ours", "other", "ratio", "at most", "reached"]
 
 
 def main() -> int:
@@ -20,6 +26,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full 20 M and 100 M ticks")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each process; the best counts")
     parser.add_argument("--directory", type=Path, help="where the input is made, and kept [default: temporary]")
+    parser.add_argument("--write", type=Path, help="also write the table there, as Markdown")
     options = parser.parse_args()
     findings: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="ledger-bench-") as temporary:
@@ -27,11 +34,32 @@ def main() -> int:
         for name, case in CASES.items():
             if not options.only or name in options.only:
                 sys.stderr.write(f"{name} …\n")
-                findings += case(bench)
+                found = case(bench)
+                sys.stderr.writelines(f"  {each.name}: {each.ratio:.2f}\n" for each in found)
+                findings += found
     rows = [(f.name, f.ours, f.other, f.ratio, f.target, "yes" if f.reached else "NO") for f in findings]
-    titles = ["work", "ours", "other", "ratio", "at most", "reached"]
-    Console(width=140).print(table(titles, rows, left=["work", "ours", "other", "reached"]))
+    Console(width=140).print(table(TITLES, rows, left=["work", "ours", "other", "reached"]))
+    if options.write is not None:
+        options.write.write_text(markdown(findings, options.scale))
     return 0 if all(finding.reached for finding in findings) else 1
+
+
+def markdown(findings: Sequence[Finding], scale: float) -> str:
+    """The table with what it was measured on."""
+    tools = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "pyarrow", "numpy"))
+    cells = [
+        (f.name, f.ours, f.other, f"{f.ratio:.2f}", f"{f.target:g}", "yes" if f.reached else "no") for f in findings
+    ]
+    lines = [
+        f"Made by `make bench` in one run at scale {scale:g}: {os.cpu_count()} cores of {platform.machine()} (shared), "
+        f"2 threads, Python {platform.python_version()}, {tools}.",
+        "Each side is a whole process, the best of its rounds; wall time, and CPU time of all threads.",
+        "",
+        f"| {' | '.join(TITLES)} |",
+        "| --- | --- | --- | ---: | ---: | --- |",
+        *(f"| {' | '.join(row)} |" for row in cells),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

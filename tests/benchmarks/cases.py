@@ -205,12 +205,29 @@ def more_ticks(bench: Bench) -> list[Finding]:
 
 
 def small_steps(bench: Bench) -> list[Finding]:
-    """The 10,000th small ingest and commit of one ledger in one process against the 100th."""
-    steps = max(300, int(10_000 * bench.scale))
+    """The 10,000th small ingest and commit of one ledger in one process against the 100th; gamma after so many jobs."""
+    many, few = max(300, int(10_000 * bench.scale)), max(150, int(1_000 * bench.scale))
+    _stepwise(bench, few)
+    early, late = _stepwise(bench, many)
+    told = [f"{1000 * seconds:.1f} ms" for seconds in (late, early)]
+    step = Finding(f"small step {many:,} (median of 80)", told[0], told[1] + " (100th)", late / early, 1.5)
+    ask = [
+        Job([*LEDGER, "gamma", "--ledger", str(bench.directory / f"steps-{steps}"), "--region", "3:0"])
+        for steps in (many, few)
+    ]
+    gamma = against(f"gamma --region after {many:,} jobs", 2, in_turns(ask, bench.rounds))
+    for steps in (many, few):
+        shutil.rmtree(bench.directory / f"steps-{steps}")
+    return [step, gamma]
+
+
+def _stepwise(bench: Bench, steps: int) -> list[float]:
+    """A ledger of so many small jobs, each an ingest and a commit: seconds of a job at the 100th and at the last."""
+    path = bench.directory / f"steps-{steps}"
     script = f"""
 import json, time
 from ledger_cli import Ledger
-ledger = Ledger.create({str(bench.directory / "steps")!r}, regions="grid:128", interval=20)
+ledger = Ledger.create({str(path)!r}, regions="grid:128", interval=1)
 took = []
 for step in range({steps}):
     with open({str(bench.directory / "step.jsonl")!r}, "w") as file:
@@ -223,18 +240,9 @@ for step in range({steps}):
     took.append(time.perf_counter() - started)
 print(json.dumps([sorted(took[60:140])[40], sorted(took[-80:])[40]]))
 """
-    shutil.rmtree(bench.directory / "steps", ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
     bench.directory.mkdir(parents=True, exist_ok=True)
-    early, late = _answer(script)
-    shutil.rmtree(bench.directory / "steps")
-    told = [f"{1000 * seconds:.1f} ms" for seconds in (late, early)]
-    return [Finding(f"small step {steps:,} (median of 80)", told[0], told[1] + " (100th)", late / early, 1.5)]
-
-
-def _answer(script: str) -> list[float]:
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=None, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT)
     answer: list[float] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

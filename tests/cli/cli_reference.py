@@ -13,7 +13,7 @@ HEAD = """\
 
 Made from `ledger --help` by a test; do not edit.
 
-Every command that works on a ledger takes `--ledger DIR|URL` (default: `LEDGER_URL`, else the nearest parent
+Every command that works on a ledger takes `--ledger DIR` (default: `LEDGER_URL`, else the nearest parent
 directory with a `ledger.toml`) and `--json`: then the result, and nothing else, is JSON on stdout. What follows
 `JSON:` below is a contract: keys may be added, but none is renamed or removed. Notes, warnings and errors go to
 stderr; an error is one line that names the next step.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -39,6 +40,8 @@ def ledger(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         capfd.readouterr()
         given = [str(each) for each in arguments]
         monkeypatch.setattr(sys, "argv", ["ledger", *given])
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         ended = main(given)
         sys.stdout.flush()
         captured = capfd.readouterr()

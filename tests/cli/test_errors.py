@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,7 @@ from ledger_cli.cli import main as command_line
 from ledger_cli.stores.directory import DirectoryStore
 from tests.cli.conftest import Run
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 READERS = (["log"], ["show", "main"], ["status"], ["gamma"], ["sql", "FROM ticks"], ["verify"], ["branch", "list"])
 
 
@@ -64,7 +70,19 @@ def test_a_ledger_without_permission(
 def test_a_branch_without_commits(ledger: Run, tmp_path: Path) -> None:
     new = tmp_path / "new"
     ledger("init", new)
-    assert ledger("log", "--ledger", new).out == "no commits here\n"
+    ran = ledger("log", "--ledger", new)
+    assert (ran.out, ran.err) == (
+        "no commits here\n",
+        "nothing is on main yet: next `ledger ingest FILE`, then `ledger commit`\n",
+    )
+    for words in (
+        ["gamma"],
+        ["gamma", "--region", "0:0"],
+        ["gamma", "--json"],
+        ["log", "--graph"],
+        ["diff", "main", "5"],
+    ):
+        assert ledger(*words, "--ledger", new).err == ran.err
     assert ledger("log", "--graph", "--ledger", new).out == "no commits here\n"
     assert "run `ledger commit`" in ledger("show", "main", "--ledger", new, code=2).err
     assert "run `ledger commit`" in ledger("tag", "v1", "--ledger", new, code=2).err
@@ -73,6 +91,11 @@ def test_a_branch_without_commits(ledger: Run, tmp_path: Path) -> None:
     assert ledger("gamma", "--json", "--ledger", new).json["regions"] == []
     assert ledger("replay", "--verify", "--ledger", new).code == 0
     assert ledger("diff", "main", "5", "--ledger", new).out == "A = main, B = 5\nno difference in 0 regions\n"
+    (tmp_path / "a.jsonl").write_text('{"entityId":"a","tickId":1,"x":0,"y":0,"activity":1}\n')
+    ledger("ingest", tmp_path / "a.jsonl", "--ledger", new)
+    assert ledger("log", "--ledger", new).err == "nothing is committed on main yet: next `ledger commit`\n"
+    ledger("commit", "--ledger", new)
+    assert "or `ledger commit --final` where nothing more comes" in ledger("log", "--ledger", new).err
 
 
 @pytest.mark.parametrize(
@@ -102,7 +125,58 @@ def test_interrupted(ledger: Run, monkeypatch: pytest.MonkeyPatch, world: Path) 
 
 
 def test_what_is_public() -> None:
-    assert ledger_cli.__all__ == ["Ledger", "LedgerError"]
+    assert ledger_cli.__all__ == ["Ledger", "LedgerError", "__version__"]
     assert all(getattr(ledger_cli, name) for name in ledger_cli.__all__)
+    assert sorted(ledger_cli.__all__) == dir(ledger_cli)
     with pytest.raises(AttributeError, match="nothing"):
         _ = ledger_cli.nothing
+
+
+WRONG = {
+    "LEDGER_THREADS": ("-1", "abc", "100000", "1.5"),
+    "LEDGER_MEMORY": ("-5GiB", "abc", "0", "0GiB", "12", "1 parsec"),
+}
+
+
+@pytest.mark.parametrize(("variable", "value"), [(name, each) for name, values in WRONG.items() for each in values])
+def test_wrong_limits_of_the_machine(
+    variable: str, value: str, world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert f"{variable}='{value}' in the environment must be " in ledger("gamma", code=2).err
+    monkeypatch.delenv(variable)
+    name = variable.removeprefix("LEDGER_").lower()
+    written = value if value in ("-1", "100000", "1.5", "12", "0") else f'"{value}"'
+    (world / "ledger.toml").write_text(f"[engine]\n{name} = {written}\n")
+    told = ledger("gamma", code=2).err
+    assert f"{name} = " in told
+    assert "correct ledger.toml" in told
+
+
+def test_right_limits_of_the_machine(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads, memory in (("0", "0.5GiB"), ("3", "300MB"), ("1", "1 GB")):
+        monkeypatch.setenv("LEDGER_THREADS", threads)
+        monkeypatch.setenv("LEDGER_MEMORY", memory)
+        assert ledger("gamma").out
+
+
+@pytest.mark.parametrize("delay", [0.03, 0.06, 0.1, 0.15, 0.25])
+def test_interrupted_while_it_starts(delay: float, world: Path) -> None:
+    # What Python does before the first line of ours cannot be changed: so that line is waited for.
+    code = (
+        "import sys, runpy; sys.argv = ['ledger', 'gamma']; print('ours', flush=True);"
+        "runpy.run_module('ledger_cli', run_name='__main__')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) in (
+        (command_line.INTERRUPTED, "ledger: interrupted; nothing half-done is visible, run it again\n"),
+        (0, ""),
+    )
+    assert process.returncode or delay > 0.1, "it was not even imported by then"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import tomllib
 from pathlib import Path
@@ -79,14 +80,26 @@ def test_quickstart_shows_each_step_and_where_the_ledger_is(
     shutil.copytree(ROOT / "recipes", "recipes")
     shown = ledger("run", "recipes/quickstart.toml").out
     assert "$ ledger init out/quickstart --regions grid:10 --shards 2" in shown
-    assert "[1/11] Read the events.\n$ ledger ingest fixtures/ticks.jsonl\n" in shown
-    assert "$ ledger replay --verify\n" in shown
+    assert "[1/11] Read the events.\n$ ledger ingest fixtures/ticks.jsonl --ledger out/quickstart\n" in shown
+    assert "$ ledger replay --verify --ledger out/quickstart\n" in shown
     assert "recipes/quickstart.toml ends as it says: main\nThe ledger is out/quickstart. Try next:\n" in shown
     assert ledger("status", "--ledger", "out/quickstart", "--json").json["rows"] == 808
     again = ledger("run", "recipes/quickstart.toml").out
     assert "ends as it says" in again
     assert "$ ledger init" not in again
     assert "there already" in again
+
+
+def test_the_commands_shown_can_be_pasted(ledger: Run, job: Path) -> None:
+    lines = ledger("run", "job.toml").out.splitlines()
+    made = ledger("branch", "list", "--json", "--ledger", "out/job").json
+    shutil.rmtree("out")
+    pasted = [shlex.split(line) for line in lines if line.startswith("$ ledger ")]
+    for _, _, *words in pasted:
+        ledger(*words)
+    again = ledger("branch", "list", "--json", "--ledger", "out/job").json
+    assert [each["digest"] for each in again] == [each["digest"] for each in made]
+    assert Path("out/job/gamma.csv").is_file()
 
 
 def test_update_then_check_then_a_difference(ledger: Run, job: Path) -> None:
@@ -157,7 +170,7 @@ def test_rows_in_quarantine_end_with_3_unless_they_may(ledger: Run, job: Path) -
     with Path("ticks.jsonl").open("a") as file:
         file.write("not JSON\n")
     told = ledger("run", "job.toml", code=3)
-    assert "1 rows went to quarantine" in told.err
+    assert "1 row went to quarantine" in told.err
     assert "The ledger is out/job" in told.out, "the job is finished all the same"
     job.write_text(RECIPE.replace('sources = "${source}"', 'sources = "${source}"\nallow_quarantine = true'))
     ledger("run", "job.toml")

@@ -15,7 +15,7 @@ shard    0, commit 3 of its chain
 ticks    30…40, closed by final
 regions  2
 events   10
-policy   09e416c00d95: strategy fixed (interval 10); regions grid (cell 10); weight linear; base weight 1; shards 1; \
+policy   09e416c00d95: strategy fixed (interval 10); regions grid (cell 10); weight linear; base-weight 1; shards 1; \
 lateness 0
 made     2026-01-01T00:02:00.000Z by tester@host on main
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from ledger_cli.ports import SQL_VIEWS
 from tests.cli.conftest import Run
 
 SUMS = (
@@ -73,6 +74,66 @@ def test_values_that_json_and_csv_have_no_type_for(world: Path, ledger: Run) -> 
     assert ledger("sql", statement).code == 0
 
 
+def test_what_there_is(world: Path, ledger: Run) -> None:
+    shown = ledger("sql", "SHOW TABLES", "--json").json
+    assert [row["name"] for row in shown] == sorted(SQL_VIEWS)
+    described = ledger("sql", "DESCRIBE ticks", "--json").json
+    assert [row["column_name"] for row in described][:2] == ["entity_id", "tick_id"]
+
+
+FAR = {
+    "DATE 'infinity'": "infinity",
+    "TIMESTAMP '-infinity'": "-infinity",
+    "TIMESTAMPTZ 'infinity'": "infinity",
+    "DATE '10000-01-01'": "10000-01-01",
+    "DATE '0044-03-15 (BC)'": "0044-03-15 (BC)",
+    "TIMESTAMP '0044-03-15 (BC) 01:02:03.5'": "0044-03-15 (BC) 01:02:03.5",
+    "TIMESTAMPTZ '12000-01-01 01:02:03+00'": "12000-01-01 01:02:03+00",
+    "'2020-01-01 00:00:00.123456789'::TIMESTAMP_NS": "2020-01-01 00:00:00.123456789",
+    "INTERVAL '-14 months 3 days 04:05:06.5'": "-1 year -2 months 3 days 04:05:06.5",
+    "INTERVAL 0 DAY": "00:00:00",
+}
+
+
+@pytest.mark.parametrize(("value", "text"), FAR.items())
+def test_dates_and_times_that_python_has_no_value_for(value: str, text: str, world: Path, ledger: Run) -> None:
+    statement = f"SELECT {value} AS v"
+    assert ledger("sql", f"SELECT ({value})::VARCHAR AS v", "--json").json == [{"v": text}], "as DuckDB shows it"
+    assert ledger("sql", statement).out.splitlines()[2].strip() == text
+    assert ledger("sql", statement, "--json").json == [{"v": text}]
+    assert ledger("sql", statement, "--format", "csv").out == f'"v"\n"{text}"\n'
+    assert ledger("sql", f"SELECT [{value}, NULL] AS v", "--json").json == [{"v": [text, None]}]
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "parquet"])
+def test_an_answer_is_written_as_it_comes(format: str, world: Path, tmp_path: Path, ledger: Run) -> None:
+    # All of it has no room anywhere, and would take hours.
+    out = tmp_path / "first"
+    endless = "SELECT range AS n FROM range(1000000000000)"
+    ran = ledger("sql", endless, "--limit", "3", "--format", format, "--out", out)
+    assert ran.err == f"wrote 3 rows to {out}\n"
+    if format == "parquet":
+        assert pq.read_table(out).to_pydict() == {"n": [0, 1, 2]}
+    if format == "csv":
+        assert out.read_text() == '"n"\n0\n1\n2\n'
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "parquet"])
+def test_an_error_in_the_middle_leaves_no_half_file(format: str, world: Path, tmp_path: Path, ledger: Run) -> None:
+    out = tmp_path / "files" / "a"
+    out.parent.mkdir()
+    statement = "SELECT CASE WHEN range = 2000000 THEN error('too far') ELSE 'near' END AS n FROM range(3000000)"
+    assert "too far" in ledger("sql", statement, "--out", out, "--format", format, code=2).err
+    assert list(out.parent.iterdir()) == []
+
+
+def test_whether_a_column_has_large_integers_is_one_answer_for_all_rows(world: Path, ledger: Run) -> None:
+    statement = "SELECT range::HUGEINT + if(range = 150000, 10::HUGEINT ** 20, 0)::HUGEINT AS n FROM range({})"
+    rows = ledger("sql", statement.format(200000), "--json").json
+    assert (rows[0], rows[150000]) == ({"n": "0"}, {"n": "100000000000000150000"})
+    assert ledger("sql", statement.format(150000), "--json").json[0] == {"n": 0}
+
+
 def test_csv_and_files(world: Path, tmp_path: Path, ledger: Run) -> None:
     assert ledger("sql", SUMS, "--format", "csv").out == CSV
     ran = ledger("sql", SUMS, "--out", tmp_path / "a.csv")
@@ -91,8 +152,13 @@ def test_text_that_looks_like_markup(world: Path, ledger: Run) -> None:
 
 
 def test_errors(world: Path, tmp_path: Path, ledger: Run) -> None:
-    assert "cannot be answered" in ledger("sql", "SELECT * FROM nothere", code=2).err
+    views = "use ticks, commits, commit_entries, entity_state, quarantine, refs\n"
+    assert ledger("sql", "FROM nothere", code=2).err == f"ledger: there is no table nothere: {views}"
+    assert ledger("sql", "FROM tick", code=2).err == f"ledger: there is no table tick, did you mean ticks: {views}"
+    assert 'not found in FROM clause! Candidate bindings: "y"' in ledger("sql", "SELECT yy FROM ticks", code=2).err
+    assert 'does not exist! Did you mean "length"?' in ledger("sql", "SELECT lenght('a')", code=2).err
     assert "cannot be answered" in ledger("sql", "SELEKT", code=2).err
+    assert 'use "n"::VARCHAR' in ledger("sql", "SELECT 5::UHUGEINT AS n", code=2).err
     assert "only reads" in ledger("sql", "DROP TABLE ticks", code=2).err
     assert "none of table" in ledger("sql", "SELECT 1", "--format", "xml", code=2).err
     assert "exclude each other" in ledger("sql", "SELECT 1", "--format", "csv", "--json", code=2).err

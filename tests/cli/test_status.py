@@ -15,7 +15,7 @@ rows waiting   0 at or above the watermark, 0 late
 quarantined    0
 commits        4
 last run       commit made 4 commits, final, 2026-01-01 00:02 UTC by tester@host
-policy         strategy fixed (interval 10); regions grid (cell 10); weight linear; base weight 1; shards 1; lateness 0
+policy         strategy fixed (interval 10); regions grid (cell 10); weight linear; base-weight 1; shards 1; lateness 0
 policy digest  09e416c00d95df0e40ad966090d29ddb3e98abcdabd901ca0c13cbae6a6e2a8c
 branch digest  70d34ee24b0db39db8b691fd6e28f780f5f5178008b6db45228dcdec23c198d9
 moves          3
@@ -57,3 +57,11 @@ def test_of_an_empty_ledger(tmp_path: Path, ledger: Run) -> None:
 def test_errors(tmp_path: Path, world: Path, ledger: Run) -> None:
     assert "there is no branch 'nope'" in ledger("status", "--branch", "nope", code=2).err
     assert "`ledger init" in ledger("status", "--ledger", tmp_path / "none", code=2).err
+
+
+def test_a_policy_is_named_as_its_options_are(world: Path, ledger: Run) -> None:
+    ledger("fork", "other", "--strategy", "hybrid", "--min-interval", "3", "--max-size", "9", "--base-weight", "2")
+    shown = ledger("status", "--branch", "other").out
+    assert "strategy hybrid (max-size 9, min-interval 3); " in shown
+    assert "base-weight 2; " in shown
+    assert ledger("status", "--branch", "other", "--json").json["policy"]["strategy"]["minInterval"] == 3

@@ -287,6 +287,15 @@ def test_one_key_very_often(tmp_path: Path) -> None:
     assert (world.rows(), world.quarantine()) == (model.stored, model.quarantine)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_portions_of_a_tick_or_two_judge_as_one(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger_cli.engines.importer.drafts._ROWS_AT_ONCE", 3)
+    chance = random.Random(seed)
+    world, model = World(tmp_path), Model()
+    for _ in range(4):
+        check(world, model, random_command(chance, 3, 6), seed)
+
+
 # --- text -----------------------------------------------------------------------------------------
 
 

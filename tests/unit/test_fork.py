@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import NotFound, UsageError
+from ledger_cli.errors import Conflict, NotFound, UsageError
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.fork import branches, delete, fork, tag, tags, untag
 from ledger_cli.services.lookup import resolve
 from ledger_cli.services.repository import Repository
+from ledger_cli.stores.directory import DirectoryStore
 from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
 
 FIXED = policy_json({"kind": "fixed", "interval": 20})
@@ -192,3 +193,24 @@ def test_tags(ledger: Repository) -> None:
     assert tags(ledger) == []
     with pytest.raises(NotFound, match="none yet"):
         untag(ledger, "v1")
+
+
+@pytest.mark.parametrize("later", ["tag", "branch"])
+def test_of_a_tag_and_a_branch_made_at_once_with_one_name_the_later_gives_way(
+    ledger: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    newest, other = resolve(ledger, "main"), open_ledger(tmp_path / "ledger")
+    acts = [lambda by: fork(by, "main", "v1"), lambda by: tag(by, "v1", newest)]
+    first, second = acts if later == "tag" else reversed(acts)
+    real = DirectoryStore.advance_ref
+
+    def meanwhile(store: DirectoryStore, branch: str, seq: int, move: bytes) -> None:
+        monkeypatch.setattr(DirectoryStore, "advance_ref", real)
+        first(other)
+        real(store, branch, seq, move)
+
+    monkeypatch.setattr(DirectoryStore, "advance_ref", meanwhile)
+    with pytest.raises(Conflict, match="meanwhile"):
+        second(ledger)
+    fresh = open_ledger(tmp_path / "ledger")
+    assert ("v1" in fresh.tags, "v1" in fresh.branch_names()) == (later == "branch", later == "tag")

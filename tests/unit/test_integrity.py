@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from dataclasses import replace
@@ -12,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli.core.history import Added, Move, QuarantineFile, Segment, State, digest_of_move
-from ledger_cli.errors import NotFound
-from ledger_cli.services.fork import delete, fork, tag
+from ledger_cli.errors import LedgerError, NotFound
+from ledger_cli.services.fork import delete, fork, tag, untag
 from ledger_cli.services.integrity import _check_checkpoint, _Seen, verify
 from ledger_cli.services.lookup import resolve
 from ledger_cli.services.repository import Repository
@@ -152,10 +153,96 @@ def test_a_draft_that_was_left_over_is_no_move(tmp_path: Path) -> None:
 
 def test_moves_made_while_a_ref_is_listed_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger_of_moves(tmp_path / "ledger", 5)
-    listed = iter([[0, 1, 2, 4]])
-    real = DirectoryStore.move_numbers
-    monkeypatch.setattr(DirectoryStore, "move_numbers", lambda store, branch: next(listed, None) or real(store, branch))
+    listed = iter([[f"{seq:020d}.json" for seq in (4, 1, 0, 2)]])
+    real = DirectoryStore._listed
+    monkeypatch.setattr(DirectoryStore, "_listed", lambda store, branch: next(listed, None) or real(store, branch))
     assert verify(open_ledger(tmp_path / "ledger")).findings == ()
+
+
+@pytest.mark.parametrize("gone", [[0], [3], [5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]], ids=str)
+def test_no_move_is_written_where_one_is_missing(tmp_path: Path, gone: list[int]) -> None:
+    refs = ledger_of_moves(tmp_path / "ledger", 12)
+    for seq in gone:
+        (refs / f"{seq:020d}.json").unlink()
+    left = sorted(refs.iterdir())
+    with pytest.raises(LedgerError, match=f"move {gone[0]} of main is missing" if gone != [0] else "no branch"):
+        add_events(open_ledger(tmp_path / "ledger"), "main", events_at(50))
+    assert sorted(refs.iterdir()) == left
+    if gone == [0]:
+        with pytest.raises(LedgerError, match="move 0 of main is missing"):
+            open_ledger(tmp_path / "ledger").create_branch("main", "init", "", None, State())
+
+
+def test_a_ref_is_listed_once_and_not_at_each_of_many_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger_of_moves(tmp_path / "ledger", 5)
+    listed: list[str] = []
+    real = DirectoryStore._listed
+    monkeypatch.setattr(DirectoryStore, "_listed", lambda store, branch: listed.append(branch) or real(store, branch))
+    repository = open_ledger(tmp_path / "ledger")
+    for tick in range(20):
+        add_events(repository, "main", events_at(tick))
+    assert listed == ["main"]
+    add_events(open_ledger(tmp_path / "ledger"), "main", events_at(30))
+    add_events(repository, "main", events_at(40))
+    assert listed == ["main"] * 3, "a move of another process lies between"
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_process_killed_while_it_moves_a_ref_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    ledger_of_moves(tmp_path / "ledger", 3)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*given: object, **named: object) -> None:
+        raise Killed
+
+    def link(source: Path, target: Path) -> None:
+        if written:
+            real(source, target)
+        kill()
+
+    real, before = os.link, open_ledger(tmp_path / "ledger").branch("main")
+    states = {"main": (before, before.state), "other": (None, State())}
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", kill)
+        patched.setattr(os, "link", link)
+        for name, (latest, state) in states.items():
+            with pytest.raises(Killed):
+                open_ledger(tmp_path / "ledger").advance(name, latest, "ingest", state, "")
+    assert len(list((tmp_path / "ledger/refs").rglob(".*"))) == 2
+    repository = open_ledger(tmp_path / "ledger")
+    assert verify(repository).ok
+    assert repository.branch_names() == ["main", "other"][: 1 + written]
+    add_events(repository, "main", events_at(60))
+    if not written:
+        fork(repository, "main", "other")
+    assert repository.branch("main").seq == 3 + written
+    assert verify(open_ledger(tmp_path / "ledger")).ok
+
+
+def test_a_tag_of_a_commit_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
+    repository = ledger_with_everything(tmp_path / "ledger")
+    repository.administer("tag", "", lambda state: replace(state, tags={**state.tags, "v2": "ab" * 32}))
+    (finding,) = verify(open_ledger(tmp_path / "ledger")).findings
+    assert finding.file == f"refs/admin/{1:020d}.json"
+    assert "tag 'v2' names the commit abababababab, which is in no file" in finding.what
+    assert "ledger tag --delete v2" in finding.next_step
+    untag(repository, "v2")
+    assert verify(open_ledger(tmp_path / "ledger")).ok
+
+
+def test_another_policy_than_that_of_the_commits_is_a_finding(tmp_path: Path) -> None:
+    ledger_with_everything(tmp_path / "ledger")
+    last = max((tmp_path / "ledger/refs/main").iterdir())
+    move = Move.from_bytes(last.read_bytes())
+    assert move.state.policy is not None
+    edited = replace(move.state, policy={**move.state.policy, "baseWeight": 5})
+    last.write_bytes(replace(move, state=edited).to_bytes())
+    (finding,) = verify(open_ledger(tmp_path / "ledger")).findings
+    assert (finding.file, "its policy is not" in finding.what) == (f"refs/main/{last.name}", True)
 
 
 def reworked(root: Path, change: dict[str, object]) -> None:

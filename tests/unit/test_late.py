@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ledger_cli.core.policy import shard_of
+from ledger_cli.core.policy import Policy, shard_of
 from ledger_cli.engines.duck import DuckEngine
+from ledger_cli.ports import TickRange
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.repository import Repository
+from ledger_cli.services.scope import measure_of
 from tests import reference
 from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
 
@@ -131,3 +133,20 @@ def test_a_gap_between_files_is_bounded_by_the_next_epochs(tmp_path: Path) -> No
 
 def test_the_regions_of_the_cases_are_in_both_shards() -> None:
     assert {shard_of(f"{number}:0", 2) for number in range(7)} == {0, 1}
+
+
+@pytest.mark.parametrize("ranges", [1, 3, 64, 65, 500])
+@pytest.mark.parametrize("width", [1, 4])
+def test_the_engine_gives_the_ticks_of_the_ranges_and_no_others(tmp_path: Path, ranges: int, width: int) -> None:
+    repository = make_ledger(tmp_path / "ledger")
+    for first in (0, 1500, 3000):
+        add_events(repository, "main", events_at(*range(first, first + 1000)))
+    segments = repository.branch("main").segments()
+    wanted = [TickRange(start, start + width) for start in range(10, 10 + 7 * ranges, 7)]
+    measure = measure_of(Policy.from_json(EVERY_TICK))
+    batches = list(repository.engine.moments(segments, measure, wanted))
+    expected = [tick for each in wanted for tick in range(each.start or 0, each.end or 0) if tick % 1500 < 1000]
+    assert [tick for batch in batches for tick in batch["tick"].to_pylist()] == expected
+    (behind,) = repository.engine.moments(segments, measure, [*wanted, TickRange(3995, None)])
+    assert behind["tick"].to_pylist() == [*expected, *range(3995, 4000)]
+    assert list(repository.engine.moments(segments, measure, [TickRange(1100, 1400), TickRange(5000)])) == []

@@ -17,7 +17,7 @@ from ledger_cli.core.history import Move, State, digest_of_move
 from ledger_cli.core.jcs import text_of
 from ledger_cli.core.moments import SUMS
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.errors import Corrupt, LedgerError, UsageError
 from ledger_cli.services.fork import branch_digest, fork
 from ledger_cli.services.integrity import verify
 from ledger_cli.services.integrity_commits import header_digest_of
@@ -191,6 +191,48 @@ def test_another_state_than_the_run_comes_to_is_noticed(root: Path, change: dict
     assert difference is not None
     assert (difference.what, difference.move) == ("state", last)
     assert next(iter(change)) in difference.message
+
+
+def with_last_policy(root: Path, **change: Any) -> int:
+    """Change the policy that the last move of main records; its number."""
+    last = open_ledger(root).branch("main").seq
+    policy = {**POLICY, **change}
+    rewrite_log(
+        root, lambda move: replace(move, state=replace(move.state, policy=policy)) if move.seq == last else move
+    )
+    return last
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"baseWeight": 5}, "another policy than the branch had"), ({"shards": -1}, "a policy that cannot be used")],
+    ids=["another", "none"],
+)
+def test_a_run_with_a_changed_policy_is_a_difference(root: Path, change: dict[str, Any], message: str) -> None:
+    last = with_last_policy(root, **change)
+    difference = verify_replay(open_ledger(root), "main").difference
+    assert difference is not None
+    assert (difference.branch, difference.move) == ("main", last)
+    assert message in difference.message
+    assert "ledger verify" in difference.message
+
+
+def test_a_policy_changed_without_a_run_is_a_difference(root: Path) -> None:
+    add_events(open_ledger(root), "main", events_at(160))
+    last = with_last_policy(root, baseWeight=5)
+    difference = verify_replay(open_ledger(root), "main").difference
+    assert difference is not None
+    assert (difference.what, difference.move) == ("state", last)
+    assert "no run records another policy" in difference.message
+
+
+def test_a_fork_of_a_branch_with_a_changed_policy_names_the_fault(root: Path) -> None:
+    fork(open_ledger(root), "main", "other", policy=Policy.from_json({**POLICY, "baseWeight": 2}))
+    with_last_policy(root, baseWeight=5)
+    repository = open_ledger(root)
+    add_events(repository, "other", events_at(6, entity="later"))
+    with pytest.raises(Corrupt, match=r"no move records the policy .* `ledger verify`"):
+        run(repository, "other", {**POLICY, "baseWeight": 2})
 
 
 def test_a_fork_that_does_not_begin_where_it_says(root: Path) -> None:

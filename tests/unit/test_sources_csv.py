@@ -43,7 +43,8 @@ def read(data: bytes, **options: Any) -> tuple[list[Row], list[tuple[int, str]],
         cells = zip(*(column.to_pylist() for column in chunk.table.columns), strict=True)
         rows += zip(chunk.lines.to_pylist(), map(list, cells), strict=True)
         texts += [chunk.raw(row) for row in range(chunk.table.num_rows)]
-        assert all(refusal.reason == "broken_row" for refusal in chunk.refused)
+        for refusal in chunk.refused:
+            assert refusal.reason == ("not_utf8" if "\ufffd" in refusal.raw else "broken_row")
         refused += [(refusal.line, refusal.raw) for refusal in chunk.refused]
     return rows, refused, texts
 

@@ -33,6 +33,9 @@ def commit(
 
     The options of the policy override ledger.toml and are recorded; on a branch with commits they do not change.
 
+    JSON: branch, commits, entries (how many), watermark, heads (commit ids by shard), policy; with --dry-run also
+    planned: a list of shard, epoch_start, epoch_end, reason, regions, events, weight.
+
     Example: ledger commit --strategy hybrid --min-interval 10 --max-size 5000 --final
     """
     from ledger_cli.api import Ledger

@@ -45,6 +45,7 @@ def diff(
     Example: ledger diff main hybrid --sort mean_delta --limit 10
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.hints import hint_where_nothing_is
     from ledger_cli.render.views.diff import diff_views, parting_views
 
     out = Output(as_json)
@@ -58,3 +59,5 @@ def diff(
         rows = found.table.to_pylist()
         differ = len(rows) - (found.equal if equal else 0)
         out.emit(found, *diff_views(a, b, rows, found.equal, most, differ))
+        if not rows and not found.equal:
+            out.note(hint_where_nothing_is(opened, branch))

@@ -11,6 +11,7 @@ from ledger_cli.errors import UsageError
 from ledger_cli.render.output import Output, stdout
 
 if TYPE_CHECKING:
+    from ledger_cli.api import Ledger
     from ledger_cli.services.gamma import Gamma
 
 app = command_app()
@@ -27,17 +28,18 @@ def gamma(
         typer.Option("--at", metavar="COMMIT|TAG|TICK", help="As it was there [default: the head of --branch]."),
     ] = None,
     half_life: Annotated[
-        int | None, typer.Option("--half-life", metavar="TICKS", help="Weights halve over so many ticks.")
+        int | None, typer.Option("--half-life", metavar="TICKS", min=1, help="Weights halve over so many ticks.")
     ] = None,
     window: Annotated[
-        int | None, typer.Option("--window", metavar="TICKS", help="Pooled statistics of the last so many ticks.")
+        int | None,
+        typer.Option("--window", metavar="TICKS", min=1, help="Pooled statistics of the last so many ticks."),
     ] = None,
     frames: Annotated[
         int | None, typer.Option("--frames", metavar="N", min=1, help="An .html page: how many frames [default: 200].")
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option("--top", metavar="N", min=0, help="The heaviest only [default: 10 on a terminal, else all]."),
+        typer.Option("--top", metavar="N", min=1, help="The heaviest only [default: 10 on a terminal, else all]."),
     ] = None,
     draw: Annotated[
         bool | None, typer.Option("--map/--no-map", help="Draw a map [default: on a terminal].", show_default=False)
@@ -61,6 +63,7 @@ def gamma(
     Example: ledger gamma --at 120 --half-life 60 --top 5
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.hints import hint_where_nothing_is
     from ledger_cli.render.common.words import counted
 
     shown = Output(as_json)
@@ -80,9 +83,24 @@ def gamma(
             )
             return
         found = opened.gamma(branch, **chosen)
-    _show(shown, found, top, draw)
-    if region is not None and not found.table.num_rows:
-        shown.note(f"nothing was committed in the region {region!r}: `ledger gamma` lists those that there are")
+        _show(shown, found, top, draw)
+        if not found.table.num_rows:
+            told = hint_where_nothing_is(opened, branch) if region is None else _unknown(opened, branch, at, region)
+            shown.note(told)
+
+
+def _unknown(opened: Ledger, branch: str, at: str | None, region: str) -> str:
+    """What to say of a region without commits; that is no failure: it may be there with no events yet."""
+    from difflib import get_close_matches
+
+    from ledger_cli.cli.hints import hint_where_nothing_is
+
+    regions = opened.gamma(branch, at=at).table["region"].to_pylist()
+    if not regions:
+        return hint_where_nothing_is(opened, branch)
+    near = get_close_matches(region, regions, n=3)
+    meant = f", did you mean {' or '.join(near)}" if near else ""
+    return f"nothing was committed in the region {region!r} of {branch}{meant}: `ledger gamma` lists the regions"
 
 
 def _show(shown: Output, found: Gamma, top: int | None, draw: bool | None) -> None:
@@ -95,7 +113,7 @@ def _show(shown: Output, found: Gamma, top: int | None, draw: bool | None) -> No
         return
     console = stdout()
     most = _TOP_ON_TERMINAL if top is None and shown.terminal else top
-    table = gamma_views(found.branch, found.frame, by_weight(found.frame.rows), most)
+    table = gamma_views(found.frame, by_weight(found.frame.rows), most)
     if not (shown.terminal if draw is None else draw):
         shown.emit(found, *table)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,9 @@ def ingest(
 
     Bad rows go to quarantine, see: ledger sql "FROM quarantine". Exit code 3 tells that there were some.
 
+    JSON: branch, sources, read, stored, duplicates, quarantined (rows by reason), late, highestTick, farAbove (null, or
+    the two ticks around a wide gap).
+
     Example: ledger ingest ticks.jsonl.zst more/*.parquet
     """
     from ledger_cli.api import Ledger
@@ -91,11 +95,23 @@ def ingest(
             f"tick {above} lies far above the rest (next below: {below}); one wrong tick lifts the watermark for "
             "good: before you commit, look at it, and set max_tick_jump in ledger.toml to refuse such rows"
         )
+    if "not_utf8" in result.quarantined:
+        out.warn(
+            f"{counted(result.quarantined['not_utf8'], 'row')} not in UTF-8: convert the source, for example with "
+            "`iconv -f LATIN1 -t UTF-8`, and ingest that"
+        )
     if result.refused and not allow_quarantine:
         raise QuarantinedRows(
-            f'{counted(result.refused, "row")} went to quarantine: see them with `ledger sql "FROM quarantine"`, '
-            "or pass --allow-quarantine"
+            f"{counted(result.refused, 'row')} went to quarantine: see them with "
+            f'`ledger sql "FROM quarantine"{_where(ledger, branch)}`, or pass --allow-quarantine'
         )
+
+
+def _where(ledger: str | None, branch: str) -> str:
+    """The options that lead a command to the same place."""
+    given = [] if ledger is None else ["--ledger", ledger]
+    given += [] if branch == "main" else ["--branch", branch]
+    return "".join(f" {shlex.quote(each)}" for each in given)
 
 
 def summary(result: IngestResult) -> object:

@@ -22,6 +22,8 @@ def init(
 ) -> None:
     """Make a ledger: a directory with a commented ledger.toml.
 
+    JSON: ledger, its directory.
+
     Example: ledger init world --regions grid:128 --interval 20
     """
     from ledger_cli.api import Ledger

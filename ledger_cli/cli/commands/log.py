@@ -31,12 +31,14 @@ def log(
 ) -> None:
     """List the commits of a branch, newest first.
 
-    JSON: a list of commits as on the bus (`commit.entries`), with height, reason, regions, events, createdAt, by
-    and branch beside it; `entries` only with --entries. With --graph also labels and graph: column, lanes, joins.
+    JSON: a list of commits: commitId, layer, shard, epochStart, epochEnd, parents, policy, digest, metadata, height,
+    reason, regions, events, createdAt, by, branch; entries (see `ledger show`) only with --entries. With --graph also
+    labels and graph: column, lanes, joins.
 
     Example: ledger log --since 0 --until 1000 --limit 10
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.hints import hint_where_nothing_is
     from ledger_cli.render.views.history import Graph, log_table
 
     if entries and (graph or not as_json):
@@ -53,5 +55,7 @@ def log(
             page = opened.log(branch or "main", entries=entries, **chosen)
             out.emit(page, log_table(page.table.to_pylist()))
             listed = page.table.num_rows
+        if not listed and not (region is not None or since is not None or until is not None):
+            out.note(hint_where_nothing_is(opened, branch or "main"))
     if limit is None and listed == most:
         out.note(f"the newest {most}; --limit N shows more")

@@ -72,6 +72,11 @@ def _verify(
     with Ledger.open(ledger) as opened:
         report = opened.replay(branch, since=since, until=until, expect=expect)
     out.emit(report, *replay_views(report, out.most()))
+    if report.difference is not None and report.difference.what == "digest":
+        raise Difference(
+            f"{branch} was expected to have the branch digest {expect}, and has {report.digest}: if it went on since, "
+            f"note that one; if not, its log was cut short: restore refs/{branch} from a copy"
+        )
     if report.difference is not None:
         raise Difference(
             f"replay found a difference in {report.difference.branch}, move {report.difference.move}: "

@@ -93,12 +93,12 @@ def _run(ledger: Any, recipe: Recipe, out: Output, told: bool) -> tuple[list[Don
         out.emit(None, recipe.about, "")
         if ledger.status().moves == 1:
             out.emit(None, Text(f"$ {init_line(str(ledger.root), recipe)}", "dim"), "")
-    done = list(_steps(runner, recipe, out, told))
+    done = list(_steps(runner, recipe, str(ledger.root), out, told))
     found = runner.facts()
     return done, found, differences(recipe.expect, found)
 
 
-def _steps(runner: Runner, recipe: Recipe, out: Output, told: bool) -> Iterator[Done]:
+def _steps(runner: Runner, recipe: Recipe, location: str, out: Output, told: bool) -> Iterator[Done]:
     from rich.text import Text
 
     from ledger_cli.cli.recipe_views import command_line, views
@@ -107,7 +107,7 @@ def _steps(runner: Runner, recipe: Recipe, out: Output, told: bool) -> Iterator[
         show = told and not out.as_json
         if show:
             heading: list[RenderableType] = [Text(f"[{step.number}/{len(recipe.steps)}] {step.say}".rstrip(), "bold")]
-            out.emit(None, *heading, Text(f"$ {command_line(step)}", "dim"))
+            out.emit(None, *heading, Text(f"$ {command_line(step, location)}", "dim"))
         done = runner.run(step)
         if show:
             out.emit(None, *views(done), "")
@@ -135,8 +135,11 @@ def _judge(recipe: str, done: Sequence[Done], different: Sequence[FactDifference
         out.warn(f"{recipe} does not end as it says; {meant}:\n{told}")
     refused = sum(each.refused for each in done)
     if refused:
+        from ledger_cli.render.common.words import counted
+
         raise QuarantinedRows(
-            f"{refused} rows went to quarantine: look at them, and set allow_quarantine = true in the step if they may"
+            f"{counted(refused, 'row')} went to quarantine: look at them, and set "
+            "allow_quarantine = true in the step if they may"
         )
 
 
@@ -162,4 +165,10 @@ def _parameters(texts: list[str]) -> dict[str, str]:
 def _json(result: Any) -> Any:
     if hasattr(result, "to_json"):
         return result.to_json()
-    return result.to_pylist() if hasattr(result, "to_pylist") else result
+    if hasattr(result, "to_batches"):
+        from ledger_cli.render.common.values import rows_of
+
+        return [
+            dict(zip(batch.schema.names, row, strict=True)) for batch in result.to_batches() for row in rows_of(batch)
+        ]
+    return result

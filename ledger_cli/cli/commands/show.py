@@ -24,7 +24,8 @@ def show(
 ) -> None:
     """Show one commit with its entries, the heaviest first; of a branch its newest commit.
 
-    JSON: the commit as on the bus (`commit.entries`), with policySettings and what `log --json` has beside it.
+    JSON: the commit as in `ledger log --json`, with policySettings, and entries: a list of region, weight,
+    activity_mean, activity_var, count and exact (integers as texts).
 
     Example: ledger show main
     """

@@ -55,6 +55,8 @@ def simulate(
     The same options give the same bytes everywhere. A command in --commands is one JSON line:
     {"entityId":"E3","cmd":"setActivity","params":{"value":2.5,"rampTicks":20},"timestamp":"2026-01-01T00:01:00Z"}
 
+    JSON: target, rows, entities, firstTick, endTick, seed, commands (how many).
+
     Example: ledger simulate ticks.jsonl.zst --entities 500 --ticks 2000 --seed 7
     """
     from ledger_cli.api.simulation import simulate as write_simulated

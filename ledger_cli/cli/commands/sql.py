@@ -42,6 +42,7 @@ def sql(
     """
     from ledger_cli.api import Ledger
     from ledger_cli.render import files
+    from ledger_cli.render.common.words import counted
     from ledger_cli.render.views.rows import rows_views
 
     chosen = _format(format, out, as_json)
@@ -50,17 +51,16 @@ def sql(
     if chosen == "parquet" and out is None and sys.stdout.isatty():
         raise UsageError("Parquet is binary, and this is a terminal: add --out FILE, or use a pipe")
     shown = Output(as_json)
-    with Ledger.open(ledger) as opened:
-        answer = opened.sql(statement, branch)
-    if chosen == "table":
-        shown.emit(None, *rows_views(answer, shown.most(limit)))
-        return
-    table = answer if limit is None else answer.slice(0, limit)
-    if out is None:
-        files.write_stdout(table, chosen)
-    else:
-        files.write_table(table, out, chosen)
-        shown.note(f"wrote {table.num_rows} rows to {out}")
+    with Ledger.open(ledger) as opened, opened.sql_answer(statement, branch) as answer:
+        if chosen == "table":
+            shown.emit(None, *rows_views(answer.schema.names, answer.batches, shown.most(limit)))
+            return
+        batches = files.first_rows(answer.batches, limit)
+        if out is None:
+            files.write_stdout(answer.schema, batches, chosen)
+        else:
+            rows = files.write_batches(answer.schema, batches, out, chosen)
+            shown.note(f"wrote {counted(rows, 'row')} to {out}")
 
 
 def _format(format: str | None, out: str | None, as_json: bool) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from ledger_cli.errors import Corrupt, LedgerError, MomentOverflow
+from ledger_cli.errors import Corrupt, LedgerError, MomentOverflow, UsageError
 
 
 def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.DuckDBPyConnection:
@@ -30,7 +30,9 @@ def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.Duck
         connection.execute("SET enable_progress_bar = false")
         return connection
     except duckdb.Error as error:
-        raise LedgerError(f"LEDGER_THREADS or LEDGER_MEMORY is wrong: {first_line(error)}") from error
+        raise UsageError(
+            f"the setting threads or memory is wrong (LEDGER_THREADS, LEDGER_MEMORY, ledger.toml): {first_line(error)}"
+        ) from error
 
 
 class translated:

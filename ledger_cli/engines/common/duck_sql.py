@@ -7,11 +7,14 @@ it loads nothing, and its settings are locked.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
 import duckdb
 import fsspec
@@ -19,14 +22,29 @@ import pyarrow as pa
 
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.events import TICKS
-from ledger_cli.engines.common.duck import first_line, quoted, sql_list
+from ledger_cli.engines.common.duck import first_line, ident, quoted, sql_list
 from ledger_cli.errors import Corrupt, LedgerError, UsageError
-from ledger_cli.ports import SqlInput, Store
+from ledger_cli.ports import SQL_VIEWS, SqlAnswer, SqlInput, Store
 
+_Made = TypeVar("_Made")
 _PROTOCOL = "ledger"
+_BATCH_ROWS = 100_000
+_MESSAGE_MAX = 500
 _READ_ONLY = "sql only reads the ledger"
 _PIVOT = re.compile(r"\s*(from|pivot|select|with)\b", re.IGNORECASE)
 _CORRUPT = (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException)
+_KINDS = {
+    "IO Error": duckdb.IOException,
+    "Invalid Input Error": duckdb.InvalidInputException,
+    "Out of Memory Error": duckdb.OutOfMemoryException,
+    "Permission Error": duckdb.PermissionException,
+    "Serialization Error": duckdb.SerializationException,
+}
+"""What an error is that comes through Arrow, which has only the text of it."""
+
+_NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
+_LOSSY = {"uhugeint", "bignum", "bit", "time with time zone"}
+"""Types whose values Arrow changes or cannot hold."""
 
 _QUARANTINE = pa.schema(
     [
@@ -43,23 +61,23 @@ _QUARANTINE = pa.schema(
 _TICKS = """
     SELECT entity_id, tick_id, x, y, activity, jitter, coalesce(meta, '{}') AS meta,
            make_timestamptz("timestamp") AS "timestamp"
-    FROM stored_ticks"""
+    FROM stored.ticks"""
 
 _COMMITS = """
     SELECT c.* EXCLUDE (entries), len(c.entries)::BIGINT AS regions, m.created_at, m.by, m.branch
-    FROM stored_commits c ASOF LEFT JOIN commit_moves m ON c.shard = m.shard AND c.height >= m.height"""
+    FROM stored.commits c ASOF LEFT JOIN stored.commit_moves m ON c.shard = m.shard AND c.height >= m.height"""
 
 _COMMIT_ENTRIES = """
     SELECT commit_id, shard, height, epoch_start, epoch_end, entry.region AS region, entry.n AS n,
            entry.weight_value AS weight, entry.activity_mean AS activity_mean,
            entry.activity_var AS activity_var, entry.activity::HUGEINT AS activity_sum,
            entry.activity2::HUGEINT AS activity2_sum, entry.weight::HUGEINT AS weight_sum
-    FROM (SELECT * EXCLUDE (entries), unnest(entries) AS entry FROM stored_commits)"""
+    FROM (SELECT * EXCLUDE (entries), unnest(entries) AS entry FROM stored.commits)"""
 
 _ENTITY_STATE = """
     SELECT entity_id, max(tick_id) AS last_tick, arg_max(x, tick_id) AS x, arg_max(y, tick_id) AS y,
            arg_max(activity, tick_id) AS activity, count(*) AS "rows"
-    FROM stored_ticks GROUP BY entity_id"""
+    FROM stored.ticks GROUP BY entity_id"""
 
 _VIEWS = {
     "ticks": _TICKS,
@@ -138,54 +156,99 @@ class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return found, inner
 
 
-def run_sql(connection: duckdb.DuckDBPyConnection, store: Store, given: SqlInput, statement: str) -> pa.Table:
+@contextlib.contextmanager
+def run_sql(
+    connection: duckdb.DuckDBPyConnection, store: Store, given: SqlInput, statement: str
+) -> Iterator[SqlAnswer]:
     """See `ports.Engine.sql`. The connection is fresh, and of no use afterwards."""
     files = [*given.ticks, *(file for _, group in given.commits for file in group)]
     files += [each.file for each in given.quarantine]
     connection.register_filesystem(_Listed({file: store.location(file) for file in files}))
     try:
-        _lock(connection)
-        _define(connection, "stored_ticks", TICKS, [("", given.ticks)])
-        _define(connection, "stored_commits", COMMIT, given.commits)
-        _define_quarantine(connection, given)
-        for name, table in given.tables.items():
-            connection.register(name, table)
-        for name, view in _VIEWS.items():
-            connection.execute(f"CREATE VIEW {name} AS {view}")
-        return _answer(connection, statement)
-    except duckdb.Error as error:
-        raise _translated(error, files) from error
+        # DuckDB does not look for Ctrl-C while it makes a stream: so it works in a thread, and we wait for it.
+        with ThreadPoolExecutor(1) as worker:
+
+            def waited(work: Callable[[], _Made]) -> _Made:
+                try:
+                    return worker.submit(work).result()
+                except duckdb.Error as error:
+                    raise _translated(error, files) from error
+                except OSError as error:
+                    if error.errno is not None:
+                        raise
+                    raise _translated(_told_by_arrow(error), files) from error
+                except KeyboardInterrupt:
+                    connection.interrupt()
+                    raise
+
+            def opened() -> pa.RecordBatchReader:
+                _lock(connection)
+                _define(connection, given)
+                return _answer(connection, statement)
+
+            reader = waited(opened)
+            yield SqlAnswer(reader.schema, _batches(reader, waited))
     finally:
         connection.unregister_filesystem(_PROTOCOL)
 
 
-def _define(
+def _batches(
+    reader: pa.RecordBatchReader, waited: Callable[[Callable[[], pa.RecordBatch | None]], pa.RecordBatch | None]
+) -> Iterator[pa.RecordBatch]:
+    def read() -> pa.RecordBatch | None:
+        try:
+            return reader.read_next_batch()
+        except StopIteration:
+            return None
+
+    while (batch := waited(read)) is not None:
+        yield batch
+
+
+def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> None:
+    """The views; what they are made of is in another schema, where `SHOW TABLES` does not see it."""
+    connection.execute("CREATE SCHEMA stored")
+    for name, table in given.tables.items():
+        _store(connection, name, table)
+    _store(connection, "no_quarantine", _QUARANTINE.empty_table())
+    _define_stored(connection, "ticks", TICKS, [("", given.ticks)])
+    _define_stored(connection, "commits", COMMIT, given.commits)
+    for name, view in {**_VIEWS, "quarantine": _quarantine(given), "refs": "FROM stored.refs"}.items():
+        connection.execute(f"CREATE VIEW {name} AS {view}")
+
+
+def _store(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    connection.register("given", table)
+    connection.execute(f"CREATE TABLE stored.{name} AS FROM given")
+    connection.unregister("given")
+
+
+def _define_stored(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     schema: pa.Schema,
     parts: Sequence[tuple[str, Sequence[str]]],
 ) -> None:
     """A view over Parquet files, with a condition for each group of them; without files it is empty."""
-    connection.register(f"no_{name}", schema.empty_table())
-    selects = [f"SELECT * FROM no_{name}"]
+    _store(connection, f"no_{name}", schema.empty_table())
+    selects = [f"SELECT * FROM stored.no_{name}"]
     for condition, files in parts:
         if files:
             where = f" WHERE {condition}" if condition else ""
             selects.append(f"SELECT * FROM read_parquet({sql_list([_url(file) for file in files])}){where}")
-    connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(selects)}")
+    connection.execute(f"CREATE VIEW stored.{name} AS {' UNION ALL BY NAME '.join(selects)}")
 
 
 def _url(file: str) -> str:
     return f"{_PROTOCOL}://{file}"
 
 
-def _define_quarantine(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> None:
-    connection.register("no_quarantine", _QUARANTINE.empty_table())
-    selects = ["SELECT * FROM no_quarantine"]
+def _quarantine(given: SqlInput) -> str:
+    selects = ["SELECT * FROM stored.no_quarantine"]
     for each in given.quarantine:
         named = f'{quoted(each.source)} AS "source", {quoted(each.source_sha256)} AS source_sha256'
         selects.append(f"SELECT {named}, * FROM read_parquet({quoted(_url(each.file))})")
-    connection.execute(f"CREATE VIEW quarantine AS {' UNION ALL BY NAME '.join(selects)}")
+    return " UNION ALL BY NAME ".join(selects)
 
 
 def _lock(connection: duckdb.DuckDBPyConnection) -> None:
@@ -196,7 +259,7 @@ def _lock(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SET lock_configuration = true")
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
+def _answer(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.RecordBatchReader:
     statements = connection.extract_statements(statement)
     if len(statements) != 1:
         raise UsageError(f"sql takes one statement, not {len(statements)}")
@@ -204,7 +267,16 @@ def _answer(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
     # A PIVOT over the values of a column is one statement for the user and several for DuckDB.
     if kind != "SELECT" and not (kind == "MULTI" and _PIVOT.match(statement)):
         raise UsageError(f"{_READ_ONLY}: {kind} is not allowed, use SELECT, SHOW, DESCRIBE or SUMMARIZE")
-    return connection.sql(statement).to_arrow_table()
+    relation = connection.sql(statement)
+    for name, type_of in zip(relation.columns, relation.types, strict=True):
+        if type_of.id in _LOSSY:
+            raise UsageError(f"column {name} is {type_of}, which would lose its value: use {ident(name)}::VARCHAR")
+    return relation.to_arrow_reader(_BATCH_ROWS)
+
+
+def _told_by_arrow(error: OSError) -> duckdb.Error:
+    """The error of DuckDB, of which Arrow keeps the text alone."""
+    return _KINDS.get(str(error).partition(":")[0], duckdb.Error)(str(error))
 
 
 def _translated(error: duckdb.Error, files: Sequence[str]) -> LedgerError:
@@ -216,9 +288,23 @@ def _translated(error: duckdb.Error, files: Sequence[str]) -> LedgerError:
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"{_READ_ONLY}, and only through its views: {line.split(' - ')[0]}")
     named = [file for file in files if file in text]
+    if line.startswith("Traceback"):
+        # What Python raised, without the drawing of where.
+        raised = text.partition("\n\nLINE ")[0].splitlines()
+        line = next((each for each in reversed(raised) if each.strip(" ^~")), line).strip()
+        return Corrupt(f"{(named or ['a file of the ledger'])[0]} cannot be read: run `ledger verify` ({line})")
     if named and isinstance(error, _CORRUPT):
         return Corrupt(f"{named[0]} cannot be read: run `ledger verify` ({line})")
-    if line.startswith("Traceback"):
-        line = text.strip().splitlines()[-1]
-        return Corrupt(f"a file of the ledger cannot be read: run `ledger verify` ({line})")
-    return UsageError(f"this SQL cannot be answered: {line}")
+    unknown = _NO_TABLE.match(line)
+    if unknown is not None:
+        # DuckDB's own guess may be a table that is not for the user.
+        near = get_close_matches(unknown[1], SQL_VIEWS, n=1)
+        meant = f", did you mean {near[0]}" if near else ""
+        return UsageError(f"there is no table {unknown[1]}{meant}: use {', '.join(SQL_VIEWS)}")
+    return UsageError(f"this SQL cannot be answered: {_with_hints(text)}")
+
+
+def _with_hints(text: str) -> str:
+    """What DuckDB says, with its guesses at what was meant, but without the drawing of where."""
+    told = first_line(duckdb.Error(text.partition("\n\nLINE ")[0].replace("\n", " ")))
+    return told if len(told) <= _MESSAGE_MAX else f"{told[:_MESSAGE_MAX]}…"

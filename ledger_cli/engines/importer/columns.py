@@ -14,6 +14,7 @@ from ledger_cli.core.events import ACTIVITY_LIMIT, TICK_LIMIT
 from ledger_cli.core.tick_json import FIELDS, MILLISECONDS_LIMIT, RFC3339
 from ledger_cli.engines.common.duck import quoted
 from ledger_cli.engines.importer.lines import unique_keys
+from ledger_cli.engines.importer.unfit import unfit_rows
 from ledger_cli.errors import SourceError
 
 JSON_TEXTS = {b"ledger": b"json"}
@@ -41,8 +42,10 @@ class Column:
         return self.name in FIELDS
 
 
-def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column]]:
+def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column], list[tuple[int, str]]]:
     """The chunk as DuckDB is given it, with the columns `r` (row) and `l` (line).
+
+    Beside it, the rows left out since DuckDB has no such values, and the reason of each.
 
     SourceError where a field has two columns, or entityId or tickId none.
     """
@@ -62,7 +65,10 @@ def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column]]:
     columns = [Column(name, f"c{place}", plain[place].type, json_texts[place]) for place, name in enumerate(names)]
     rows = pa.array(np.arange(len(chunk.lines), dtype=np.int64))
     table = pa.table([*plain, rows, chunk.lines], names=[*(column.sql for column in columns), "r", "l"])
-    return table, columns
+    unfit = unfit_rows(chunk.table)
+    if unfit:
+        table = table.filter(pa.array(~np.isin(np.arange(len(table)), list(unfit))))
+    return table, columns, sorted(unfit.items())
 
 
 def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

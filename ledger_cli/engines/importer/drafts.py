@@ -19,15 +19,18 @@ from ledger_cli.core.chunks import Refused
 from ledger_cli.core.events import DRAFT
 from ledger_cli.core.history import Segment
 from ledger_cli.engines.common.duck import quoted, sql_list, translated
-from ledger_cli.engines.importer.rivals import TICK, Rivals
+from ledger_cli.engines.importer.rivals import Rivals, number_of, placed_sql, stored_sql
 from ledger_cli.ports import Deduplicated, Draft, Store
 
 COPY = "FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880"
 _RANGES_LIMIT = 64
 _BINS = 1000
 _BATCH_ROWS = 1_000_000
-_ROWS_AT_ONCE = 4_000_000
-"""Keys that are compared at once: some hundred MB of hash table."""
+_ROWS_AT_ONCE = 1_000_000
+"""Rows that are compared at once: a hundred MB or two, should all of their keys stand twice."""
+
+_Range = tuple[int, int]
+"""Ticks, inclusive."""
 
 
 class DraftTools:
@@ -43,15 +46,22 @@ class DraftTools:
     ) -> Deduplicated:
         """See `ports.Importer`."""
         met = [s for s in stored if any(d.tick_min <= s.tick_max and s.tick_min <= d.tick_max for d in drafts)]
-        with translated([segment.file for segment in met]):
-            if not self._find_keys(drafts, met, among):
-                return Deduplicated(list(drafts), 0, [])
-            self._gather(drafts, met)
+        shared = _shared_ranges(drafts) if among else []
+        rivals: Rivals | None = None
+        duplicates = 0
+        for part in _parts(_merged([*shared, *_common_range(drafts, met)]), [*drafts, *met]):
+            mine, theirs = _meeting(drafts, part), _meeting(met, part)
+            with translated([segment.file for segment in theirs]):
+                if not self._find_keys(mine, theirs, part, _common(part, shared)):
+                    continue
+                self._gather(mine, theirs, part)
+            with translated([]):
+                rivals = rivals or self._rivals(directory)
+                duplicates += rivals.judge()
+        if rivals is None:
+            return Deduplicated(list(drafts), 0, [])
         with translated([]):
-            rivals = self._rivals(directory)
-            duplicates = rivals.drop_equal()
-            equal, refused = rivals.settle()
-            return Deduplicated(self._rewritten(drafts, directory), duplicates + equal, refused)
+            return Deduplicated(self._rewritten(drafts, rivals, directory), duplicates, rivals.refused("key_conflict"))
 
     def split_above(
         self, drafts: Sequence[Draft], tick: int, directory: Path
@@ -59,9 +69,9 @@ class DraftTools:
         """See `ports.Importer`."""
         above = [draft for draft in drafts if draft.tick_max > tick]
         with translated([]):
-            rows = f"SELECT {TICK}, filename AS file, file_row_number AS row, line FROM {_scan(above)}"
-            refused = self._rivals(directory).refuse(f"{rows} WHERE tick_id > {tick}", "tick_jump")
-            return self._rewritten(drafts, directory), refused
+            rivals = self._rivals(directory)
+            rivals.refuse(f"{placed_sql(_scan(above))} WHERE tick_id > {tick}")
+            return self._rewritten(drafts, rivals, directory), rivals.refused("tick_jump")
 
     def widest_gap(self, drafts: Sequence[Draft], known: Sequence[int], limit: int | None) -> tuple[int, int] | None:
         """See `ports.Importer`."""
@@ -107,52 +117,48 @@ class DraftTools:
         ((count,),) = self._rows(f"SELECT count(*) FROM {_scan(met)} WHERE tick_id < {tick}")
         return int(count)
 
-    def _find_keys(self, drafts: Sequence[Draft], met: Sequence[Segment], among: bool) -> bool:
-        """Fill the table `keys` with those that stand twice; whether there are any."""
+    def _find_keys(
+        self, mine: Sequence[Draft], theirs: Sequence[Segment], part: Sequence[_Range], shared: Sequence[_Range]
+    ) -> bool:
+        """Fill the table `keys` with those of a part that stand twice; whether there are any."""
         self._run("CREATE OR REPLACE TEMP TABLE keys (tick_id BIGINT, entity_id VARCHAR)")
-        for part in _parts(_shared_ranges(drafts) if among else [], drafts):
-            self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {_scan(_meeting(drafts, part))}
-                WHERE {_within(part)} GROUP BY tick_id, entity_id HAVING count(*) > 1""")
-        for part in _parts(_common_range(drafts, met), [*drafts, *met]):
-            mine, theirs, condition = _meeting(drafts, part), _meeting(met, part), _within(part)
-            if mine and theirs:
-                self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {self._stored(theirs)} WHERE {condition}
-                    AND (tick_id, entity_id) IN (SELECT (tick_id, entity_id) FROM {_scan(mine)} WHERE {condition})""")
+        if shared:
+            self._run(f"""INSERT INTO keys SELECT tick_id, entity_id FROM {_scan(_meeting(mine, shared))}
+                WHERE {_within(shared)} GROUP BY tick_id, entity_id HAVING count(*) > 1""")
+        if mine and theirs:
+            self._run(f"""INSERT INTO keys
+                SELECT tick_id, entity_id FROM (SELECT * FROM {self._stored(theirs)} WHERE {_within(part)})
+                SEMI JOIN (SELECT * FROM {_scan(mine)} WHERE {_within(part)}) USING (tick_id, entity_id)""")
         return bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
 
-    def _gather(self, drafts: Sequence[Draft], met: Sequence[Segment]) -> None:
-        """The table `rivals`: every row with one of the keys, and where it stands (file '' for a stored one).
-
-        Stored rows are numbered: their texts are found again by file, row and line.
-        """
-        stored = f"UNION ALL SELECT {TICK}, 0, '', 0 FROM {self._stored(met)}" if met else ""
+    def _gather(self, mine: Sequence[Draft], theirs: Sequence[Segment], part: Sequence[_Range]) -> None:
+        """The table `rivals`: every row of a part with one of the keys, and where it stands."""
+        rows = [placed_sql(_scan(mine))] + ([stored_sql(self._stored(theirs))] if theirs else [])
+        within = _within(part)
         self._run(f"""CREATE OR REPLACE TEMP TABLE rivals AS
-            SELECT * REPLACE (CASE WHEN file = '' THEN row_number() OVER () ELSE row END AS row)
-            FROM (SELECT {TICK}, line, filename AS file, file_row_number AS row FROM {_scan(drafts)} {stored})
+            SELECT * FROM ({" UNION ALL ".join(f"{each} WHERE {within}" for each in rows)})
             SEMI JOIN keys USING (tick_id, entity_id)""")
 
     def _rivals(self, directory: Path) -> Rivals:
         self._numbered += 1
-        rivals = Rivals(self._connection, directory, self._numbered)
-        rivals.clear()
-        return rivals
+        return Rivals(self._connection, directory, self._numbered)
 
-    def _rewritten(self, drafts: Sequence[Draft], directory: Path) -> list[Draft]:
-        """The drafts without the rows of `dropped`."""
-        touched = {file for (file,) in self._rows("SELECT DISTINCT file FROM dropped")}
+    def _rewritten(self, drafts: Sequence[Draft], rivals: Rivals, directory: Path) -> list[Draft]:
+        """The drafts without the rows that were dropped."""
+        dropped = rivals.dropped()
         left = []
         for draft in drafts:
-            if str(draft.path) not in touched:
+            number = number_of(draft.path)
+            if number not in dropped:
                 left.append(draft)
-                continue
-            # A name never used before: the older file may be part of the ledger by now.
-            path = directory / f"{draft.path.stem}-{self._numbered}.parquet"
-            self._run(f"""COPY (SELECT * EXCLUDE (filename, file_row_number) FROM {_scan([draft])}
-                WHERE file_row_number NOT IN (SELECT row FROM dropped WHERE file = {quoted(str(draft.path))})
-                ORDER BY tick_id, entity_id) TO {quoted(str(path))} ({COPY})""")
-            made = draft_of(path, draft.source)
-            if made is not None:
-                left.append(made)
+            elif dropped[number] < draft.rows:
+                # A name never used before: the older file may be part of the ledger by now.
+                path = directory / f"{draft.path.stem}-{self._numbered}.parquet"
+                self._run(f"""COPY (SELECT * EXCLUDE (filename, file_row_number) FROM {_scan([draft])}
+                    WHERE file_row_number NOT IN ({rivals.dropped_sql(number)})
+                    ORDER BY tick_id, entity_id) TO {quoted(str(path))} ({COPY})""")
+                made = draft_of(path, draft.source)
+                left += [] if made is None else [made]
         return left
 
     def _stored(self, segments: Sequence[Segment]) -> str:
@@ -211,17 +217,12 @@ def _has_repeats(file: pq.ParquetFile) -> bool:
     return False
 
 
-def draft_name(source: int, number: int) -> str:
-    """The file name of a draft: it tells the source."""
-    return f"draft-{source}-{number:06d}.parquet"
-
-
 def _scan(drafts: Iterable[Draft]) -> str:
     paths = sql_list([str(draft.path) for draft in drafts])
     return f"read_parquet({paths}, filename = true, file_row_number = true)"
 
 
-def _shared_ranges(drafts: Sequence[Draft]) -> list[tuple[int, int]]:
+def _shared_ranges(drafts: Sequence[Draft]) -> list[_Range]:
     """Ranges of ticks (inclusive) in which a key may stand twice among the drafts."""
     found = [(draft.tick_min, draft.tick_max) for draft in drafts if draft.repeats]
     reached: int | None = None
@@ -229,8 +230,13 @@ def _shared_ranges(drafts: Sequence[Draft]) -> list[tuple[int, int]]:
         if reached is not None and draft.tick_min <= reached:
             found.append((draft.tick_min, min(reached, draft.tick_max)))
         reached = draft.tick_max if reached is None else max(reached, draft.tick_max)
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(found):
+    return _merged(found)
+
+
+def _merged(ranges: Iterable[_Range]) -> list[_Range]:
+    """Ranges that share no tick, in order, for the same ticks."""
+    merged: list[_Range] = []
+    for first, last in sorted(ranges):
         if merged and first <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         else:
@@ -238,7 +244,13 @@ def _shared_ranges(drafts: Sequence[Draft]) -> list[tuple[int, int]]:
     return merged
 
 
-def _common_range(drafts: Sequence[Draft], met: Sequence[Segment]) -> list[tuple[int, int]]:
+def _common(some: Iterable[_Range], others: Sequence[_Range]) -> list[_Range]:
+    """The ticks that are in both."""
+    both = ((max(a, c), min(b, d)) for a, b in some for c, d in others)
+    return [(first, last) for first, last in both if first <= last]
+
+
+def _common_range(drafts: Sequence[Draft], met: Sequence[Segment]) -> list[_Range]:
     """The ticks (inclusive) that the drafts and the stored segments have in common, as one range; none without."""
     if not met:
         return []
@@ -250,14 +262,14 @@ def _common_range(drafts: Sequence[Draft], met: Sequence[Segment]) -> list[tuple
 _Meets = TypeVar("_Meets", Draft, Segment)
 
 
-def _meeting(files: Sequence[_Meets], ranges: Sequence[tuple[int, int]]) -> list[_Meets]:
+def _meeting(files: Sequence[_Meets], ranges: Sequence[_Range]) -> list[_Meets]:
     """The files with ticks in one of the ranges."""
     return [f for f in files if any(f.tick_min <= last and first <= f.tick_max for first, last in ranges)]
 
 
-def _parts(ranges: Sequence[tuple[int, int]], files: Sequence[Draft | Segment]) -> Iterator[list[tuple[int, int]]]:
+def _parts(ranges: Sequence[_Range], files: Sequence[Draft | Segment]) -> Iterator[list[_Range]]:
     """The ranges in portions of about as many rows as fit into memory at once, long ranges cut between ticks."""
-    portion: list[tuple[int, int]] = []
+    portion: list[_Range] = []
     rows = 0.0
     for first, last in ranges:
         inside = [f for f in files if f.tick_min <= last and first <= f.tick_max]
@@ -272,7 +284,7 @@ def _parts(ranges: Sequence[tuple[int, int]], files: Sequence[Draft | Segment]) 
         yield portion
 
 
-def _cut(first: int, last: int, parts: int) -> Iterator[tuple[int, int]]:
+def _cut(first: int, last: int, parts: int) -> Iterator[_Range]:
     step = (last - first) // max(1, parts) + 1
     for start in range(first, last + 1, step):
         yield start, min(last, start + step - 1)
@@ -287,5 +299,5 @@ def _rows_in(files: Iterable[Draft | Segment], first: int, last: int) -> float:
     return total
 
 
-def _within(ranges: Sequence[tuple[int, int]]) -> str:
+def _within(ranges: Sequence[_Range]) -> str:
     return "(" + " OR ".join(f"tick_id BETWEEN {first} AND {last}" for first, last in ranges) + ")"

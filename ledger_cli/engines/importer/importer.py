@@ -16,9 +16,10 @@ from ledger_cli.core.history import Segment
 from ledger_cli.core.tick_json import Refusal, Tick, merged_meta, parse_tick
 from ledger_cli.engines.common.duck import connect, quoted, translated
 from ledger_cli.engines.importer.columns import columns_sql, registered, suspect_sql
-from ledger_cli.engines.importer.drafts import COPY, DraftTools, draft_name, draft_of
+from ledger_cli.engines.importer.drafts import COPY, DraftTools, draft_of
 from ledger_cli.engines.importer.lines import UNWRAP, extra_keys, fast_sql, line_marks_of
 from ledger_cli.engines.importer.mapping import Stage
+from ledger_cli.engines.importer.rivals import draft_name
 from ledger_cli.engines.importer.stored import stored_sql
 from ledger_cli.ports import Deduplicated, Draft, Mapping, Parsed, Source, Store
 
@@ -135,7 +136,7 @@ class DuckImporter:
         self._run(f"CREATE OR REPLACE TEMP TABLE parsed AS {fast_sql(lines, extras, guarded=True)}")
 
     def _parse_columns(self, chunk: ColumnChunk) -> tuple[pa.Table, list[Refused], int]:
-        table, columns = registered(chunk)
+        table, columns, unfit = registered(chunk)
         self._connection.register(
             "chunk", pa.Table.from_batches(table.to_batches(max_chunksize=_BATCH_ROWS), table.schema)
         )
@@ -146,9 +147,10 @@ class DuckImporter:
             FROM ({columns_sql(columns, chunk.textual)})""")
         self._connection.unregister("chunk")
         refused = list(chunk.refused)
-        read = len(table) + len(refused)
+        read = len(chunk.table) + len(refused)
         bad = self._rows("SELECT row, line, reason FROM parsed WHERE reason IS NOT NULL ORDER BY row")
         refused += [Refused(line, chunk.raw(row), reason) for row, line, reason in bad]
+        refused += [Refused(chunk.lines[row].as_py(), chunk.raw(row), reason) for row, reason in unfit]
         fixed, unusable = self._merged(chunk)
         return fixed, refused + unusable, read
 
@@ -189,9 +191,10 @@ def _examined(
 ) -> tuple[pa.Table, list[Refused], int]:
     """The rows that the fast path could not prove, read exactly: ticks, refusals, and the number of blank ones."""
     ticks, lines, refused, blank = [], [], [], 0
+    no_text = set(chunk.not_utf8)
     for row in rows:
         text, partition, offset = chunk.raw(row), None, None
-        if inner is not None:
+        if inner is not None and row not in no_text:
             value, partition, offset = inner[row]
             text = b"\0" if value is None else value.encode()
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ledger_cli.core.tick_json import FIELDS
 from ledger_cli.engines.common.duck import connect, first_line, ident, quoted
 from ledger_cli.engines.importer.columns import JSON_TEXTS
 from ledger_cli.engines.importer.lines import UNWRAP
+from ledger_cli.engines.importer.unfit import unfit_rows
 from ledger_cli.errors import UsageError
 from ledger_cli.ports import Mapping, Source
 
@@ -30,6 +32,8 @@ _WHOLE = r"-?(0|[1-9]\d{0,17})"
 _LONG = r"-?(0\d.*|\d{19,})|.*_.*"
 """Numbers that would not come out as they are written."""
 _SPARE_COMMA = r",\s*[}\]]"
+_UNUSED = "_unused_row"
+"""The column with the source's row, where an expression of it failed."""
 _STRING = r'"(\\.|[^"\\])*"'
 _OBJECT = f"""CASE WHEN raw IS NULL OR NOT json_valid(raw) OR json_type(raw) <> 'OBJECT' THEN false
     WHEN list_unique(json_keys(raw)) <> len(json_keys(raw)) THEN false
@@ -70,9 +74,9 @@ class Stage:
             return
         self._connection.execute(f"CREATE VIEW source AS {self._view()}")
         self._confine()
-        sql = mapping.sql if mapping.sql is not None else self._fields_sql(mapping.fields)
         numbered = 1
         try:
+            sql = mapping.sql if mapping.sql is not None else self._fields_sql(mapping.fields)
             self._check(sql)
             result = self._connection.sql(sql)
             json_texts = {place for place, kind in enumerate(result.types) if str(kind) == "JSON"}
@@ -80,7 +84,7 @@ class Stage:
                 yield self._chunk(_marked(pa.Table.from_batches([batch]), json_texts), numbered)
                 numbered += len(batch)
         except duckdb.Error as error:
-            raise UsageError(f"the mapping does not work on this source: {first_line(error)}") from error
+            raise UsageError(f"the mapping does not work on this source: {_told(error)}") from error
         if self._refused:
             yield self._chunk(pa.table({"entityId": pa.array([], pa.string())}), numbered)
 
@@ -95,6 +99,11 @@ class Stage:
         else:
             lines = pa.array(np.arange(first, first + len(table), dtype=np.int64))
         refused, self._refused = self._refused, []
+        if _UNUSED in names:
+            unused = table.column(_UNUSED)
+            bad = zip(lines.filter(unused.is_valid()).to_pylist(), unused.drop_null().to_pylist(), strict=True)
+            refused += [Refused(line, text, "wrong_type") for line, text in bad]
+            table, lines = table.drop_columns(_UNUSED).filter(unused.is_null()), lines.filter(unused.is_null())
         spelled = {name.lower(): name for name in FIELDS}
         table = table.rename_columns([spelled.get(name.lower(), name) for name in table.schema.names])
 
@@ -106,16 +115,25 @@ class Stage:
     def _stage_lines(self, chunk: LineChunk, envelope: str) -> None:
         self._lines = True
         self._connection.register("chunk", chunk.table())
+        no_text = chunk.not_utf8
+        self._refused += [
+            Refused(chunk.line(row), chunk.raw(row).decode(errors="replace"), "not_utf8") for row in no_text
+        ]
         extra = "" if envelope != "none" else ', NULL::BIGINT AS partition, NULL::BIGINT AS "offset"'
+        wanted = f"row NOT IN (SELECT unnest({no_text}::INTEGER[]))"
         self._run(f"""COPY (SELECT line, rtrim(raw, chr(13) || chr(10)) AS raw, partition, "offset"
                 FROM (SELECT *{extra} FROM ({UNWRAP[envelope]}))
-                WHERE NOT coalesce(regexp_full_match(raw, '\\s*'), false))
+                WHERE {wanted} AND NOT coalesce(regexp_full_match(raw, '\\s*'), false))
             TO {quoted(str(self._part()))} (FORMAT parquet)""")
         self._connection.unregister("chunk")
 
     def _stage_columns(self, chunk: ColumnChunk) -> None:
         names = ["_line_1" if name == "_line" else name for name in chunk.table.schema.names]
         table = chunk.table.rename_columns(names).append_column("_line", chunk.lines)
+        unfit = unfit_rows(chunk.table)
+        self._refused += [Refused(chunk.lines[row].as_py(), chunk.raw(row), reason) for row, reason in unfit.items()]
+        if unfit:
+            table = table.filter(pa.array(~np.isin(np.arange(len(table)), list(unfit))))
         self._textual = chunk.textual
         self._columns = names
         self._refused += list(chunk.refused)
@@ -167,8 +185,26 @@ class Stage:
             used |= self._names_in(expression)
         used |= {field.lower() for field, _ in fields}
         kept = [ident(name) for name in have if name.lower() not in used or name == "_line"]
-        made = [f"({expression}) AS {ident(field)}" for field, expression in fields]
-        return f"SELECT {', '.join([*made, *kept])} FROM source"
+        made, failed = [], ["false"]
+        for field, expression in fields:
+            # In a list, a value that is null can be told from one that cannot be computed.
+            tried = f"TRY([({expression})])"
+            if self._can_be_bound(tried):
+                made.append(f"{tried}[1] AS {ident(field)}")
+                failed.append(f"{tried} IS NULL")
+            else:
+                made.append(f"({expression}) AS {ident(field)}")
+        row = ", ".join(f"{quoted(name)}: {ident(name)}" for name in have if name != "_line")
+        unused = f"CASE WHEN {' OR '.join(failed)} THEN to_json({{{row}}})::VARCHAR END AS {_UNUSED}"
+        return f"SELECT {', '.join([*made, unused, *kept])} FROM source"
+
+    def _can_be_bound(self, expression: str) -> bool:
+        """Whether an expression may stand there: not every one can be tried."""
+        try:
+            self._rows(f"DESCRIBE SELECT {expression} FROM source")
+        except duckdb.BinderException:
+            return False
+        return True
 
     def _names_in(self, expression: str) -> set[str]:
         """Lower-case names of the columns that an expression uses."""
@@ -219,6 +255,12 @@ class Stage:
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.sql(sql).fetchall()
+
+
+def _told(error: duckdb.Error) -> str:
+    """What DuckDB says in one line, with the columns that it offers in another."""
+    offered = re.search(r"Candidate bindings: .*", str(error))
+    return first_line(error) + ("" if offered is None else f" ({offered[0].lower()})")
 
 
 def _marked(table: pa.Table, json_texts: set[int]) -> pa.Table:

@@ -1,12 +1,12 @@
 """Rows with one key: which is kept, which are equal to it, which contradict it (DESIGN, invariant 5).
 
-Two tables hold the work: `rivals`, every row of a key that stands twice, and `dropped`, the rows to be left out
-of their drafts. Both may be larger than memory; Python only spells a row canonically, batch by batch.
+The table `rivals` holds every row of the keys that stand twice, a portion of ticks at a time. What is dropped
+and what is refused goes to files, so that memory does not grow with them; Python only spells a row canonically.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,46 @@ from ledger_cli.core.tick_json import Tick
 from ledger_cli.engines.common.duck import quoted
 
 TICK = ", ".join(f'"{name}"' for name in TICKS.names)
-_CONTENT = 'x, y, activity, jitter, meta, "timestamp"'
-_SOURCE = r"regexp_extract(file, 'draft-(\d+)-[^/]*$', 1)::INTEGER"
+STORED = -1
+"""The place of a row that is stored."""
+_ROW_BITS = 40
 _BATCH_ROWS = 20_000
-_SPELLED = pa.schema([("file", pa.string()), ("row", pa.int64()), ("line", pa.int64()), ("text", pa.string())])
+_SPELLED = pa.schema(
+    [
+        *(TICKS.field(name) for name in ("tick_id", "entity_id", "timestamp")),
+        *(pa.field(name, pa.int64()) for name in ("source", "line", "place")),
+        pa.field("text", pa.string()),
+    ]
+)
+_ALIKE = " AND ".join(
+    f"min({name}) IS NOT DISTINCT FROM max({name}) AND count({name}) IN (0, count(*))"
+    for name in ("x", "y", "activity", "jitter", "meta", '"timestamp"')
+)
+
+
+def draft_name(source: int, number: int) -> str:
+    """The file name of a draft: it tells the source. No two drafts of an importer have one number."""
+    return f"draft-{source}-{number:06d}.parquet"
+
+
+def number_of(draft: Path) -> int:
+    """The number of a draft."""
+    return int(draft.stem.split("-")[2])
+
+
+_STANDS = rf"""regexp_extract(filename, 'draft-(\d+)-[^/]*$', 1)::BIGINT AS source, line,
+    regexp_extract(filename, 'draft-\d+-(\d+)[^/]*$', 1)::BIGINT << {_ROW_BITS} | file_row_number AS place"""
+"""Where a row of a scan of drafts stands: a place is the number of the draft and the row in it."""
+
+
+def placed_sql(scan: str) -> str:
+    """The rows of drafts, and where they stand."""
+    return f"SELECT {TICK}, {_STANDS} FROM {scan}"
+
+
+def stored_sql(scan: str) -> str:
+    """Stored rows in the same columns."""
+    return f"SELECT {TICK}, 0 AS source, 0 AS line, {STORED} AS place FROM {scan}"
 
 
 class RefusedRows:
@@ -41,70 +77,96 @@ class RefusedRows:
 
 
 class Rivals:
-    """The rows of `rivals` judged, over one connection. The names of files in `directory` are made with `number`."""
+    """Judges rows over one connection, portion by portion. The names of files in `directory` are made with `number`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, directory: Path, number: int) -> None:
         self._connection = connection
-        self._spelled = directory / f"spelled-{number}.parquet"
-        self._refused = directory / f"left-out-{number}.parquet"
+        self._directory = directory / f"rivals-{number}"
+        self._directory.mkdir()
+        self._files = 0
 
-    def clear(self) -> None:
-        """Nothing is dropped yet."""
-        self._run("CREATE OR REPLACE TEMP TABLE dropped (file VARCHAR, row BIGINT)")
+    def judge(self) -> int:
+        """Judge the rows of `rivals`: which are dropped, which of them refused; how many are duplicates."""
+        return self._drop_equal() + self._settle()
 
-    def drop_equal(self) -> int:
+    def refuse(self, rows: str) -> None:
+        """Refuse the rows that a query gives (`placed_sql`)."""
+        spelled = self._spell(rows)
+        self._keep("dropped", f"SELECT place FROM {spelled}")
+        self._keep("refused", f"SELECT source, line, text FROM {spelled}")
+
+    def refused(self, reason: str) -> Iterable[tuple[int, Refused]]:
+        """The refused rows of all portions, for one reason, with the index of their source."""
+        if not any(self._directory.glob("refused-*")):
+            return []
+        path = self._directory / "all.parquet"
+        self._copy(f"SELECT * FROM {self._kept('refused')} ORDER BY source, line", path)
+        return RefusedRows(path, reason)
+
+    def dropped(self) -> dict[int, int]:
+        """How many rows are dropped, by the number of the draft."""
+        rows = f"SELECT place >> {_ROW_BITS}, count(*) FROM {self._kept('dropped')} GROUP BY 1"
+        return dict(self._rows(rows))
+
+    def dropped_sql(self, draft: int) -> str:
+        """The dropped rows of a draft, by their row numbers."""
+        first = draft << _ROW_BITS
+        return f"""SELECT place - {first} FROM {self._kept("dropped")}
+            WHERE place BETWEEN {first} AND {first + (1 << _ROW_BITS) - 1}"""
+
+    def _drop_equal(self) -> int:
         """Where all rows of a key are alike to the letter, keep the stored or first one; how many were left out."""
         self._run(f"""CREATE OR REPLACE TEMP TABLE alike AS
-            SELECT tick_id, entity_id, min((file, row)) AS kept FROM rivals GROUP BY tick_id, entity_id
-            HAVING count(DISTINCT ({_CONTENT})) = 1""")
-        self._run("""INSERT INTO dropped SELECT file, row FROM rivals JOIN alike USING (tick_id, entity_id)
-            WHERE file <> '' AND (file, row) <> kept""")
-        ((dropped,),) = self._rows("SELECT count(*) FROM dropped")
-        self._run("DELETE FROM rivals WHERE (tick_id, entity_id) IN (SELECT (tick_id, entity_id) FROM alike)")
-        return int(dropped)
+            SELECT tick_id, entity_id, min(place) AS kept FROM rivals GROUP BY tick_id, entity_id HAVING {_ALIKE}""")
+        return self._keep(
+            "dropped", "SELECT place FROM rivals JOIN alike USING (tick_id, entity_id) WHERE place > kept"
+        )
 
-    def settle(self) -> tuple[int, RefusedRows]:
-        """Judge what is left: the number of rows equal to the kept but in writing, and the contradicting ones.
+    def _settle(self) -> int:
+        """Judge the other keys; how many rows are equal to the kept one but in writing.
 
         What is stored stays. Else the first by (timestamp, null last; canonical JSON text) is kept.
         """
-        self._spell(f"SELECT {TICK}, file, row, line FROM rivals")
+        others = "FROM rivals ANTI JOIN alike USING (tick_id, entity_id)"
+        if not self._rows(f"SELECT 1 {others} LIMIT 1"):
+            return 0
         self._run(f"""CREATE OR REPLACE TEMP TABLE judged AS
-            SELECT file, row, line, text, text = kept AS equal
-            FROM (SELECT *, first_value(text) OVER each_key AS kept, row_number() OVER each_key AS place
-                  FROM rivals JOIN read_parquet({quoted(str(self._spelled))}) AS spelled USING (file, row, line)
+            SELECT source, line, place, text, text = kept AS equal
+            FROM (SELECT *, first_value(text) OVER each_key AS kept, row_number() OVER each_key AS nth
+                  FROM {self._spell(f"SELECT {TICK}, source, line, place {others}")}
                   WINDOW each_key AS (PARTITION BY tick_id, entity_id
-                                      ORDER BY file <> '', "timestamp" NULLS LAST, text, file, row))
-            WHERE place > 1 AND file <> ''""")
-        self._run("INSERT INTO dropped SELECT file, row FROM judged")
-        ((equal,),) = self._rows("SELECT count(*) FROM judged WHERE equal")
-        return int(equal), self._left_out("FROM judged WHERE NOT equal", "key_conflict")
+                                      ORDER BY place >= 0, "timestamp" NULLS LAST, text, place))
+            WHERE nth > 1 AND place >= 0""")
+        dropped = self._keep("dropped", "SELECT place FROM judged")
+        return dropped - self._keep("refused", "SELECT source, line, text FROM judged WHERE NOT equal")
 
-    def refuse(self, rows: str, reason: str) -> RefusedRows:
-        """Drop the rows that a query gives (a tick's columns, file, row, line), all for one reason."""
-        self._spell(rows)
-        spelled = f"FROM read_parquet({quoted(str(self._spelled))})"
-        self._run(f"INSERT INTO dropped SELECT file, row {spelled}")
-        return self._left_out(spelled, reason)
-
-    def _spell(self, rows: str) -> None:
-        """Write the canonical text of rows, out of core."""
+    def _spell(self, rows: str) -> str:
+        """SQL of a scan of rows with their canonical text, `_SPELLED`; they lie in a file."""
+        path = self._directory / "spelled.parquet"
         reader = self._connection.sql(rows).to_arrow_reader(_BATCH_ROWS)
-        with pq.ParquetWriter(self._spelled, _SPELLED, compression="zstd") as writer:
+        with pq.ParquetWriter(path, _SPELLED, compression="zstd") as writer:
             for batch in reader:
-                *tick, file, row, line = batch.columns
-                texts = [Tick(*each).canonical() for each in zip(*(column.to_pylist() for column in tick), strict=True)]
-                arrays = [file, row, line, pa.array(texts, pa.string())]
-                columns = [array.cast(field.type) for array, field in zip(arrays, _SPELLED, strict=True)]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SPELLED))
+                ticks = zip(*(batch.column(name).to_pylist() for name in TICKS.names), strict=True)
+                texts = pa.array([Tick(*each).canonical() for each in ticks], pa.string())
+                columns = [*(batch.column(name) for name in _SPELLED.names[:-1]), texts]
+                arrays = [array.cast(field.type) for array, field in zip(columns, _SPELLED, strict=True)]
+                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=_SPELLED))
+        return f"read_parquet({quoted(str(path))})"
 
-    def _left_out(self, rows: str, reason: str) -> RefusedRows:
-        self._run(f"""COPY (SELECT {_SOURCE} AS source, line, text {rows} ORDER BY source, line)
-            TO {quoted(str(self._refused))} (FORMAT parquet, COMPRESSION zstd)""")
-        return RefusedRows(self._refused, reason)
+    def _keep(self, kind: str, rows: str) -> int:
+        """Put rows aside; how many they are."""
+        self._files += 1
+        return self._copy(rows, self._directory / f"{kind}-{self._files}.parquet")
+
+    def _kept(self, kind: str) -> str:
+        return f"read_parquet({quoted(str(self._directory))} || '/{kind}-*.parquet')"
+
+    def _copy(self, rows: str, path: Path) -> int:
+        ((count,),) = self._rows(f"COPY ({rows}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+        return int(count)
 
     def _run(self, sql: str) -> None:
         self._connection.execute(sql).fetchall()
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._connection.sql(sql).fetchall()
+        return self._connection.execute(sql).fetchall()

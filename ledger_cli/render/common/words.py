@@ -16,12 +16,17 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")
+        return grouped(f"{value:,}")
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return grouped(f"{value:,.6g}")
     if isinstance(value, (list, dict)):
         return printable(json.dumps(value, ensure_ascii=False, default=json_value))
     return printable(str(value))
+
+
+def grouped(text: str) -> str:
+    """A number that Python wrote with commas, its thousands apart as everywhere here."""
+    return text.replace(",", " ")
 
 
 def json_value(value: Any) -> Any:
@@ -33,7 +38,7 @@ def signed(value: float | None) -> str:
     """A difference: with its sign, and nothing where there is none."""
     if value is None:
         return "–"
-    return "0" if value == 0 else f"{value:+.6g}"
+    return "0" if value == 0 else grouped(f"{value:+,.6g}")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -16,14 +16,13 @@ from ledger_cli.core.gamma_view import (
     heaviest,
     short_commit,
 )
+from ledger_cli.render.common.words import counted, printable, shown
 from ledger_cli.render.gamma.style import (
     DECOUPLED,
     NO_REGIONS,
     MapLayout,
-    counted,
     map_layout,
     number,
-    printable,
     ramp,
 )  # fmt: skip
 
@@ -38,7 +37,7 @@ def frame_html(frame: GammaFrame) -> str:
     body = _picture(frame) + _table(frame) if frame.rows else f"<p>{NO_REGIONS}</p>"
     return (
         '<div style="font:13px/1.5 system-ui,sans-serif">'
-        f"<p><b>Gamma</b> · {_text(facts)}</p>"
+        f"<p><b>{_text(frame.title)}</b> · {_text(facts)}</p>"
         f'<div style="display:flex;flex-wrap:wrap;gap:24px;align-items:flex-start">{body}</div></div>'
     )
 
@@ -82,7 +81,7 @@ def _table(frame: GammaFrame) -> str:
     head = "".join(_table_cell("th", index, heading) for index, heading in enumerate(HEADINGS))
     lines = "".join(_line(row) for row in rows[:TABLE_ROWS_MAX])
     rest = len(rows) - TABLE_ROWS_MAX
-    words = f"… and {rest:,} more" if rest > 0 else ""
+    words = f"… and {shown(rest)} more" if rest > 0 else ""
     more = f'<tr><td colspan="{len(HEADINGS)}" style="text-align:left">{words}</td></tr>' if words else ""
     style = "font:inherit;border-collapse:collapse;border-spacing:0"
     return f'<table style="{style}"><thead><tr>{head}</tr></thead><tbody>{lines}{more}</tbody></table>'
@@ -92,7 +91,7 @@ def _line(row: GammaRow) -> str:
     mean = "decoupled" if row.decoupled else number(row.activity_mean)
     cells = (
         row.region, number(row.weight), mean, number(row.activity_var),
-        f"{row.count:,}", f"{row.commits:,}", short_commit(row.last_commit),
+        shown(row.count), shown(row.commits), short_commit(row.last_commit),
     )  # fmt: skip
     return "<tr>" + "".join(_table_cell("td", index, cell) for index, cell in enumerate(cells)) + "</tr>"
 

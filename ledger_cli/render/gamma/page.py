@@ -13,9 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from ledger_cli.core.gamma_view import GammaFrame, GammaRow, GammaView, short_commit
+from ledger_cli.render.common.words import printable
 from ledger_cli.render.gamma.page_text import PAGE, SCRIPT, STYLE
 from ledger_cli.render.gamma.spec import BARS_MAX, Canvas, canvas_of, compact, load, page_spec
-from ledger_cli.render.gamma.style import NO_REGIONS, printable
+from ledger_cli.render.gamma.style import NO_REGIONS
 
 COLUMNS = (
     "weight", "mean", "variance", "pooledMean", "pooledVariance",

@@ -114,7 +114,7 @@ SCRIPT = r"""
   function number(value) {
     if (value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e7)) {
       const digits = Math.abs(value) >= 1000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 };
-      return value.toLocaleString("en", digits);
+      return value.toLocaleString("en", digits).replaceAll(",", " ");
     }
     return value.toPrecision(4);
   }

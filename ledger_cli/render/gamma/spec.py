@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli.core.gamma_view import GammaFrame, GammaRow, GammaView, extent
 from ledger_cli.errors import MissingExtra
+from ledger_cli.render.common.words import counted, printable, shown
 from ledger_cli.render.gamma.style import (
     BAR,
     DECOUPLED,
@@ -22,10 +23,8 @@ from ledger_cli.render.gamma.style import (
     NO_REGIONS,
     VIRIDIS,
     MapLayout,
-    counted,
     map_layout,
     number,
-    printable,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ BARS_MAX = 30
 MARK_MIN_PX = 8.0
 NAME = "cells"
 INK, QUIET, PAPER, PANEL = "#24292f", "#6b7280", "#ffffff", "#f3f4f6"
+NUMBERS = {"decimal": ".", "thousands": " ", "grouping": [3], "currency": ["", ""]}
+"""As everywhere else here (`words.grouped`)."""
 TOOLTIP = (
     ("region", "region", "nominal", None),
     ("weight", "weight", "quantitative", ",.6~g"),
@@ -77,7 +78,7 @@ def canvas_of(view: GammaView, exponent: float) -> Canvas:
 
 def as_view(subject: GammaFrame | GammaView) -> GammaView:
     """A single frame is a view of one."""
-    return subject if isinstance(subject, GammaView) else GammaView("Gamma", (subject,))
+    return subject if isinstance(subject, GammaView) else GammaView(subject.title, (subject,))
 
 
 def compact(value: float | None) -> float | int | None:
@@ -215,7 +216,7 @@ def _bars(alt: Any, data: Any, canvas: Canvas) -> Any:
     labels = ranked.mark_text(align="left", dx=4, color=QUIET, tooltip=None).encode(
         x="weight:Q",
         y=alt.Y("region:N", sort=order),
-        text=alt.condition("datum.decoupled", alt.value("decoupled"), alt.Text("weight:Q", format=",.4~g")),
+        text=alt.condition("datum.decoupled", alt.value("decoupled"), alt.Text("weight:Q", format=",.6~g")),
     )
     return alt.layer(bars, labels)
 
@@ -250,7 +251,7 @@ def _subtitle(frame: GammaFrame, canvas: Canvas) -> str:
     ]
     off_map = frame.off_map()
     if canvas.layout is not None and off_map:
-        facts.append(f"{len(off_map):,} not on the map")
+        facts.append(f"{shown(len(off_map))} not on the map")
     if canvas.layout is None and len(frame.rows) > BARS_MAX:
         facts.append(f"the {BARS_MAX} heaviest shown")
     if canvas.layout is not None and any(row.decoupled for row in frame.rows):
@@ -267,7 +268,7 @@ def _titled(alt: Any, layers: Any, title: Any, subtitle: str | None) -> Any:
 def _configured(layers: Any) -> Any:
     words = {"labelColor": QUIET, "titleColor": QUIET, "titleFontWeight": "normal"}
     return (
-        layers.configure(font="sans-serif", background=PAPER, padding=16)
+        layers.configure(font="sans-serif", background=PAPER, padding=16, locale={"number": NUMBERS})
         .configure_view(fill=PANEL if layers_have_map(layers) else None, stroke=None)
         .configure_axis(**words, labelFontSize=11, titleFontSize=12, domainColor="#d1d5db", tickColor="#d1d5db")
         .configure_legend(**words, labelFontSize=11, titleFontSize=12)

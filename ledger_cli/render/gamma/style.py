@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ledger_cli.core.gamma_view import GammaRow
 from ledger_cli.core.geometry import Bounds
+from ledger_cli.render.common.words import grouped
 
 VIRIDIS = (
     "#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c",
@@ -48,18 +49,8 @@ def number(value: float | None) -> str:
     if value == 0:
         return "0"
     if 1000 <= abs(value) < 10_000_000:
-        return f"{value:,.0f}"
+        return grouped(f"{value:,.0f}")
     return f"{value:.4g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 region`, `2 regions`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which could otherwise steer a terminal."""
-    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 @dataclass(frozen=True, slots=True)

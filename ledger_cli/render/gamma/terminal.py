@@ -15,8 +15,9 @@ from rich.style import Style
 from rich.text import Text
 
 from ledger_cli.core.gamma_view import GammaFrame, GammaRow, WeightScale, by_weight, extent
+from ledger_cli.render.common.words import counted, printable, shown
 from ledger_cli.render.gamma.raster import Raster, rasterise
-from ledger_cli.render.gamma.style import BAR, DECOUPLED, NO_REGIONS, counted, number, printable, ramp
+from ledger_cli.render.gamma.style import BAR, DECOUPLED, NO_REGIONS, number, ramp
 
 SHADES = "░▒▓█"
 SHADES_ASCII = ".+*#"
@@ -92,7 +93,7 @@ def _lines(frame: GammaFrame, width: int, height: int, pen: Pen) -> Iterable[Tex
 
 
 def _heading(frame: GammaFrame) -> str:
-    facts = [frame.heading, counted(len(frame.rows), "region"), f"total weight {number(frame.total)}"]
+    facts = [frame.title, frame.heading, counted(len(frame.rows), "region"), f"total weight {number(frame.total)}"]
     return printable(" · ".join(facts))
 
 
@@ -186,7 +187,7 @@ def _weightless(rows: tuple[GammaRow, ...], pen: Pen) -> Text:
         return Text()
     word = "decoupled" if all(row.decoupled for row in weightless) else "no weight"
     sample = Text("█", Style(color=DECOUPLED)) if pen.coloured else Text(pen.shade(0.0))
-    return Text().append_text(sample).append_text(pen.note(f" {word}: {len(weightless):,}"))
+    return Text().append_text(sample).append_text(pen.note(f" {word}: {shown(len(weightless))}"))
 
 
 def _hottest(rows: tuple[GammaRow, ...], width: int, pen: Pen) -> list[Text]:
@@ -207,7 +208,7 @@ def _off_map(frame: GammaFrame, pen: Pen) -> list[Text]:
     if not rows:
         return []
     names = ", ".join(f"{printable(row.region)} {number(row.weight)}" for row in rows[:3])
-    more = f" and {len(rows) - 3:,} more" if len(rows) > 3 else ""
+    more = f" and {shown(len(rows) - 3)} more" if len(rows) > 3 else ""
     return [pen.note(f"not on the map: {names}{more}")]
 
 

@@ -12,11 +12,11 @@ from ledger_cli.render.common.words import counted, moment, short, shown, ticks
 from ledger_cli.render.views.history import policy_text
 
 
-def status_views(status: Any) -> list[RenderableType]:
-    """A branch as it stands, and the chain of each shard."""
+def status_pairs(status: Any) -> dict[str, Any]:
+    """A branch as it stands, by name."""
     parent = f" (a fork of {status.parent})" if status.parent else ""
     waiting = f"{shown(status.rows_open)} at or above the watermark, {shown(status.rows_late)} late"
-    pairs: dict[str, Any] = {
+    return {
         "branch": f"{status.branch}{parent}",
         "rows": f"{shown(status.rows)} in {counted(status.segments, 'segment')}",
         "highest tick": _tick(status.highest_tick),
@@ -32,13 +32,17 @@ def status_views(status: Any) -> list[RenderableType]:
         "forks": ", ".join(status.forks) or None,
         "tags": ", ".join(sorted(status.tags)) or None,
     }
+
+
+def status_views(status: Any) -> list[RenderableType]:
+    """A branch as it stands, and the chain of each shard."""
     chains = (
         (int(shard), each.commits, None if each.head is None else each.head[:12], _tick(each.start))
         for shard, each in sorted(status.shards.items(), key=lambda item: int(item[0]))
     )
     made = table(["shard", "commits", "head digest", "open since tick"], chains, left=["head digest"])
     made.columns[-1].justify = "right"
-    views: list[RenderableType] = [fields(pairs)]
+    views: list[RenderableType] = [fields(status_pairs(status))]
     return [*views, "", made] if status.shards else views
 
 

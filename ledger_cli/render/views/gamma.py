@@ -46,8 +46,8 @@ class GammaTable:
         yield from more(len(self.rows) - len(self.shown), "regions", "--top N shows more, --json all")
 
 
-def gamma_views(branch: str, frame: Any, rows: Sequence[Any], most: int | None) -> list[RenderableType]:
+def gamma_views(frame: Any, rows: Sequence[Any], most: int | None) -> list[RenderableType]:
     """Heading and table."""
-    facts = [f"gamma of {branch}", frame.heading, counted(len(frame.rows), "region"), f"weight {shown(frame.total)}"]
+    facts = [frame.title, frame.heading, counted(len(frame.rows), "region"), f"weight {shown(frame.total)}"]
     heading = Text(printable(" · ".join(facts)), style="bold")
     return [heading, GammaTable(rows, most)] if rows else [heading]

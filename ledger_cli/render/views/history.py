@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -127,10 +128,10 @@ def commit_fields(header: Mapping[str, Any], policy: Mapping[str, Any] | None) -
 
 
 def policy_text(policy: Mapping[str, Any]) -> str:
-    """A policy in a line."""
+    """A policy in a line, named as the options that set it."""
     parts = [
         *(_setting(name, policy[name]) for name in ("strategy", "regions", "weight") if name in policy),
-        f"base weight {policy['baseWeight']}",
+        f"base-weight {policy['baseWeight']}",
         f"shards {policy['shards']}",
         f"lateness {policy['lateness']}",
     ]
@@ -138,8 +139,12 @@ def policy_text(policy: Mapping[str, Any]) -> str:
 
 
 def _setting(name: str, setting: Mapping[str, Any]) -> str:
-    rest = ", ".join(f"{key} {value}" for key, value in setting.items() if key != "kind")
+    rest = ", ".join(f"{_option(key)} {value}" for key, value in setting.items() if key != "kind")
     return f"{name} {setting['kind']}{f' ({rest})' if rest else ''}"
+
+
+def _option(key: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", key)
 
 
 def entries_table(rows: Iterable[Mapping[str, Any]], most: int | None) -> list[RenderableType]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -12,24 +12,30 @@ from rich.measure import Measurement
 from rich.text import Text
 
 from ledger_cli.render.common.tables import fields, more, table
+from ledger_cli.render.common.values import rows_of
 from ledger_cli.render.common.words import counted, shown
 
 LONG_FROM = 500
 """Rows from which columns are laid out here: a table of the terminal library takes a second for a few thousand."""
 
-_BATCH = 10_000
 _ENDLESS = 100_000
+_TEXT_MAX = 500
+"""Characters of a text that a terminal shows: a refused row may be as long as its file."""
 
 
-def rows_views(answer: Any, most: int | None) -> list[RenderableType]:
-    """An Arrow table as a table for people."""
-    cut = answer if most is None else answer.slice(0, most)
-    names = list(answer.column_names)
-    rows = [_row(row) for batch in cut.to_batches(_BATCH) for row in zip(*_columns(batch), strict=True)]
-    rest = more(answer.num_rows - cut.num_rows, "rows", "--limit N shows more, --format csv all")
+def rows_views(names: Sequence[str], batches: Iterable[Any], most: int | None) -> list[RenderableType]:
+    """Arrow batches as a table for people; of what is not shown the rows are counted."""
+    rows: list[list[Any]] = []
+    total = 0
+    for batch in batches:
+        total += batch.num_rows
+        left = batch.num_rows if most is None else min(most - len(rows), batch.num_rows)
+        if left > 0:
+            rows += [_row(row) for row in rows_of(batch.slice(0, left))]
+    rest = more(total - len(rows), "rows", "--limit N shows more, --format csv all")
     if len(rows) >= LONG_FROM:
-        return ["\n".join(plain_lines(names, rows)), *rest, counted(answer.num_rows, "row")]
-    return [Rows(names, rows), *rest, Text(counted(answer.num_rows, "row"), style="dim")]
+        return ["\n".join(plain_lines(names, rows)), *rest, counted(total, "row")]
+    return [Rows(names, rows), *rest, Text(counted(total, "row"), style="dim")]
 
 
 class Rows:
@@ -41,16 +47,19 @@ class Rows:
         self._rows = rows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        made = table(self._names, self._rows)
+        listed = [[_cut(value) for value in row] for row in self._rows] if console.is_terminal else self._rows
+        made = table(self._names, listed)
         if Measurement.get(console, options.update(width=_ENDLESS), made).maximum <= options.max_width:
             yield made
             return
-        for number, row in enumerate(self._rows, 1):
+        for number, row in enumerate(listed, 1):
             yield fields(dict(zip(self._names, row, strict=True)), f"row {number}")
 
 
-def _columns(batch: Any) -> list[list[Any]]:
-    return [column.to_pylist() for column in batch.columns]
+def _cut(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) <= _TEXT_MAX:
+        return value
+    return f"{value[:_TEXT_MAX]}… ({counted(len(value) - _TEXT_MAX, 'character')} more: --json shows all)"
 
 
 class _Whole(int):
@@ -60,6 +69,13 @@ class _Whole(int):
         return str(int(self))
 
 
+class _Real(float):
+    """The same of a float."""
+
+    def __format__(self, _: str) -> str:
+        return format(float(self), ".6g")
+
+
 def _row(row: Sequence[Any]) -> list[Any]:
     return [_cell(value) for value in row]
 
@@ -67,6 +83,8 @@ def _row(row: Sequence[Any]) -> list[Any]:
 def _cell(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return _Whole(value)
+    if isinstance(value, float):
+        return _Real(value)
     # A sum of integers is a decimal in Arrow.
     return _Whole(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 

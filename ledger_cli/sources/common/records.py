@@ -37,7 +37,11 @@ class Records:
 
     def text(self, record: int) -> str:
         """A record's text without its line end."""
-        return self.block[self.starts[record] : self.ends[record]].rstrip(b"\r\n").decode(errors="replace")
+        return self.stored(record).rstrip(b"\r\n").decode(errors="replace")
+
+    def stored(self, record: int) -> bytes:
+        """A record's bytes, its line end included."""
+        return self.block[self.starts[record] : self.ends[record]]
 
     def keep(self, wanted: npt.NDArray[np.bool_]) -> Records:
         """Some of the records; the block stays."""

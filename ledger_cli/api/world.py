@@ -1,0 +1,121 @@
+"""`Ledger.world`: the entities of a ledger, changed by events and looked up now or at a past clock reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ledger_cli import wiring
+from ledger_cli.config import Config
+from ledger_cli.core.hlc import Hlc
+from ledger_cli.errors import UsageError
+from ledger_cli.services.repository import Branch, Repository
+
+if TYPE_CHECKING:
+    from ledger_cli.services.world import World
+    from ledger_cli.services.world_apply import ApplyResult
+    from ledger_cli.services.world_query import EntityView, Transition
+    from ledger_cli.services.world_types import RegisteredType
+
+MAIN = "main"
+
+
+class WorldApi:
+    """The world behind the ticks. Clock readings are texts such as `2026-01-29T19:21:00.000000Z-0000-node`."""
+
+    def __init__(self, repository: Repository, config: Config) -> None:
+        """Use `Ledger.world`."""
+        self._repository = repository
+        self._config = config
+        self._kept: dict[str, tuple[int, World]] = {}
+
+    def register(
+        self, type: str, schema: Mapping[str, Any] | None = None, reducer: str = "merge", why: str = ""
+    ) -> RegisteredType:
+        """Make a type of events known, with the JSON Schema of its payload."""
+        from ledger_cli.services.world_types import register
+
+        return register(self._repository, type, schema, reducer, why)
+
+    def types(self) -> list[RegisteredType]:
+        """The types that are known."""
+        from ledger_cli.services.world_types import registered
+
+        return list(registered(self._repository).values())
+
+    def apply(
+        self,
+        events: Iterable[bytes | str],
+        branch: str = MAIN,
+        atomic: bool = False,
+        source: str = "events",
+        why: str = "",
+    ) -> ApplyResult:
+        """Apply events, each a JSON text. What is refused changes nothing; `atomic`: then none does."""
+        from ledger_cli.services.world_apply import Rules, apply
+        from ledger_cli.services.world_types import registered, rules_of
+
+        rules = Rules(
+            types=rules_of(registered(self._repository)),
+            keys=wiring.module_keys(self._config["keys"]),
+            node=wiring.node(self._config["node"]),
+            clock=wiring.clock,
+            max_drift=round(self._config["max_drift"] * 1e6),
+        )
+        lines = (each.encode() if isinstance(each, str) else each for each in events)
+        world = self._world(self._repository.branch(branch))
+        return apply(self._repository, world, branch, lines, rules, source, atomic, why)
+
+    def apply_file(self, name: str, branch: str = MAIN, atomic: bool = False, why: str = "") -> ApplyResult:
+        """Apply the events of a file, URL or `-`, one a line."""
+        return self.apply(wiring.open_lines(name), branch, atomic, name, why)
+
+    def register_file(self, type: str, schema: str | None, reducer: str = "merge", why: str = "") -> RegisteredType:
+        """Make a type of events known, with the JSON Schema in a file."""
+        return self.register(type, None if schema is None else wiring.read_json_file(schema), reducer, why)
+
+    def get(self, entity_id: str, branch: str = MAIN, at: str | None = None, module: str | None = None) -> EntityView:
+        """An entity, now or at a clock reading. NotFound where there is none."""
+        from ledger_cli.services.world_query import EntityView, entity_at, unknown
+        from ledger_cli.services.world_types import reducer_of, registered
+
+        found = self._repository.branch(branch)
+        reading = _reading(at)
+        if reading is None and branch in self._kept:
+            entity = self._world(found).entities.get(entity_id)
+        else:
+            entity = entity_at(self._repository, found, entity_id, reducer_of(registered(self._repository)), reading)
+        if entity is None:
+            raise unknown(found, entity_id)
+        return EntityView(branch, entity_id, entity, reading, module)
+
+    def keep(self, branch: str = MAIN) -> None:
+        """Keep the present world of a branch in memory: `get` then answers from there."""
+        self._world(self._repository.branch(branch))
+
+    def history(
+        self, entity_id: str, branch: str = MAIN, first: str | None = None, last: str | None = None
+    ) -> list[Transition]:
+        """The events of an entity between two clock readings (inclusive), oldest first."""
+        from ledger_cli.services.world_query import history
+
+        return history(self._repository, self._repository.branch(branch), entity_id, _reading(first), _reading(last))
+
+    def _world(self, branch: Branch) -> World:
+        """The present world of a branch, kept between calls."""
+        from ledger_cli.services.world import World
+        from ledger_cli.services.world_types import reducer_of, registered
+
+        created, world = self._kept.get(branch.name, (-1, None))
+        if world is None or created != branch.state.created:
+            world = World(self._repository, reducer_of(registered(self._repository)))
+            self._kept[branch.name] = branch.state.created, world
+        world.follow(branch)
+        return world
+
+
+def _reading(text: str | None) -> Hlc | None:
+    try:
+        return None if text is None else Hlc.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,278 @@
+"""World events: what they must look like, what is signed of them, and what they do to an entity.
+
+A world is a map from entities to their state, and its history an append-only stream of events. An event changes
+one entity and raises its version by one; each module has a part of the entity's state of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from ledger_cli.core.hlc import Hlc, node_name
+from ledger_cli.core.jcs import canonical
+
+PROTOCOL = "55-45-17"
+"""What the handshake of every event must name."""
+KINDS = ("entity", "space", "relationship")
+CLASSES = ("persistent", "session", "cache", "transient")
+REASONS = {
+    "invalid_event": "is no world event",
+    "invalid_handshake": "its handshake is missing or wrong",
+    "unknown_type": "its type is not registered",
+    "version_conflict": "the entity has another version than expected",
+    "constraint_violation": "it breaks a rule of its type",
+    "causal_gap": "a cause is not known, or not before it",
+    "clock_drift": "its clock is too far ahead",
+}
+"""Why an event is refused."""
+
+FIELDS = (
+    "eventId",
+    "entityId",
+    "entityKind",
+    "type",
+    "payload",
+    "expectedVersion",
+    "hlc",
+    "node",
+    "causes",
+    "handshake",
+    "module",
+    "stateClass",
+    "timestamp",
+)
+_KNOWN = frozenset(FIELDS)
+_TYPE = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)\.([a-z][a-z0-9_]*)\.v([1-9][0-9]{0,5})")
+_VERSION_LIMIT = 2**53
+_ID_LIMIT = 1024
+# Numbers that orjson may write otherwise than RFC 8785 does: with an exponent, whole floats, large integers.
+_UNLIKE_CANONICAL = re.compile(rb"[:,\[]-?(?:[0-9]{16}|[0-9]+(?:\.0[,}\]]|(?:\.[0-9]+)?[eE]))")
+
+WORLD = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("entity_id", pa.string(), nullable=False),
+        pa.field("entity_kind", pa.string(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("module", pa.string(), nullable=False),
+        pa.field("state_class", pa.string(), nullable=False),
+        pa.field("payload", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("expected_version", pa.int64()),
+        pa.field("hlc", pa.string(), nullable=False),
+        pa.field("causes", pa.list_(pa.string()), nullable=False),
+        pa.field("handshake", pa.string(), nullable=False),
+        pa.field("timestamp", pa.string()),
+        pa.field("event_hash", pa.int64(), nullable=False),
+    ]
+)
+"""One row an event, sorted by (entity_id, version). `version`: the entity's after it; `event_hash`: see `hash_of`."""
+
+
+class Refused(Exception):
+    """An event that changes nothing: a code of `REASONS`, and what exactly is wrong."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class WorldEvent(NamedTuple):
+    """An event as it was sent, checked by itself. `expected_version`: None where any will do."""
+
+    event_id: str
+    entity_id: str
+    entity_kind: str | None
+    type: str
+    module: str
+    state_class: str
+    payload: dict[str, Any]
+    expected_version: int | None
+    hlc: Hlc | None
+    node: str | None
+    causes: tuple[str, ...]
+    handshake: Mapping[str, Any]
+    timestamp: str | None
+    raw: dict[str, Any]
+    """As sent, without the handshake: what is signed."""
+
+
+class Entity(NamedTuple):
+    """An entity after its last event. `parts`: the state by module and class."""
+
+    kind: str
+    version: int
+    hlc: Hlc
+    event_id: str
+    parts: Mapping[tuple[str, str], Any]
+
+    def to_json(self, entity_id: str, module: str | None = None) -> dict[str, Any]:
+        """As `world get` shows it; of one module alone where that is asked for."""
+        state: dict[str, dict[str, Any]] = {}
+        for (owner, state_class), value in sorted(self.parts.items()):
+            if module is None or owner == module:
+                state.setdefault(state_class, {})[owner] = value
+        return {
+            "entityId": entity_id,
+            "entityKind": self.kind,
+            "version": self.version,
+            "hlc": str(self.hlc),
+            "eventId": self.event_id,
+            "state": state,
+        }
+
+
+def parse_event(text: bytes) -> WorldEvent:
+    """An event of its JSON. Refused (`invalid_event`) where it is none."""
+    try:
+        raw = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Refused("invalid_event", f"is no JSON: {error}") from error
+    if type(raw) is not dict:
+        raise Refused("invalid_event", "is no JSON object")
+    if not raw.keys() <= _KNOWN:
+        unknown = ", ".join(sorted(raw.keys() - _KNOWN))
+        raise Refused("invalid_event", f"has unknown fields: {unknown}; what belongs to the entity goes into payload")
+    handshake = raw.pop("handshake", None)
+    get = raw.get
+    entity_id = _text(get("entityId"), "entityId")
+    named = get("type")
+    try:
+        owner = type_parts(named)[0]
+    except (TypeError, ValueError) as error:
+        raise Refused("invalid_event", f"type must look like module.name.v1, not {named!r}") from error
+    module = get("module", owner)
+    if module != owner:
+        raise Refused("invalid_event", f"module {module!r} is not that of type {named}")
+    payload = get("payload")
+    if type(payload) is not dict:
+        raise Refused("invalid_event", "payload must be an object")
+    kind, state_class = get("entityKind"), get("stateClass", "persistent")
+    if kind is not None and kind not in KINDS:
+        raise Refused("invalid_event", f"entityKind must be one of {', '.join(KINDS)}, not {kind!r}")
+    if state_class not in CLASSES:
+        raise Refused("invalid_event", f"stateClass must be one of {', '.join(CLASSES)}, not {state_class!r}")
+    expected = get("expectedVersion")
+    if expected is not None and (type(expected) is not int or not 0 <= expected < _VERSION_LIMIT):
+        raise Refused("invalid_event", f"expectedVersion must be an integer from 0, not {expected!r}")
+    hlc, node = _clock(get("hlc"), get("node"))
+    event_id = get("eventId")
+    return WorldEvent(
+        event_id=derived_id(raw) if event_id is None else _text(event_id, "eventId"),
+        entity_id=entity_id,
+        entity_kind=kind,
+        type=str(named),
+        module=module,
+        state_class=state_class,
+        payload=payload,
+        expected_version=expected,
+        hlc=hlc,
+        node=node,
+        causes=_causes(get("causes")),
+        handshake=handshake if type(handshake) is dict else {},
+        timestamp=_timestamp(get("timestamp")),
+        raw=raw,
+    )
+
+
+def _text(value: Any, name: str) -> str:
+    if type(value) is not str or not value or len(value) > _ID_LIMIT:
+        raise Refused("invalid_event", f"{name} must be a text of 1 to {_ID_LIMIT} characters, not {value!r:.40}")
+    return value
+
+
+def _clock(hlc: Any, node: Any) -> tuple[Hlc | None, str | None]:
+    try:
+        reading = None if hlc is None else Hlc.parse(hlc)
+        if node is not None and node_name(node) and reading is not None and reading.node != node:
+            raise ValueError(f"hlc is a reading of node {reading.node}, not of {node}")
+    except (ValueError, TypeError) as error:
+        raise Refused("invalid_event", str(error)) from error
+    return reading, node
+
+
+def _causes(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if type(value) is not list or not all(type(each) is str and each for each in value):
+        raise Refused("invalid_event", "causes must be a list of event ids")
+    return tuple(dict.fromkeys(value))
+
+
+def _timestamp(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        if datetime.fromisoformat(value).tzinfo is not None:
+            return str(value)
+    except (TypeError, ValueError):
+        pass
+    raise Refused("invalid_event", f"timestamp must be RFC 3339 with a zone, not {value!r:.40}")
+
+
+@lru_cache(maxsize=4096)
+def type_parts(name: str) -> tuple[str, str, int]:
+    """Module, name and version of a type like `module.name.v1`. ValueError where it is none."""
+    found = _TYPE.fullmatch(name)
+    if found is None:
+        raise ValueError(f"{name!r} is no type of events: write it as module.name.v1")
+    return found[1], found[2], int(found[3])
+
+
+def signed_text(raw: Mapping[str, Any]) -> bytes:
+    """What the signature of an event is made over: the RFC 8785 JSON of the event without its handshake."""
+    fast = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
+    # What is not ASCII may be sorted otherwise.
+    return fast if fast.isascii() and not _UNLIKE_CANONICAL.search(fast) else canonical(raw)
+
+
+def signature(raw: Mapping[str, Any], key: bytes) -> str:
+    """HMAC-SHA-256 of `signed_text`, lower-case hex."""
+    return hmac.digest(key, signed_text(raw), "sha256").hex()
+
+
+def check_handshake(event: WorldEvent, keys: Mapping[str, bytes]) -> None:
+    """Refused (`invalid_handshake`) where the protocol is another, or the signature of a module with a key is wrong."""
+    if event.handshake.get("protocol") != PROTOCOL:
+        raise Refused("invalid_handshake", f"handshake.protocol must be {PROTOCOL!r}")
+    key = keys.get(event.module)
+    if key is None:
+        return
+    given = event.handshake.get("signature")
+    if type(given) is not str or not hmac.compare_digest(given.encode(), signature(event.raw, key).encode()):
+        raise Refused("invalid_handshake", f"handshake.signature is not that of module {event.module}'s key")
+
+
+def derived_id(raw: Mapping[str, Any]) -> str:
+    """The id of an event that was sent without one: the same event again has the same."""
+    return hashlib.sha256(signed_text(raw)).hexdigest()[:32]
+
+
+def hash_of(event_id: str) -> int:
+    """64 bits of the SHA-256 of an event's id, as a signed integer: what known ids are looked up by."""
+    return int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:8], "big", signed=True)
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """JSON Merge Patch (RFC 7396). Neither argument is changed."""
+    if type(patch) is not dict:
+        return patch
+    merged = dict(target) if type(target) is dict else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        elif type(value) is dict:
+            merged[name] = merge_patch(merged.get(name), value)
+        else:
+            merged[name] = value
+    return merged

@@ -1,0 +1,214 @@
+"""The present of a branch's world, kept in memory: the entities as of a move, and which events are known.
+
+It is a fold over the branch's events. A checkpoint, a Parquet file of all entities, is kept by the branch now and
+then, so that only the events since have to be folded again; it is a cache, and the events alone are the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ledger_cli.core.history import WorldCheckpoint, WorldFile
+from ledger_cli.core.hlc import Hlc
+from ledger_cli.core.world import Entity
+from ledger_cli.errors import Corrupt
+from ledger_cli.ports import Published
+from ledger_cli.services.repository import Branch, Repository
+
+Reducer = Callable[[Any, Mapping[str, Any]], Any]
+"""The new state of a module's part of an entity, of the old one (None: there is none) and an event's payload."""
+
+ENTITIES = pa.schema(
+    [
+        pa.field("entity_id", pa.string(), nullable=False),
+        pa.field("entity_kind", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("hlc", pa.string(), nullable=False),
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+    ]
+)
+"""One row an entity, sorted by id. `state`: JSON, by class and module."""
+_FOLDED = ["event_id", "entity_id", "entity_kind", "type", "module", "state_class", "payload", "version", "hlc"]
+ROWS_PER_ROW_GROUP = 8192
+
+Hashes = npt.NDArray[np.int64]
+
+
+class KnownEvents:
+    """The ids of all events, as sorted 64-bit hashes with the file each is in; to be confirmed there."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[Hashes, npt.NDArray[np.int32]]] = []
+
+    def add(self, hashes: Hashes, file: int) -> None:
+        """Those of a file. Runs double in length, so that adding stays cheap and few are to be searched."""
+        run = np.sort(hashes), np.full(len(hashes), file, dtype=np.int32)
+        while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
+            older = self._runs.pop()
+            joined = np.concatenate([older[0], run[0]])
+            order = np.argsort(joined, kind="stable")
+            run = joined[order], np.concatenate([older[1], run[1]])[order]
+        self._runs.append(run)
+
+    def files(self, hashes: Hashes) -> dict[int, set[int]]:
+        """By file, the hashes that it may hold."""
+        found: dict[int, set[int]] = {}
+        for known, file in self._runs:
+            first = np.searchsorted(known, hashes, side="left")
+            last = np.searchsorted(known, hashes, side="right")
+            for place in np.flatnonzero(last > first).tolist():
+                for at in range(first[place], last[place]):
+                    found.setdefault(int(file[at]), set()).add(int(hashes[place]))
+        return found
+
+
+@dataclass(frozen=True)
+class Known:
+    """An event that is stored already."""
+
+    entity_id: str
+    type: str
+    payload: Any
+    hlc: Hlc
+
+
+class World:
+    """The world of a branch as of one of its moves."""
+
+    def __init__(self, repository: Repository, reducers: Callable[[str], Reducer]) -> None:
+        """`reducers`: the reducer of a type."""
+        self._repository = repository
+        self._reducers = reducers
+        self.entities: dict[str, Entity] = {}
+        self.files: list[WorldFile] = []
+        self._known: KnownEvents | None = None
+        self._indexed = 0
+
+    def follow(self, branch: Branch) -> None:
+        """Fold what came in since; the branch must be a later state of the one before."""
+        files = branch.world_files()
+        state = branch.state.world
+        if not self.files and state is not None and state.checkpoint is not None:
+            self.entities = dict(read_checkpoint(self._repository, state.checkpoint))
+            self.files = files[: state.checkpoint.files]
+        for file in files[len(self.files) :]:
+            for row in _rows(self._table(file, _FOLDED)):
+                self._fold(row)
+        self.files = files
+
+    def moved(self, branch: Branch, changed: Mapping[str, Entity], hashes: Hashes) -> None:
+        """Take in what this process itself has just added as one file: it need not be read again."""
+        self.entities.update(changed)
+        self.files = branch.world_files()
+        if self._known is not None and self._indexed == len(self.files) - 1:
+            self._known.add(hashes, self._indexed)
+            self._indexed += 1
+
+    def _fold(self, row: Mapping[str, Any]) -> None:
+        entity = self.entities.get(row["entity_id"])
+        self.entities[row["entity_id"]] = folded(entity, row, self._reducers(row["type"]))
+
+    def known(self, event_ids: Sequence[str], hashes: Hashes) -> dict[str, Known]:
+        """Those of some events that are stored, by id."""
+        if self._known is None:
+            self._known = KnownEvents()
+        for number in range(self._indexed, len(self.files)):
+            self._known.add(self._table(self.files[number], ["event_hash"])["event_hash"].to_numpy(), number)
+        self._indexed = len(self.files)
+        found: dict[str, Known] = {}
+        wanted = set(event_ids)
+        for number, candidates in self._known.files(hashes).items():
+            filters = [("event_hash", "in", candidates)]
+            columns = ["event_id", "entity_id", "type", "payload", "hlc"]
+            for row in self._table(self.files[number], columns, filters).to_pylist():
+                if row["event_id"] in wanted:
+                    found[row["event_id"]] = Known(
+                        row["entity_id"], row["type"], orjson.loads(row["payload"]), Hlc.parse(row["hlc"])
+                    )
+        return found
+
+    def _table(self, file: WorldFile, columns: list[str], filters: Any = None) -> pa.Table:
+        return read_parquet(self._repository, file.file, columns, filters)
+
+
+def folded(entity: Entity | None, row: Mapping[str, Any], reducer: Reducer) -> Entity:
+    """An entity after a stored event; None: there was none."""
+    part = row["module"], row["state_class"]
+    before = {} if entity is None else entity.parts
+    return Entity(
+        row["entity_kind"],
+        row["version"],
+        Hlc.parse(row["hlc"]),
+        row["event_id"],
+        {**before, part: reducer(before.get(part), orjson.loads(row["payload"]))},
+    )
+
+
+def read_parquet(repository: Repository, file: str, columns: list[str], filters: Any = None) -> pa.Table:
+    """Columns of a file of the ledger. Corrupt where it cannot be read."""
+    try:
+        return pq.read_table(pa.BufferReader(repository.store.read_file(file)), columns=columns, filters=filters)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise Corrupt(f"{file} cannot be read: run `ledger verify`") from error
+
+
+def write_checkpoint(
+    repository: Repository, entities: Mapping[str, Entity], files: int, scratch: Any
+) -> WorldCheckpoint:
+    """Publish all entities as of the first `files` files of events."""
+    path = scratch / "entities.parquet"
+    pq.write_table(entity_table(entities), path, compression="zstd", row_group_size=ROWS_PER_ROW_GROUP)
+    published: Published = repository.store.publish(path, "tiles/world-{sha256}.parquet")
+    return WorldCheckpoint(**vars(published), entities=len(entities), files=files)
+
+
+def entity_table(entities: Mapping[str, Entity]) -> pa.Table:
+    """Entities as rows of `ENTITIES`."""
+    ids = sorted(entities)
+    rows = [entities[each] for each in ids]
+    columns = [
+        ids,
+        [each.kind for each in rows],
+        [each.version for each in rows],
+        [str(each.hlc) for each in rows],
+        [each.event_id for each in rows],
+        [orjson.dumps(nested(each.parts), option=orjson.OPT_SORT_KEYS).decode() for each in rows],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, ENTITIES, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=ENTITIES)
+
+
+def nested(parts: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
+    """The state of an entity by class and module."""
+    state: dict[str, dict[str, Any]] = {}
+    for (module, state_class), value in parts.items():
+        state.setdefault(state_class, {})[module] = value
+    return state
+
+
+def read_checkpoint(repository: Repository, checkpoint: WorldCheckpoint) -> Iterator[tuple[str, Entity]]:
+    """The entities of a checkpoint."""
+    for row in _rows(read_parquet(repository, checkpoint.file, ENTITIES.names)):
+        yield row["entity_id"], entity_of(row)
+
+
+def entity_of(row: Mapping[str, Any]) -> Entity:
+    """Of a row of `ENTITIES`."""
+    state = orjson.loads(row["state"])
+    parts = {(module, name): value for name, modules in state.items() for module, value in modules.items()}
+    return Entity(row["entity_kind"], row["version"], Hlc.parse(row["hlc"]), row["event_id"], parts)
+
+
+def _rows(table: pa.Table) -> Iterable[Mapping[str, Any]]:
+    names = table.column_names
+    columns = [column.to_pylist() for column in table.columns]
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))

@@ -1,0 +1,151 @@
+"""Questions to the world of a branch: one entity, its history, and all of them, now or at a past clock reading.
+
+One entity is read from the last checkpoint before the time asked for and from the events since; nothing else of
+the world is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from ledger_cli.core.history import WorldCheckpoint, WorldFile
+from ledger_cli.core.hlc import Hlc
+from ledger_cli.core.world import WORLD, Entity
+from ledger_cli.errors import NotFound
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world import ENTITIES, Reducer, entity_of, folded, read_parquet
+
+Reducers = Callable[[str], Reducer]
+_TOLD = [name for name in WORLD.names if name != "event_hash"]
+
+
+@dataclass(frozen=True)
+class EntityView:
+    """An entity at a clock reading (None: now)."""
+
+    branch: str
+    entity_id: str
+    entity: Entity
+    at: Hlc | None
+    module: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        at = None if self.at is None else str(self.at)
+        return {"branch": self.branch, "at": at, **self.entity.to_json(self.entity_id, self.module)}
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One event of an entity, as stored. `version`: the entity's after it."""
+
+    event: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`: the event as it was sent, with its version and clock reading."""
+        row = self.event
+        return {
+            "eventId": row["event_id"],
+            "entityId": row["entity_id"],
+            "entityKind": row["entity_kind"],
+            "type": row["type"],
+            "module": row["module"],
+            "stateClass": row["state_class"],
+            "payload": orjson.loads(row["payload"]),
+            "version": row["version"],
+            "expectedVersion": row["expected_version"],
+            "hlc": row["hlc"],
+            "causes": row["causes"],
+            "handshake": orjson.loads(row["handshake"]),
+            "timestamp": row["timestamp"],
+        }
+
+
+def entity_at(
+    repository: Repository, branch: Branch, entity_id: str, reducers: Reducers, at: Hlc | None = None
+) -> Entity | None:
+    """An entity after all of its events up to a clock reading, that included; None where there was none yet."""
+    checkpoint = _checkpoint_before(repository, branch, at)
+    found, covered = None, 0
+    if checkpoint is not None:
+        covered = checkpoint.files
+        table = read_parquet(repository, checkpoint.file, ENTITIES.names, [("entity_id", "=", entity_id)])
+        found = next((entity_of(row) for row in table.to_pylist()), None)
+    for row in _events(repository, branch.world_files()[covered:], entity_id, None, at):
+        found = folded(found, row, reducers(row["type"]))
+    return found
+
+
+def history(
+    repository: Repository, branch: Branch, entity_id: str, first: Hlc | None = None, last: Hlc | None = None
+) -> list[Transition]:
+    """The events of an entity between two clock readings (inclusive), oldest first. NotFound without any at all."""
+    rows = list(_events(repository, branch.world_files(), entity_id, first, last))
+    if not rows and not any(True for _ in _events(repository, branch.world_files(), entity_id, None, None)):
+        raise unknown(branch, entity_id)
+    return [Transition(row) for row in rows]
+
+
+def unknown(branch: Branch, entity_id: str) -> NotFound:
+    """What is said of an entity without events."""
+    return NotFound(f"branch {branch.name} has no entity {entity_id!r} (then): `ledger world find` lists what there is")
+
+
+def entities_at(repository: Repository, branch: Branch, reducers: Reducers, at: Hlc | None = None) -> dict[str, Entity]:
+    """All entities after the events up to a clock reading, that included."""
+    checkpoint = _checkpoint_before(repository, branch, at)
+    entities: dict[str, Entity] = {}
+    covered = 0
+    if checkpoint is not None:
+        covered = checkpoint.files
+        rows = read_parquet(repository, checkpoint.file, ENTITIES.names).to_pylist()
+        entities = {row["entity_id"]: entity_of(row) for row in rows}
+    for row in _events(repository, branch.world_files()[covered:], None, None, at):
+        entity = entities.get(row["entity_id"])
+        entities[row["entity_id"]] = folded(entity, row, reducers(row["type"]))
+    return entities
+
+
+def _events(
+    repository: Repository, files: list[WorldFile], entity_id: str | None, first: Hlc | None, last: Hlc | None
+) -> Iterator[Mapping[str, Any]]:
+    """Events in the order of each entity's versions. Readings sort as their texts."""
+    low, high = str(first or ""), None if last is None else str(last)
+    for file in files:
+        if file.last < low or (high is not None and file.first > high):
+            continue
+        filters: list[tuple[str, str, str]] = [("hlc", ">=", low)]
+        filters += [] if high is None else [("hlc", "<=", high)]
+        filters += [] if entity_id is None else [("entity_id", "=", entity_id)]
+        yield from _sorted(read_parquet(repository, file.file, _TOLD, filters)).to_pylist()
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    return table.sort_by([("entity_id", "ascending"), ("version", "ascending")])
+
+
+def _checkpoint_before(repository: Repository, branch: Branch, at: Hlc | None) -> WorldCheckpoint | None:
+    """The last checkpoint whose events all have a clock reading of at most `at`."""
+    state = branch.state.world
+    if state is None:
+        return None
+    if at is None or state.hlc <= str(at):
+        return state.checkpoint
+    low, high = branch.state.created, branch.seq
+    # The clock of a branch never goes back: look for the last move at which it was not beyond.
+    while low < high:
+        middle = (low + high + 1) // 2
+        then = repository.move(branch.name, middle).state.world
+        if then is None or then.hlc <= str(at):
+            low = middle
+        else:
+            high = middle - 1
+    then = repository.move(branch.name, low).state.world
+    if then is not None and then.hlc <= str(at):
+        return then.checkpoint
+    return None if branch.base is None else _checkpoint_before(repository, branch.base, at)

@@ -1,0 +1,208 @@
+"""`ledger world` and `ledger schema`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger_cli import wiring
+from ledger_cli.core.world import PROTOCOL, signature
+from tests.cli.conftest import Run
+
+OPENED = "building.opened.v1"
+APPLIED = """\
+events                     number
+─────────────────────────────────
+read                            5
+applied                         2
+duplicates                      0
+refused: causal_gap             1
+refused: unknown_type           1
+refused: version_conflict       1
+line  event  reason            why
+────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+   3  e3     version_conflict  door-7 has version 2, not 1
+   4  e4     unknown_type      building.locked.v1 is not registered: `ledger schema register building.locked.v1`
+   5  e5     causal_gap        its cause e99 is not known: send that first
+"""
+DOOR = """\
+entity   door-7
+kind     entity
+version  2
+since    2026-01-01T00:00:00.000000Z-0001-here
+
+{
+  "persistent": {
+    "building": {
+      "open": false,
+      "by": "ann"
+    }
+  }
+}
+"""
+HISTORY = """\
+version  hlc                                    type                event  payload
+──────────────────────────────────────────────────────────────────────────────────────────────────────
+      1  2026-01-01T00:00:00.000000Z-0000-here  building.opened.v1  e1     {"open": true, "by": "ann"}
+      2  2026-01-01T00:00:00.000000Z-0001-here  building.opened.v1  e2     {"open": false}
+"""
+
+
+def event(number: int, **fields: Any) -> dict[str, Any]:
+    usual = {"eventId": f"e{number}", "entityId": "door-7", "type": OPENED, "handshake": {"protocol": PROTOCOL}}
+    return {**usual, "payload": {"open": False}, **fields}
+
+
+def lines(*events: dict[str, Any]) -> str:
+    return "".join(json.dumps(each) + "\n" for each in events)
+
+
+@pytest.fixture
+def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger that knows one type, its clock standing at the beginning of 2026."""
+    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000)
+    monkeypatch.setenv("LEDGER_NODE", "here")
+    ledger("init", tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    assert ledger("schema", "register", OPENED).out == f"{OPENED} is registered\n"
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def events(home: Path) -> Path:
+    """Two events that fit, and three that do not."""
+    path = home / "events.jsonl"
+    path.write_text(
+        lines(
+            event(1, payload={"open": True, "by": "ann"}, expectedVersion=0),
+            event(2, expectedVersion=1, causes=["e1"]),
+            event(3, expectedVersion=1),
+            event(4, entityId="door-8", type="building.locked.v1"),
+            event(5, entityId="door-8", causes=["e99"]),
+        )
+    )
+    return path
+
+
+def test_apply_get_history(events: Path, ledger: Run) -> None:
+    applied = ledger("world", "apply", events, code=3)
+    assert applied.out == APPLIED
+    assert "3 of 5 events were refused" in applied.err
+    assert ledger("world", "get", "door-7").out == DOOR
+    assert ledger("world", "history", "door-7").out == HISTORY
+    assert ledger("verify").out.startswith("2 refs")
+    quarantined = ledger("sql", "SELECT line, reason FROM quarantine ORDER BY line", "--json").json
+    assert [each["reason"] for each in quarantined] == ["version_conflict", "unknown_type", "causal_gap"]
+
+
+def test_the_same_events_again_change_nothing(events: Path, ledger: Run) -> None:
+    ledger("world", "apply", events, "--allow-quarantine")
+    before = ledger("world", "get", "door-7", "--json").json
+    again = ledger("world", "apply", events, "--json", "--allow-quarantine").json
+    assert (again["applied"], again["duplicates"]) == (0, 2)
+    assert again["refused"] == {"causal_gap": 1, "unknown_type": 1, "version_conflict": 1}
+    assert ledger("world", "get", "door-7", "--json").json == before
+    assert len(ledger("sql", "FROM quarantine", "--json").json) == 3
+
+
+def test_an_id_is_that_of_one_event(events: Path, ledger: Run) -> None:
+    ledger("world", "apply", events, "--allow-quarantine")
+    other = ledger("world", "apply", "-", "--json", stdin=lines(event(1, payload={"open": False})), code=3).json
+    assert other["refusals"][0]["detail"] == "eventId e1 is that of another event"
+
+
+def test_atomic_is_all_or_nothing(events: Path, ledger: Run) -> None:
+    refused = ledger("world", "apply", events, "--atomic", code=3)
+    assert "nothing was applied" in refused.err
+    assert "has no entity 'door-7'" in ledger("world", "get", "door-7", code=2).err
+    whole = lines(*[event(number, entityId=f"door-{number % 3}") for number in range(30)])
+    assert ledger("world", "apply", "-", "--atomic", "--json", stdin=whole).json["applied"] == 30
+
+
+def test_time_travel(events: Path, ledger: Run) -> None:
+    ledger("world", "apply", events, "--allow-quarantine")
+    first = "2026-01-01T00:00:00.000000Z-0000-here"
+    then = ledger("world", "get", "door-7", "--at", first, "--json").json
+    assert (then["at"], then["version"]) == (first, 1)
+    assert then["state"] == {"persistent": {"building": {"open": True, "by": "ann"}}}
+    assert [each["eventId"] for each in ledger("world", "history", "door-7", "--to", first, "--json").json] == ["e1"]
+    before = "2025-01-01T00:00:00.000000Z-0000-here"
+    assert "has no entity 'door-7' (then)" in ledger("world", "get", "door-7", "--at", before, code=2).err
+    assert "is no hybrid clock reading" in ledger("world", "get", "door-7", "--at", "noon", code=2).err
+
+
+def test_a_fork_goes_its_own_way(events: Path, ledger: Run) -> None:
+    ledger("world", "apply", events, "--allow-quarantine")
+    ledger("fork", "alt")
+    ledger("world", "apply", "-", "--branch", "alt", stdin=lines(event(7, payload={"by": "bob"})))
+    assert ledger("world", "get", "door-7", "--branch", "alt", "--json").json["version"] == 3
+    assert ledger("world", "get", "door-7", "--json").json["version"] == 2
+    assert [each["version"] for each in ledger("world", "history", "door-7", "--branch", "alt", "--json").json] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_schemas(home: Path, ledger: Run) -> None:
+    schema = home / "schema.json"
+    schema.write_text(json.dumps({"type": "object", "properties": {"open": {"type": "boolean"}}, "required": ["open"]}))
+    ledger("schema", "register", "building.opened.v2", "--schema", schema, "--reducer", "replace")
+    ledger("schema", "register", "building.opened.v2", "--schema", schema, "--reducer", "replace")
+    listed = ledger("schema", "list", "--json").json
+    assert [(each["type"], each["reducer"], each["version"]) for each in listed] == [
+        (OPENED, "merge", 1),
+        ("building.opened.v2", "replace", 2),
+    ]
+    assert listed[1]["schema"]["required"] == ["open"]
+    assert "register building.opened.v3" in ledger("schema", "register", "building.opened.v2", code=2).err
+    assert "write it as module.name.v1" in ledger("schema", "register", "opened", code=2).err
+    assert "there is no reducer 'sum'" in ledger("schema", "register", "a.b.v1", "--reducer", "sum", code=2).err
+    schema.write_text('{"type": "colour"}')
+    assert "is no JSON Schema" in ledger("schema", "register", "a.b.v1", "--schema", schema, code=2).err
+    schema.write_text("{")
+    assert "is no JSON" in ledger("schema", "register", "a.b.v1", "--schema", schema, code=2).err
+    assert "no such file" in ledger("schema", "register", "a.b.v1", "--schema", "nope.json", code=2).err
+    wrong = lines(event(1, type="building.opened.v2", payload={"open": "yes"}))
+    refusal = ledger("world", "apply", "-", "--json", stdin=wrong, code=3).json["refusals"][0]
+    assert refusal["reason"] == "constraint_violation"
+    assert refusal["detail"].startswith("payload/open: ")
+
+
+def test_modules_with_a_key_have_to_sign(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEDGER_KEYS", "building=env:BUILDING_KEY")
+    assert "is empty: put it into BUILDING_KEY" in ledger("world", "apply", "-", stdin="", code=2).err
+    monkeypatch.setenv("BUILDING_KEY", "secret")
+    unsigned = event(1)
+    raw = {name: value for name, value in unsigned.items() if name != "handshake"}
+    signed = {**raw, "handshake": {"protocol": PROTOCOL, "signature": signature(raw, b"secret")}}
+    both = ledger("world", "apply", "-", "--json", stdin=lines(unsigned, signed), code=3).json
+    assert (both["applied"], both["refused"]) == (1, {"invalid_handshake": 1})
+    key = home / "key"
+    key.write_text("secret\n")
+    monkeypatch.setenv("LEDGER_KEYS", f"building=file:{key}")
+    assert ledger("world", "apply", "-", "--json", stdin=lines(signed)).json["duplicates"] == 1
+    for wrong in ("building", "building=BUILDING_KEY", "building=file:nope"):
+        monkeypatch.setenv("LEDGER_KEYS", wrong)
+        ledger("world", "apply", "-", stdin="", code=2)
+
+
+def test_clocks_ahead_are_refused(home: Path, ledger: Run) -> None:
+    ahead = event(1, hlc="2026-01-01T00:02:00.000000Z-0000-there")
+    refused = ledger("world", "apply", "-", "--json", stdin=lines(ahead), code=3).json
+    assert refused["refusals"][0]["reason"] == "clock_drift"
+    within = event(1, hlc="2026-01-01T00:00:30.000000Z-0000-there")
+    assert ledger("world", "apply", "-", "--json", stdin=lines(within)).json["hlc"] == within["hlc"]
+    later = ledger("world", "apply", "-", "--json", stdin=lines(event(2))).json
+    assert later["hlc"] == "2026-01-01T00:00:30.000000Z-0001-here"
+
+
+def test_bad_input(home: Path, ledger: Run) -> None:
+    bad = "\n".join(["{", "[]", json.dumps(event(1, payload=[])), json.dumps(event(2, expectedVersion=-1)), "", "7"])
+    result = ledger("world", "apply", "-", "--json", stdin=bad, code=3).json
+    assert (result["read"], result["refused"]) == (5, {"invalid_event": 5})
+    assert [each["line"] for each in result["refusals"]] == [1, 2, 3, 4, 6]
+    assert "no such file" in ledger("world", "apply", "nope.jsonl", code=2).err
