@@ -136,11 +136,14 @@ class SqlInput:
     commits: Sequence[tuple[str, Sequence[str]]]
     """Files of `core.commit.COMMIT`, each group with the SQL condition on its rows, empty for all."""
     quarantine: Sequence[QuarantineFile]
+    world_events: Sequence[str]
+    """Files of `core.world.WORLD`."""
     tables: dict[str, pa.Table]
-    """`refs`, and `commit_moves`: shard, first height, created_at, by and branch of each file of commits."""
+    """`refs`, `world` (one row an entity), and `commit_moves`: shard, first height, created_at, by and branch of each
+    file of commits."""
 
 
-SQL_VIEWS = ("ticks", "commits", "commit_entries", "entity_state", "quarantine", "refs")
+SQL_VIEWS = ("ticks", "commits", "commit_entries", "entity_state", "world", "world_events", "quarantine", "refs")
 """What a user's SQL can name."""
 
 

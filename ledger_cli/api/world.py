@@ -12,6 +12,8 @@ from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ledger_cli.services.world import World
     from ledger_cli.services.world_apply import ApplyResult
     from ledger_cli.services.world_query import EntityView, Transition
@@ -89,6 +91,40 @@ class WorldApi:
             raise unknown(found, entity_id)
         return EntityView(branch, entity_id, entity, reading, module)
 
+    def find(
+        self,
+        where: str | None = None,
+        branch: str = MAIN,
+        at: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> pa.Table:
+        """The entities for which SQL over the view `world` holds, by id."""
+        bounds = f" LIMIT {limit}" * (limit is not None) + f" OFFSET {offset}" * (offset > 0)
+        return self._asked(f"FROM world WHERE {_condition(where)} ORDER BY entity_id{bounds}", branch, at)
+
+    def aggregate(
+        self,
+        function: str = "count(*)",
+        group_by: str | None = None,
+        where: str | None = None,
+        branch: str = MAIN,
+        at: str | None = None,
+    ) -> pa.Table:
+        """An aggregate function, in SQL over the view `world`, of all entities or of each group."""
+        columns = function if group_by is None else f"{group_by}, {function}"
+        return self._asked(
+            f"SELECT {columns} FROM world WHERE {_condition(where)} GROUP BY ALL ORDER BY ALL", branch, at
+        )
+
+    def _asked(self, statement: str, branch: str, at: str | None) -> pa.Table:
+        import pyarrow as pa
+
+        from ledger_cli.services.query import sql_answer
+
+        with sql_answer(self._repository, branch, statement, _reading(at)) as answer:
+            return pa.Table.from_batches(answer.batches, answer.schema)
+
     def keep(self, branch: str = MAIN) -> None:
         """Keep the present world of a branch in memory: `get` then answers from there."""
         self._world(self._repository.branch(branch))
@@ -112,6 +148,10 @@ class WorldApi:
             self._kept[branch.name] = branch.state.created, world
         world.follow(branch)
         return world
+
+
+def _condition(where: str | None) -> str:
+    return "true" if where is None else f"({where})"
 
 
 def _reading(text: str | None) -> Hlc | None:

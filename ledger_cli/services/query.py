@@ -8,9 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from ledger_cli.core.hlc import Hlc
 from ledger_cli.ports import SqlAnswer, SqlInput
 from ledger_cli.services.lineage import owned_slices
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world import ENTITIES, entity_table
+from ledger_cli.services.world_query import entities_at
+from ledger_cli.services.world_types import reducer_of, registered
 
 REFS = pa.schema(
     [
@@ -43,10 +47,12 @@ def sql(repository: Repository, branch: str, statement: str) -> pa.Table:
         return pa.Table.from_batches(answer.batches, answer.schema)
 
 
-def sql_answer(repository: Repository, branch: str, statement: str) -> AbstractContextManager[SqlAnswer]:
-    """The answer to one SELECT over the views of a branch, batch by batch.
+def sql_answer(
+    repository: Repository, branch: str, statement: str, at: Hlc | None = None
+) -> AbstractContextManager[SqlAnswer]:
+    """The answer to one SELECT over the views of a branch (`ports.SQL_VIEWS`), batch by batch.
 
-    `ticks`, `commits`, `commit_entries`, `entity_state`, `quarantine`, and of the whole ledger `refs`.
+    `refs` is of the whole ledger; `world` is as it was at a clock reading, where one is given.
     UsageError, in one line, for what cannot be answered or does more than read.
     """
     found = repository.branch(branch)
@@ -57,9 +63,11 @@ def sql_answer(repository: Repository, branch: str, statement: str) -> AbstractC
         ticks=[segment.file for segment in found.segments()],
         commits=list(commits.items()),
         quarantine=found.quarantine() if _mentions(statement, "quarantine") else (),
+        world_events=[file.file for file in found.world_files()],
         tables={
             "commit_moves": _commit_moves(repository, found, _mentions(statement, "commits")),
             "refs": _refs(repository, _mentions(statement, "refs")),
+            "world": _world(repository, found, at) if _mentions(statement, "world") else ENTITIES.empty_table(),
         },
     )
     return repository.engine.sql(given, statement)
@@ -79,6 +87,11 @@ def _commit_moves(repository: Repository, branch: Branch, wanted: bool) -> pa.Ta
         for shard, (first, _) in each.part.file.heights.items():
             rows.append((int(shard), first, move.at, move.by, each.ref))
     return _table(rows, _COMMIT_MOVES)
+
+
+def _world(repository: Repository, branch: Branch, at: Hlc | None) -> pa.Table:
+    """One row an entity."""
+    return entity_table(entities_at(repository, branch, reducer_of(registered(repository)), at))
 
 
 def _refs(repository: Repository, wanted: bool) -> pa.Table:

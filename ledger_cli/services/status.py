@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ledger_cli.core.history import Move, Segment, ShardState
+from ledger_cli.core.history import Move, Segment, ShardState, WorldState
 from ledger_cli.core.policy import REGION_MAPS, WEIGHTS
 from ledger_cli.ports import Measure, TickRange
 from ledger_cli.services.fork import branch_digest
@@ -60,6 +60,7 @@ class Status:
     """Stands for all commits of the branch: `ledger replay --verify --expect` takes it."""
     forks: tuple[str, ...]
     tags: Mapping[str, str]
+    world: WorldState | None
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -82,6 +83,7 @@ class Status:
             "digest": self.digest,
             "forks": list(self.forks),
             "tags": dict(self.tags),
+            "world": None if self.world is None else _world_json(self.world),
         }
 
 
@@ -109,7 +111,12 @@ def status(repository: Repository, branch: str) -> Status:
         digest=branch_digest(state),
         forks=tuple(name for name in repository.branch_names() if _is_fork(repository.branch(name), branch)),
         tags=repository.tags,
+        world=state.world,
     )
+
+
+def _world_json(world: WorldState) -> dict[str, Any]:
+    return {"events": world.events, "entities": world.entities, "hlc": world.hlc}
 
 
 def _is_fork(branch: Branch, parent: str) -> bool:

@@ -152,7 +152,7 @@ def test_text_that_looks_like_markup(world: Path, ledger: Run) -> None:
 
 
 def test_errors(world: Path, tmp_path: Path, ledger: Run) -> None:
-    views = "use ticks, commits, commit_entries, entity_state, quarantine, refs\n"
+    views = "use ticks, commits, commit_entries, entity_state, world, world_events, quarantine, refs\n"
     assert ledger("sql", "FROM nothere", code=2).err == f"ledger: there is no table nothere: {views}"
     assert ledger("sql", "FROM tick", code=2).err == f"ledger: there is no table tick, did you mean ticks: {views}"
     assert 'not found in FROM clause! Candidate bindings: "y"' in ledger("sql", "SELECT yy FROM ticks", code=2).err

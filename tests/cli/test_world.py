@@ -134,6 +134,34 @@ def test_time_travel(events: Path, ledger: Run) -> None:
     assert "is no hybrid clock reading" in ledger("world", "get", "door-7", "--at", "noon", code=2).err
 
 
+def test_find_and_aggregate(events: Path, ledger: Run) -> None:
+    ledger("world", "apply", events, "--allow-quarantine")
+    others = [
+        event(number, entityId=f"room-{number}", entityKind="space", payload={"seats": number}) for number in (8, 9)
+    ]
+    ledger("world", "apply", "-", stdin=lines(*others))
+    found = ledger("world", "find", "--json").json
+    assert [each["entityId"] for each in found] == ["door-7", "room-8", "room-9"]
+    assert found[0] == {
+        name: found[0][name] for name in ("entityId", "entityKind", "version", "hlc", "eventId", "state")
+    }
+    assert found[0]["state"] == {"persistent": {"building": {"open": False, "by": "ann"}}}
+    roomy = "(state->>'$.persistent.building.seats')::INTEGER > 8"
+    assert [each["entityId"] for each in ledger("world", "find", "--where", roomy, "--json").json] == ["room-9"]
+    second = ledger("world", "find", "--limit", "1", "--offset", "1", "--json").json
+    assert [each["entityId"] for each in second] == ["room-8"]
+    assert "room-8" in ledger("world", "find", "--limit", "2").out
+    first = "2026-01-01T00:00:00.000000Z-0000-here"
+    assert [each["version"] for each in ledger("world", "find", "--at", first, "--json").json] == [1]
+    counted = ledger("world", "aggregate", "--group-by", "entity_kind", "--function", "count(*) AS n", "--json").json
+    assert counted == [{"entity_kind": "entity", "n": 1}, {"entity_kind": "space", "n": 2}]
+    assert ledger("sql", "SELECT count(*)::INTEGER AS n FROM world_events", "--json").json == [{"n": 4}]
+    assert "cannot be answered" in ledger("world", "find", "--where", "colour = 1", code=2).err
+    assert "one statement" in ledger("world", "find", "--where", "true) ; DROP TABLE x; SELECT (1", code=2).err
+    assert "3 entities by 4 events" in ledger("status").out
+    assert ledger("status", "--json").json["world"]["entities"] == 3
+
+
 def test_a_fork_goes_its_own_way(events: Path, ledger: Run) -> None:
     ledger("world", "apply", events, "--allow-quarantine")
     ledger("fork", "alt")

@@ -34,7 +34,7 @@ def sql(
     branch: BranchOption = "main",
     as_json: JsonOption = False,
 ) -> None:
-    """Ask read-only SQL over ticks, commits, commit_entries, entity_state, quarantine and refs.
+    """Ask read-only SQL over ticks, commits, their entries, the world, quarantine and refs; `SHOW TABLES` lists them.
 
     JSON: a list of rows, each an object by column. Times are texts, and so are columns of integers beyond 2^53.
 

@@ -11,6 +11,7 @@ from ledger_cli.cli.options import (
     BranchOption,
     JsonOption,
     LedgerOption,
+    LimitOption,
     MessageOption,
     command_app,
 )
@@ -19,6 +20,9 @@ from ledger_cli.render.output import Output
 
 app = command_app()
 EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help="The id of an entity, space or relationship.")]
+AtOption = Annotated[
+    str | None, typer.Option("--at", metavar="HLC", help="As of this clock reading [default: now].", show_default=False)
+]
 ModuleOption = Annotated[str | None, typer.Option("--module", metavar="NAME", help="The state of this module alone.")]
 
 
@@ -72,9 +76,7 @@ def apply(
 @app.command()
 def get(
     entity: EntityArgument,
-    at: Annotated[
-        str | None, typer.Option("--at", metavar="HLC", help="As of this clock reading [default: now].")
-    ] = None,
+    at: AtOption = None,
     module: ModuleOption = None,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
@@ -115,3 +117,64 @@ def history(
     with Ledger.open(ledger) as opened:
         events = opened.world.history(entity, branch, first, last)
     Output(as_json).emit([each.to_json() for each in events], history_table(events))
+
+
+@app.command()
+def find(
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="Over the columns of the view `world` [default: all].")
+    ] = None,
+    limit: LimitOption = None,
+    offset: Annotated[int, typer.Option("--offset", metavar="N", min=0, help="Leave out the first N.")] = 0,
+    at: AtOption = None,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """List entities by id, all or those for which SQL holds. `state` is JSON, by class and module.
+
+    JSON: a list of entityId, entityKind, version, hlc, eventId, state.
+
+    Example: ledger world find --where "state->>'$.persistent.building.open' = 'true'"
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.rows import rows_views
+    from ledger_cli.render.views.world import found_json
+
+    out = Output(as_json)
+    with Ledger.open(ledger) as opened:
+        table = opened.world.find(where, branch, at, limit if as_json else None, offset)
+    if as_json:
+        out.emit(found_json(table))
+    else:
+        out.emit(None, *rows_views(table.column_names, table.to_batches(), out.most(limit)))
+
+
+@app.command()
+def aggregate(
+    function: Annotated[
+        str, typer.Option("--function", metavar="SQL", help="Aggregate functions over the view `world`.")
+    ] = "count(*)",
+    group_by: Annotated[
+        str | None,
+        typer.Option("--group-by", metavar="SQL", help="One row for each of its values [default: one in all]."),
+    ] = None,
+    where: Annotated[str | None, typer.Option("--where", metavar="SQL", help="Only these entities.")] = None,
+    at: AtOption = None,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Count, add up or average over entities.
+
+    JSON: a list of rows, each an object by column.
+
+    Example: ledger world aggregate --group-by entity_kind --function "count(*) AS entities, max(version) AS version"
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.rows import rows_views
+
+    out = Output(as_json)
+    with Ledger.open(ledger) as opened:
+        table = opened.world.aggregate(function, group_by, where, branch, at)
+    out.emit(table.to_pylist(), *rows_views(table.column_names, table.to_batches(), out.most()))

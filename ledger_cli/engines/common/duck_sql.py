@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.events import TICKS
+from ledger_cli.core.world import WORLD
 from ledger_cli.engines.common.duck import first_line, ident, quoted, sql_list
 from ledger_cli.errors import Corrupt, LedgerError, UsageError
 from ledger_cli.ports import SQL_VIEWS, SqlAnswer, SqlInput, Store
@@ -79,11 +80,15 @@ _ENTITY_STATE = """
            arg_max(activity, tick_id) AS activity, count(*) AS "rows"
     FROM stored.ticks GROUP BY entity_id"""
 
+_WORLD_EVENTS = "SELECT * EXCLUDE (event_hash) FROM stored.world_events"
+
 _VIEWS = {
     "ticks": _TICKS,
     "commits": _COMMITS,
     "commit_entries": _COMMIT_ENTRIES,
     "entity_state": _ENTITY_STATE,
+    "world": "FROM stored.world",
+    "world_events": _WORLD_EVENTS,
 }
 
 
@@ -162,7 +167,7 @@ def run_sql(
 ) -> Iterator[SqlAnswer]:
     """See `ports.Engine.sql`. The connection is fresh, and of no use afterwards."""
     files = [*given.ticks, *(file for _, group in given.commits for file in group)]
-    files += [each.file for each in given.quarantine]
+    files += [*given.world_events, *(each.file for each in given.quarantine)]
     connection.register_filesystem(_Listed({file: store.location(file) for file in files}))
     try:
         # DuckDB does not look for Ctrl-C while it makes a stream: so it works in a thread, and we wait for it.
@@ -213,6 +218,7 @@ def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> None:
     _store(connection, "no_quarantine", _QUARANTINE.empty_table())
     _define_stored(connection, "ticks", TICKS, [("", given.ticks)])
     _define_stored(connection, "commits", COMMIT, given.commits)
+    _define_stored(connection, "world_events", WORLD, [("", given.world_events)])
     for name, view in {**_VIEWS, "quarantine": _quarantine(given), "refs": "FROM stored.refs"}.items():
         connection.execute(f"CREATE VIEW {name} AS {view}")
 

@@ -29,9 +29,15 @@ def status_pairs(status: Any) -> dict[str, Any]:
         "policy digest": status.policy_digest,
         "branch digest": status.digest,
         "moves": status.moves,
+        "world": None if status.world is None else _world(status.world),
         "forks": ", ".join(status.forks) or None,
         "tags": ", ".join(sorted(status.tags)) or None,
     }
+
+
+def _world(world: Any) -> str:
+    entities, events = counted(world.entities, "entity", "entities"), counted(world.events, "event")
+    return f"{entities} by {events}, clock {world.hlc}"
 
 
 def status_views(status: Any) -> list[RenderableType]:

@@ -52,6 +52,13 @@ def history_table(events: Sequence[Any]) -> RenderableType:
     return table(titles, rows, left=titles[1:])
 
 
+def found_json(table: Any) -> list[dict[str, Any]]:
+    """Rows of the view `world` as JSON, their state as an object."""
+    names = ("entityId", "entityKind", "version", "hlc", "eventId", "state")
+    rows = (dict(zip(names, row.values(), strict=True)) for row in table.to_pylist())
+    return [{**row, "state": json.loads(row["state"])} for row in rows]
+
+
 def type_table(types: Sequence[Any]) -> RenderableType:
     """The types of events that are known."""
     rows = [(each.name, each.reducer, "any object" if each.schema is None else "JSON Schema") for each in types]
