@@ -42,6 +42,20 @@ def test_a_value_that_the_engine_cannot_hold(
     assert (row["line"], row["raw"][:16]) == (1, '{"entityId": "A"')
 
 
+def test_names_with_letters_that_mean_something_in_a_pattern(tmp_path: Path, ledger: Run) -> None:
+    home = tmp_path / "a[b]*c?d"
+    ledger("init", home)
+    lines = ["entityId,tickId,x,y,activity", *(f"E{n % 3},{n // 3},1,2,0.5" for n in range(30))]
+    (home / "e[1].csv").write_text("\n".join(lines))
+    for stored, duplicates in ((30, 0), (0, 30)):
+        done = ledger("ingest", home / "e[1].csv", "--ledger", home, "--map", "x=x*2", "--json").json
+        assert (done["stored"], done["duplicates"]) == (stored, duplicates)
+    ledger("commit", "--ledger", home, "--interval", "5", "--final")
+    assert ledger("sql", "SELECT max(x) AS x FROM ticks", "--ledger", home, "--json").json == [{"x": 2.0}]
+    assert ledger("gamma", "--ledger", home, "--json").json["regions"]
+    assert "all equal" in ledger("replay", "--verify", "--ledger", home).out
+
+
 def test_an_expression_that_fails_for_a_row(tmp_path: Path, new: Path, ledger: Run) -> None:
     (tmp_path / "a.csv").write_text("id,t,x,y,a,ts\nA,1,1,2,0.5,2026-01-01\nB,two,1,2,0.5,2026-01-02\nC,3,1,2,1,soon\n")
     maps = ["entityId=id", "tickId=t::BIGINT", "activity=a", "timestamp=strptime(ts, '%Y-%m-%d')"]

@@ -19,6 +19,7 @@ policy         strategy fixed (interval 10); regions grid (cell 10); weight line
 policy digest  09e416c00d95df0e40ad966090d29ddb3e98abcdabd901ca0c13cbae6a6e2a8c
 branch digest  70d34ee24b0db39db8b691fd6e28f780f5f5178008b6db45228dcdec23c198d9
 moves          3
+world          –
 forks          hybrid
 tags           baseline
 
@@ -29,7 +30,7 @@ shard  commits  head digest   open since tick
 
 KEYS = {
     "branch", "parent", "moves", "rows", "segments", "highestTick", "watermark", "policy", "policyDigest", "commits",
-    "shards", "rowsOpen", "rowsLate", "quarantined", "lastRun", "digest", "forks", "tags",
+    "shards", "rowsOpen", "rowsLate", "quarantined", "lastRun", "digest", "forks", "tags", "world",
 }  # fmt: skip
 
 

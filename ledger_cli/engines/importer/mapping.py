@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.tick_json import FIELDS
-from ledger_cli.engines.common.duck import connect, first_line, ident, quoted
+from ledger_cli.engines.common.duck import connect, first_line, ident, quoted, sql_list
 from ledger_cli.engines.importer.columns import JSON_TEXTS
 from ledger_cli.engines.importer.lines import UNWRAP
 from ledger_cli.engines.importer.unfit import unfit_rows
@@ -248,7 +248,7 @@ class Stage:
         return self._directory / f"{self._parts:06d}.parquet"
 
     def _scan(self) -> str:
-        return f"read_parquet({quoted(str(self._directory))} || '/*.parquet')"
+        return f"read_parquet({sql_list([str(part) for part in sorted(self._directory.glob('*.parquet'))])})"
 
     def _run(self, sql: str) -> None:
         self._connection.execute(sql).fetchall()

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ledger_cli.core.chunks import Refused
 from ledger_cli.core.events import TICKS
 from ledger_cli.core.tick_json import Tick
-from ledger_cli.engines.common.duck import quoted
+from ledger_cli.engines.common.duck import quoted, sql_list
 
 TICK = ", ".join(f'"{name}"' for name in TICKS.names)
 STORED = -1
@@ -83,7 +83,7 @@ class Rivals:
         self._connection = connection
         self._directory = directory / f"rivals-{number}"
         self._directory.mkdir()
-        self._files = 0
+        self._files: dict[str, list[str]] = {"dropped": [], "refused": []}
 
     def judge(self) -> int:
         """Judge the rows of `rivals`: which are dropped, which of them refused; how many are duplicates."""
@@ -97,7 +97,7 @@ class Rivals:
 
     def refused(self, reason: str) -> Iterable[tuple[int, Refused]]:
         """The refused rows of all portions, for one reason, with the index of their source."""
-        if not any(self._directory.glob("refused-*")):
+        if not self._files["refused"]:
             return []
         path = self._directory / "all.parquet"
         self._copy(f"SELECT * FROM {self._kept('refused')} ORDER BY source, line", path)
@@ -155,11 +155,13 @@ class Rivals:
 
     def _keep(self, kind: str, rows: str) -> int:
         """Put rows aside; how many they are."""
-        self._files += 1
-        return self._copy(rows, self._directory / f"{kind}-{self._files}.parquet")
+        path = self._directory / f"{kind}-{len(self._files[kind])}.parquet"
+        self._files[kind].append(str(path))
+        return self._copy(rows, path)
 
     def _kept(self, kind: str) -> str:
-        return f"read_parquet({quoted(str(self._directory))} || '/{kind}-*.parquet')"
+        # Named one by one: what is above may have letters in its name that mean something in a pattern.
+        return f"read_parquet({sql_list(self._files[kind])})"
 
     def _copy(self, rows: str, path: Path) -> int:
         ((count,),) = self._rows(f"COPY ({rows}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
