@@ -11,7 +11,10 @@ import contextlib
 import math
 import threading
 from bisect import bisect_right
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +34,8 @@ _BATCH_ROWS = 500_000
 _ENDLESS = 2**63 - 1
 _MAX_RANGES = 64
 """More are joined with the ticks that there are: a row is not compared with each of them."""
+_ROWS_AT_ONCE = 20_000_000
+"""Rows that are grouped by one query: so the groups it holds are bounded too."""
 _SIDES = (min, max, min, max)
 
 
@@ -48,11 +53,16 @@ class DuckEngine:
         chosen = _meeting(segments, bounds)
         if not chosen:
             return _nothing()
-        highest = max(segment.activity_max for segment in chosen)
-        keys = region_sql(measure.regions, [segment.box for segment in chosen])
-        source, widths = self._source(chosen), self._widths(measure, highest)
-        sql = moments_sql(source, measure, keys, _condition(source, chosen, bounds), widths)
-        return Begun(self.connection, sql, [s.file for s in chosen])
+        return Begun(self.connection, map(partial(self._query, measure), _portions(chosen, bounds, measure.bucket)))
+
+    def _query(self, measure: Measure, portion: tuple[Sequence[Segment], Sequence[Bounds]]) -> Query:
+        """The query for the rows of some segments within some ranges."""
+        segments, bounds = portion
+        highest = max(segment.activity_max for segment in segments)
+        keys = region_sql(measure.regions, [segment.box for segment in segments])
+        source, widths = self._source(segments), self._widths(measure, highest)
+        sql = moments_sql(source, measure, keys, _condition(source, segments, bounds), widths)
+        return sql, [segment.file for segment in segments]
 
     def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
         """See `ports.Engine`."""
@@ -116,11 +126,46 @@ def _nothing() -> Generator[pa.RecordBatch, None, None]:
     yield from ()
 
 
-class Begun(Iterator["pa.RecordBatch"]):
-    """A query that is at work already, in a thread: its rows, ascending by tick, are taken when they are wanted.
+Query = tuple[str, Sequence[str]]
+"""SQL, and the files to name where one cannot be read."""
 
-    It runs on a cursor of its own, since its owner may ask for other things between two batches.
+
+class Begun(Iterator["pa.RecordBatch"]):
+    """Queries over ascending ticks, the first of them at work already; their rows are taken when they are wanted.
+
+    While the rows of one are taken the next is at work: never more than that is held.
     """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, queries: Iterator[Query]) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._begun: deque[_BegunQuery] = deque()
+        self._begin_next()
+
+    def close(self) -> None:
+        """Give up what is still at work."""
+        for query in self._begun:
+            query.close()
+
+    def __next__(self) -> pa.RecordBatch:
+        while self._begun:
+            query = self._begun[0]
+            if query.finish():
+                self._begin_next()
+            batch = next(query, None)
+            if batch is not None:
+                return batch
+            self._begun.popleft()
+        raise StopIteration
+
+    def _begin_next(self) -> None:
+        query = next(self._queries, None)
+        if query is not None:
+            self._begun.append(_BegunQuery(self._connection, *query))
+
+
+class _BegunQuery(Iterator["pa.RecordBatch"]):
+    """A query at work in a thread, on a cursor of its own: its owner may ask for other things between two batches."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str, files: Sequence[str]) -> None:
         self._cursor = connection.cursor()
@@ -145,13 +190,20 @@ class Begun(Iterator["pa.RecordBatch"]):
     def __del__(self) -> None:
         self.close()
 
-    def __next__(self) -> pa.RecordBatch:
+    def finish(self) -> bool:
+        """Wait for the end of the work; whether nobody has done so yet."""
+        if self._batches is not None:
+            return False
+        self._work.join()
         with translated(self._files):
-            if self._batches is None:
-                self._work.join()
-                if self._failed is not None:
-                    raise self._failed
-                self._batches = iter(self._cursor.sql("FROM begun ORDER BY tick").to_arrow_reader(_BATCH_ROWS))
+            if self._failed is not None:
+                raise self._failed
+            self._batches = iter(self._cursor.sql("FROM begun ORDER BY tick").to_arrow_reader(_BATCH_ROWS))
+        return True
+
+    def __next__(self) -> pa.RecordBatch:
+        assert self._batches is not None, "finish comes first"
+        with translated(self._files):
             try:
                 return next(self._batches)
             except StopIteration:
@@ -249,8 +301,44 @@ Bounds = tuple[int, int]
 """Ticks [first, past)."""
 
 
+def _portions(
+    segments: Sequence[Segment], ranges: Sequence[Bounds], bucket: int
+) -> Iterator[tuple[Sequence[Segment], Sequence[Bounds]]]:
+    """The ranges cut between buckets, where they hold more rows than are grouped at once, with their segments."""
+    cuts = _cuts(segments, bucket)
+    for low, high in pairwise([0, *cuts, _ENDLESS]):
+        inside = [(max(first, low), min(past, high)) for first, past in ranges if first < high and past > low]
+        met = _meeting(segments, inside) if cuts else segments
+        if met:
+            yield met, inside
+
+
+def _cuts(segments: Sequence[Segment], bucket: int) -> list[int]:
+    """Ticks between which lie about `_ROWS_AT_ONCE` rows, as if each segment's were evenly spread."""
+    if sum(segment.rows for segment in segments) <= _ROWS_AT_ONCE:
+        return []
+    changes: defaultdict[int, float] = defaultdict(float)
+    for segment in segments:
+        density = segment.rows / (segment.tick_max - segment.tick_min + 1)
+        changes[segment.tick_min] += density
+        changes[segment.tick_max + 1] -= density
+    cuts: set[int] = set()
+    reached, rows, density = min(changes), 0.0, 0.0
+    for tick in sorted(changes):
+        while rows + density * (tick - reached) >= _ROWS_AT_ONCE:
+            reached += math.ceil((_ROWS_AT_ONCE - rows) / density)
+            cuts.add(-(-reached // bucket) * bucket)
+            rows = 0.0
+        rows += density * (tick - reached)
+        density, reached = density + changes[tick], tick
+    return sorted(cuts)
+
+
 def _meeting(segments: Sequence[Segment], ranges: Sequence[Bounds]) -> list[Segment]:
     """The segments that may hold rows of the ranges."""
+    if len(ranges) == 1:
+        ((low, high),) = ranges
+        return [s for s in segments if s.tick_min < high and low <= s.tick_max]
     ends = [past for _, past in ranges]
     at = [bisect_right(ends, segment.tick_min) for segment in segments]
     return [s for s, i in zip(segments, at, strict=True) if i < len(ranges) and ranges[i][0] <= s.tick_max]

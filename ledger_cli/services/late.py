@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,9 @@ class LatePass:
     def _unseen(self, below: int) -> list[tuple[list[Segment], TickRange]]:
         """Segments that no run has looked at, and the ticks at which to look."""
         created, base = self._state.created, self._state.base
-        fresh = [segment for segment in self._segments if segment.arrival > self._state.folded]
+        # What came last is last.
+        newest = takewhile(lambda segment: segment.arrival > self._state.folded, reversed(self._segments))
+        fresh = list(newest)[::-1]
         if base is None:
             return [(fresh, TickRange(None, below))]
         own = [segment for segment in fresh if segment.arrival > created]

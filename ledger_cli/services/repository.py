@@ -94,7 +94,10 @@ class Branch:
         """All segments that the branch reads, up to its move `sees`. A parent's arrived with the fork."""
         parent = self.base
         shared = [] if parent is None else [replace(s, arrival=self.state.created) for s in parent.segments()]
-        return shared + [s for s in self.added.segments if sees is None or s.arrival <= sees]
+        own = self.added.segments
+        if sees is not None and own and own[-1].arrival > sees:
+            own = tuple(segment for segment in own if segment.arrival <= sees)
+        return [*shared, *own]
 
     def commit_slices(self) -> list[CommitSlice]:
         """The commits of the branch by file, oldest first."""

@@ -54,9 +54,15 @@ class Scope:
         before = self.state.watermark
         if self.run.force is not None or not self.segments:
             return before
-        highest = max(segment.tick_max for segment in self.segments)
+        highest = self._highest_tick()
         reached = highest + 1 if self.run.final else highest - self.policy.lateness
         return reached if before is None else max(reached, before)
+
+    def _highest_tick(self) -> int:
+        state = self.before.state
+        if self.run.sees >= self.before.seq and state.highest_tick is not None:
+            return state.highest_tick
+        return max(segment.tick_max for segment in self.segments)
 
     def _lowest_tick(self) -> int | None:
         """From where rows are folded: the open epochs, and for shards not met yet all that was not folded."""

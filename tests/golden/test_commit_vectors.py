@@ -10,6 +10,7 @@ import pytest
 
 from ledger_cli import Ledger
 from ledger_cli.core.commit import commit_id_of
+from ledger_cli.engines import duck
 from tests.support import settings_of
 
 
@@ -85,8 +86,12 @@ def test_the_list_of_names_is_that_of_the_published_cases(cases: dict[str, dict[
     assert sorted(cases) == sorted(NAMES)
 
 
+@pytest.mark.parametrize("rows_at_once", [20_000_000, 7])
 @pytest.mark.parametrize("name", NAMES)
-def test_published_case(cases: dict[str, dict[str, Any]], name: str, tmp_path: Path) -> None:
+def test_published_case(
+    cases: dict[str, dict[str, Any]], name: str, rows_at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duck, "_ROWS_AT_ONCE", rows_at_once)
     case = cases[name]
     with Ledger.create(tmp_path / "world", **settings_of(case["policy"])) as ledger:
         assert ledger.policy().digest == case["policyDigest"]

@@ -45,7 +45,9 @@ class DraftTools:
         self, drafts: Sequence[Draft], stored: Sequence[Segment], directory: Path, among: bool
     ) -> Deduplicated:
         """See `ports.Importer`."""
-        met = [s for s in stored if any(d.tick_min <= s.tick_max and s.tick_min <= d.tick_max for d in drafts)]
+        low, high = min((d.tick_min for d in drafts), default=0), max((d.tick_max for d in drafts), default=-1)
+        near = [s for s in stored if s.tick_min <= high and low <= s.tick_max]
+        met = [s for s in near if any(d.tick_min <= s.tick_max and s.tick_min <= d.tick_max for d in drafts)]
         shared = _shared_ranges(drafts) if among else []
         rivals: Rivals | None = None
         duplicates = 0
