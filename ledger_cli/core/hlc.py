@@ -74,16 +74,15 @@ def send(last: Hlc, now: int, max_drift: int) -> Hlc:
 
     ClockError where `last` is more than `max_drift` ahead of the wall clock, or a counter is used up.
     """
-    return _later(last.node, now, max_drift, last)
+    return _after(last, last.node, now, max_drift)
 
 
 def receive(last: Hlc, remote: Hlc, now: int, max_drift: int) -> Hlc:
     """The reading after an event of another node came in: later than both. See `send`."""
-    return _later(last.node, now, max_drift, last, remote)
+    return _after(remote if remote[:2] > last[:2] else last, last.node, now, max_drift)
 
 
-def _later(node: str, now: int, max_drift: int, *seen: Hlc) -> Hlc:
-    latest = max(seen, key=lambda reading: (reading.wall, reading.counter))
+def _after(latest: Hlc, node: str, now: int, max_drift: int) -> Hlc:
     if latest.wall - now > max_drift:
         raise ClockError(
             f"the clock of node {latest.node} is {(latest.wall - now) / 1e6:.1f} s ahead of this machine's, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from binascii import hexlify
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -236,9 +237,9 @@ def signed_text(raw: Mapping[str, Any]) -> bytes:
     return fast if fast.isascii() and not _UNLIKE_CANONICAL.search(fast) else canonical(raw)
 
 
-def signature(raw: Mapping[str, Any], key: bytes) -> str:
-    """HMAC-SHA-256 of `signed_text`, lower-case hex."""
-    return hmac.digest(key, signed_text(raw), "sha256").hex()
+def signature(raw: Mapping[str, Any], key: bytes) -> bytes:
+    """HMAC-SHA-256 of `signed_text`, as lower-case hex."""
+    return hexlify(hmac.digest(key, signed_text(raw), "sha256"))
 
 
 def check_handshake(event: WorldEvent, keys: Mapping[str, bytes]) -> None:
@@ -249,7 +250,7 @@ def check_handshake(event: WorldEvent, keys: Mapping[str, bytes]) -> None:
     if key is None:
         return
     given = event.handshake.get("signature")
-    if type(given) is not str or not hmac.compare_digest(given.encode(), signature(event.raw, key).encode()):
+    if type(given) is not str or not hmac.compare_digest(given.encode(), signature(event.raw, key)):
         raise Refused("invalid_handshake", f"handshake.signature is not that of module {event.module}'s key")
 
 

@@ -6,9 +6,11 @@ the world first, the batch is judged anew against what is there then.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -128,12 +130,25 @@ def apply(
     `atomic`: all of them in one move, or none where one is refused. `world`: that of the branch, brought up to date.
     """
     result = ApplyResult(branch)
-    for batch in _batches(lines, atomic):
-        result.read += len(batch)
-        _apply_batch(repository, world, branch, batch, rules, source, atomic, why, result)
+    with _uncollected():
+        for batch in _batches(lines, atomic):
+            result.read += len(batch)
+            _apply_batch(repository, world, branch, batch, rules, source, atomic, why, result)
     state = repository.branch(branch).state.world
     result.hlc = None if state is None else state.hlc
     return result
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: nothing here is cyclic, and it would walk over all entities again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _batches(lines: Iterable[bytes], atomic: bool) -> Iterator[list[Line]]:

@@ -206,7 +206,7 @@ def test_modules_with_a_key_have_to_sign(home: Path, ledger: Run, monkeypatch: p
     monkeypatch.setenv("BUILDING_KEY", "secret")
     unsigned = event(1)
     raw = {name: value for name, value in unsigned.items() if name != "handshake"}
-    signed = {**raw, "handshake": {"protocol": PROTOCOL, "signature": signature(raw, b"secret")}}
+    signed = {**raw, "handshake": {"protocol": PROTOCOL, "signature": signature(raw, b"secret").decode()}}
     both = ledger("world", "apply", "-", "--json", stdin=lines(unsigned, signed), code=3).json
     assert (both["applied"], both["refused"]) == (1, {"invalid_handshake": 1})
     key = home / "key"

@@ -105,7 +105,7 @@ def test_what_is_no_event(text: bytes, told: str) -> None:
 def test_the_handshake() -> None:
     key = b"secret"
     raw = {name: value for name, value in EVENT.items() if name != "handshake"}
-    right = {"protocol": PROTOCOL, "signature": signature(raw, key)}
+    right = {"protocol": PROTOCOL, "signature": signature(raw, key).decode()}
     check_handshake(parse_event(event()), {})
     check_handshake(parse_event(event(handshake=right)), {"building": key})
     wrong: list[tuple[Any, dict[str, bytes]]] = [
