@@ -56,7 +56,10 @@ _TYPE = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)\.([a-z][a-z0-9_]*)\
 _VERSION_LIMIT = 2**53
 _ID_LIMIT = 1024
 # Numbers that orjson may write otherwise than RFC 8785 does: with an exponent, whole floats, large integers.
-_UNLIKE_CANONICAL = re.compile(rb"[:,\[]-?(?:[0-9]{16}|[0-9]+(?:\.0[,}\]]|(?:\.[0-9]+)?[eE]))")
+_UNLIKE = rb"-?(?:[0-9]{16}|[0-9]+(?:\.0[,}\]]|(?:\.[0-9]+)?[eE]))"
+_UNLIKE_IN_OBJECT = re.compile(rb":" + _UNLIKE)
+"""One letter in front is looked for four times as fast as one of three."""
+_UNLIKE_IN_ARRAY = re.compile(rb"[,\[]" + _UNLIKE)
 
 WORLD = pa.schema(
     [
@@ -233,8 +236,11 @@ def type_parts(name: str) -> tuple[str, str, int]:
 def signed_text(raw: Mapping[str, Any]) -> bytes:
     """What the signature of an event is made over: the RFC 8785 JSON of the event without its handshake."""
     fast = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
-    # What is not ASCII may be sorted otherwise.
-    return fast if fast.isascii() and not _UNLIKE_CANONICAL.search(fast) else canonical(raw)
+    # What is not ASCII may be sorted otherwise. The causes are texts.
+    arrays = fast.count(b"[") > ("causes" in raw)
+    if not fast.isascii() or _UNLIKE_IN_OBJECT.search(fast) or (arrays and _UNLIKE_IN_ARRAY.search(fast)):
+        return canonical(raw)
+    return fast
 
 
 def signature(raw: Mapping[str, Any], key: bytes) -> bytes:
