@@ -16,6 +16,8 @@ from ledger_cli.core.policy import PLUG_INS, Json, Policy
 from ledger_cli.errors import UsageError
 
 FILE_NAME = "ledger.toml"
+FOLDERS = ("segments", "commits", "refs", "quarantine", "tiles", "scratch")
+"""What a ledger keeps beside its `ledger.toml`."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,8 @@ class Setting:
     def parsed(self, text: str) -> Any:
         """The value that a variable's text stands for. UsageError names the variable."""
         try:
-            if self.kind == "integers":
-                value: Any = [int(part) for part in text.split(",") if part.strip()]
-            elif self.kind == "texts":
-                value = [part.strip() for part in text.split(",") if part.strip()]
+            if self.kind in ("integers", "texts"):
+                value: Any = self._listed(text.strip())
             elif self.kind in ("integer", "threads"):
                 value = int(text)
             else:
@@ -52,6 +52,13 @@ class Setting:
         if not self._fits(value):
             raise UsageError(f"{self.variable}={text!r} in the environment must be {_KINDS[self.kind]}")
         return value
+
+    def _listed(self, text: str) -> list[Any]:
+        """A list as in `ledger.toml`, or its items with commas between them. ValueError where it is neither."""
+        if text.startswith("["):
+            return list(tomllib.loads(f"list = {text}")["list"])
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return [int(part) for part in parts] if self.kind == "integers" else parts
 
     def checked(self, value: Any) -> Any:
         """`value`, if it is of this setting's kind; UsageError else."""

@@ -108,7 +108,9 @@ class Strategy:
 
 
 def _fixed(settings: Json) -> Strategy:
-    interval = integer(settings.get("interval"), "strategy interval", 1)
+    if settings.get("interval") is None:
+        raise UsageError("fixed needs the length of its epochs: --interval TICKS")
+    interval = integer(settings["interval"], "strategy interval", 1)
     return Strategy({"kind": "fixed", "interval": interval}, Rule(interval=interval))
 
 
@@ -137,7 +139,9 @@ def _adaptive(settings: Json) -> Strategy:
 def _hybrid(settings: Json) -> Strategy:
     given, rule = _thresholds(settings)
     json: Json = {"kind": "hybrid"}
-    json["minInterval"] = integer(settings.get("minInterval"), "strategy minInterval", 1)
+    if settings.get("minInterval") is None:
+        raise UsageError("hybrid needs the length of its shortest epoch: --min-interval TICKS")
+    json["minInterval"] = integer(settings["minInterval"], "strategy minInterval", 1)
     if settings.get("maxInterval") is not None:
         json["maxInterval"] = integer(settings["maxInterval"], "strategy maxInterval", json["minInterval"])
     return Strategy(

@@ -137,11 +137,17 @@ def branch_view(repository: Repository, branch: Branch) -> BranchView:
 def delete(repository: Repository, name: str, why: str = "") -> None:
     """Delete a branch: a move like others, so that its forks go on reading what it made.
 
-    UsageError for `main`, NotFound where there is no such branch.
+    UsageError for `main` and where a tag names a commit of this branch alone, NotFound where there is no such branch.
     """
     if name == MAIN:
         raise UsageError("main cannot be deleted: fork from it and go on there")
     latest = repository.branch(name)
+    for tagged, digest in sorted(repository.tags.items()):
+        if find_commit(repository, digest, MAIN, without=name) is None and find_commit(repository, digest, name):
+            raise UsageError(
+                f"tag {tagged!r} names a commit of this branch alone: `ledger tag --delete {tagged}` first, "
+                f"or keep it with `ledger fork NAME --from {tagged}`"
+            )
     repository.advance(name, latest, "delete", replace(latest.state, deleted=True), why)
 
 

@@ -103,8 +103,13 @@ def commit_of(repository: Repository, place: Place) -> CommitRef:
     return _in_parts(repository, branch, f"shard = {shard} AND epoch_end = {ends[shard].end}", newest=True)[0]
 
 
-def find_commit(repository: Repository, text: str, branch: str) -> tuple[str, CommitRef] | None:
-    """The branch and commit that an id, a digest or a prefix of one names; None where there is none."""
+def find_commit(
+    repository: Repository, text: str, branch: str, without: str | None = None
+) -> tuple[str, CommitRef] | None:
+    """The branch and commit that an id, a digest or a prefix of one names; None where there is none.
+
+    Looked for on `branch` first, then on the others but `without`.
+    """
     wanted = text.lower().replace("-", "")
     if not _HEX.fullmatch(wanted):
         if re.fullmatch(r"[0-9a-f]{1,3}", wanted):
@@ -112,6 +117,8 @@ def find_commit(repository: Repository, text: str, branch: str) -> tuple[str, Co
         return None
     seen: set[tuple[str, str]] = set()
     for each in _branches(repository, branch):
+        if each.name == without:
+            continue
         found = _fitting(repository, each, wanted, seen)
         if len(found) > 1:
             listed = ", ".join(commit.commit_id for commit in found[:_LISTED])

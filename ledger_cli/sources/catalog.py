@@ -61,9 +61,10 @@ def _format_seen(head: bytes, named: str | None) -> str:
     if first[:1] == b"{":
         line = first.split(b"\n", 1)[0]
         return "kcat" if all(key.search(line) for key in _KCAT_KEYS) else "jsonl"
-    if named is None:
-        return "json" if first[:1] == b"[" else "jsonl"
-    return named
+    if named is None and first and first[:1] != b"[":
+        known = "|".join(FORMATS)
+        raise UsageError(f"standard input begins with neither {{ nor [, so it is no JSON: give --format {known}.")
+    return named or ("json" if first else "jsonl")
 
 
 def _adapted(chosen: str, stream: ByteStream, options: SourceOptions) -> Source:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from ledger_cli.config import FILE_NAME, FOLDERS
 from ledger_cli.errors import NotFound
 from ledger_cli.sources.common.names import DATA_SUFFIXES, STDIN, TEXT_SUFFIXES, data_suffix_of, is_url
 from ledger_cli.sources.common.raw import file_system_of, refuse
@@ -22,8 +24,8 @@ def expand(patterns: Sequence[str], format_name: str | None) -> list[str]:
     """The sources that the patterns name, each once, in the order given; what a pattern finds is sorted.
 
     A directory stands for the files below it whose names say that they are data (with a `format_name` also
-    `.txt` and the like); hidden files and markers such as `_SUCCESS` are left out, as in a glob.
-    NotFound where a pattern finds nothing.
+    `.txt` and the like); hidden files, markers such as `_SUCCESS` and what a ledger below it holds are left out, as
+    in a glob. NotFound where a pattern finds nothing.
     """
     suffixes = DATA_SUFFIXES + (TEXT_SUFFIXES if format_name is not None else ())
     found: dict[str, str] = {}
@@ -51,14 +53,24 @@ def _expanded_path(pattern: str, suffixes: tuple[str, ...]) -> list[str]:
         if os.path.isdir(name):
             # `**` finds the directories on the way too; what is below them it finds itself.
             names.update(() if "**" in pattern else _below(name, suffixes))
-        elif not _is_marker(os.path.basename(name)):
+        elif not _is_marker(os.path.basename(name)) and not _is_of_ledger(name, pattern):
             names.add(name)
     return _matched(names, pattern)
 
 
+def _is_of_ledger(name: str, pattern: str) -> bool:
+    """Whether a file is one that a ledger keeps, in a folder that the pattern does not name itself."""
+    named = Path(pattern).parts
+    return any(
+        folder.name in FOLDERS and folder.name not in named and (folder.parent / FILE_NAME).is_file()
+        for folder in Path(name).parents
+    )
+
+
 def _below(directory: str, suffixes: tuple[str, ...]) -> Iterator[str]:
     for folder, folders, files in os.walk(directory):
-        folders[:] = [name for name in folders if not _is_marker(name)]
+        left_out = FOLDERS if FILE_NAME in files else ()
+        folders[:] = [name for name in folders if not _is_marker(name) and name not in left_out]
         for name in files:
             if _is_data(name, suffixes):
                 yield os.path.join(folder, name)

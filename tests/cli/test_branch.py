@@ -34,6 +34,24 @@ def test_delete(forked: Path, ledger: Run) -> None:
     assert "main cannot be deleted" in ledger("branch", "delete", "main", code=2).err
 
 
+def test_a_branch_that_a_tag_needs_is_not_deleted(forked: Path, ledger: Run) -> None:
+    own = ledger("log", "--branch", "hybrid", "--json").json[0]["commitId"]
+    ledger("tag", "kept", own, "--branch", "hybrid")
+    ledger("tag", "shared", "main")
+    refused = ledger("branch", "delete", "hybrid", code=2).err
+    assert "tag 'kept' names a commit of this branch alone" in refused
+    assert "`ledger tag --delete kept`" in refused
+    ledger("fork", "other", "--from", "kept")
+    assert ledger("branch", "delete", "hybrid").out
+    assert {each["tag"]: each["commitId"] for each in ledger("tag", "--json").json}["kept"] == own
+
+
+def test_the_words_of_other_commands_name_no_branch_or_tag(world: Path, ledger: Run) -> None:
+    assert "`ledger branch list`" in ledger("fork", "list", code=2).err
+    assert "`ledger tag` alone lists the tags" in ledger("tag", "list", code=2).err
+    assert ledger("tag", "--json").json == []
+
+
 def test_fork(world: Path, ledger: Run) -> None:
     said = ledger("fork", "trial", "--from", "20").out
     assert said == "trial begins with 2 commits of main; next: `ledger commit --branch trial`\n"

@@ -160,6 +160,27 @@ def test_right_limits_of_the_machine(world: Path, ledger: Run, monkeypatch: pyte
         assert ledger("gamma").out
 
 
+def test_lists_in_the_environment(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("50,500", "[50, 500]", " 50, 500 "):
+        monkeypatch.setenv("LEDGER_HALF_LIVES", text)
+        assert ledger("gamma", "--half-life", "50").out
+    for text in ("fifty", "[50", "[0]", "['50']"):
+        monkeypatch.setenv("LEDGER_HALF_LIVES", text)
+        assert f"LEDGER_HALF_LIVES={text!r} in the environment must be a list of" in ledger("gamma", code=2).err
+
+
+def test_a_strategy_that_lacks_its_interval(tmp_path: Path, ledger: Run) -> None:
+    told = ledger("init", tmp_path / "new", "--strategy", "hybrid", "--max-size", "5", code=2).err
+    assert "--min-interval TICKS" in told
+
+
+def test_standard_input_that_is_no_json(world: Path, ledger: Run) -> None:
+    table = "entityId,tickId,x,y,activity\ne,900,1,2,0.5\n"
+    assert "give --format jsonl|" in ledger("ingest", "-", stdin=table, code=2).err
+    assert ledger("ingest", "-", "--format", "csv", "--json", stdin=table).json["stored"] == 1
+    assert ledger("ingest", "-", "--json", stdin="").json["read"] == 0
+
+
 @pytest.mark.parametrize("delay", [0.03, 0.06, 0.1, 0.15, 0.25])
 def test_interrupted_while_it_starts(delay: float, world: Path) -> None:
     # What Python does before the first line of ours cannot be changed: so that line is waited for.

@@ -52,6 +52,24 @@ def stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 
 
 class TestExpand:
+    def test_what_a_ledger_keeps_is_no_source(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        mine = put(tmp_path / "more" / "ticks.parquet")
+        put(tmp_path / "world" / "ledger.toml")
+        segment = put(tmp_path / "world" / "segments" / "ticks-0-1.parquet")
+        put(tmp_path / "world" / "refs" / "main" / "00000000000000000000.json")
+        beside = put(tmp_path / "world" / "input" / "a.csv")
+        like_one = put(tmp_path / "more" / "segments" / "b.csv")
+        found = sorted([mine, beside, like_one])
+        assert sorted(expand([str(tmp_path)], None)) == found
+        assert sorted(expand([str(tmp_path / "**" / "*.*")], None)) == [*found, str(tmp_path / "world" / "ledger.toml")]
+        monkeypatch.chdir(tmp_path)
+        assert sorted(expand(["**/*.parquet"], None)) == ["more/ticks.parquet"]
+        # Whoever names them means them.
+        for named in ("world/segments", "world/segments/*", segment):
+            assert [os.path.realpath(each) for each in expand([named], None)] == [segment]
+        monkeypatch.chdir(tmp_path / "world")
+        assert expand(["."], None) == ["./input/a.csv"]
+
     def test_directory_holds_data_files_sorted_without_hidden_ones_and_markers(self, tmp_path: Path) -> None:
         wanted = ["a/x.jsonl.gz", "b.csv", "c/d/e.PARQUET", "z.ndjson.zst"]
         others = ["README.md", "_SUCCESS", ".hidden.jsonl", "_temporary/t.jsonl", ".git/x.json", "plain.txt"]

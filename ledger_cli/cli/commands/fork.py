@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, MessageOption, command_app, takes_policy
+from ledger_cli.errors import UsageError
 from ledger_cli.render.output import Output
 
 app = command_app()
@@ -38,6 +39,8 @@ def fork(
     from ledger_cli.api import Ledger
     from ledger_cli.render.common.words import counted
 
+    if name in ("list", "delete"):
+        raise UsageError(f"branches are listed and deleted with `ledger branch {name}`")
     with Ledger.open(ledger) as opened:
         made = opened.fork(name, at, branch, why=message, **policy)
     kept = f"begins with {counted(made.commits, 'commit')} of {made.parent}"

@@ -41,6 +41,8 @@ def tag(
 
     if delete is not None and name is not None:
         raise UsageError("--delete takes the name itself: `ledger tag --delete NAME`")
+    if name in ("list", "delete") and commit is None:
+        raise UsageError("`ledger tag` alone lists the tags, `ledger tag --delete NAME` takes one away")
     out = Output(as_json)
     with Ledger.open(ledger) as opened:
         if delete is not None:

@@ -16,7 +16,7 @@ from typing import IO, Any, NoReturn
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, SourceError, UsageError
 from ledger_cli.sources.common.names import STDIN, is_url
 
-_EXTRA_OF = {"s3": ("s3", "s3fs"), "s3a": ("s3", "s3fs")}
+_EXTRA_OF = {"s3": ("s3", "s3fs"), "s3a": ("s3", "s3fs"), "http": ("http", "aiohttp"), "https": ("http", "aiohttp")}
 
 
 @dataclass
