@@ -6,6 +6,7 @@ What a verb needs is imported when it is called: a command starts as fast as its
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
-from ledger_cli.config import Config, load, policy_from, template
+from ledger_cli.config import FILE_NAME, Config, load, policy_from, template
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ledger_cli.services.integrity import IntegrityReport
     from ledger_cli.services.log import CommitView, LogPage
     from ledger_cli.services.lookup import Place
+    from ledger_cli.services.reconcile import Reconciled, ReconcilePlan
     from ledger_cli.services.replay import ReplayReport
     from ledger_cli.services.status import Status
 
@@ -333,6 +335,54 @@ class Ledger:
         place = None if at is None else self.resolve(at, branch)
         chosen = self._other_policy(branch, policy)
         return fork(self._repository, branch, name, place, chosen, why)
+
+    def reconcile(
+        self, a: str, b: str, *, into: str | None = None, remote: str | None = None, why: str = ""
+    ) -> Reconciled:
+        """Unite the histories of two branches: a moves on (or a new branch `into` does), b stays as it is.
+
+        b may be `DIR` or `DIR#BRANCH` of another ledger; it is fetched first, see `fetch`.
+        """
+        from ledger_cli.services.reconcile import reconcile
+
+        return reconcile(self._repository, self._make_importer(), a, self._fetched(b, remote), into, why)
+
+    def plan_reconcile(self, a: str, b: str, *, into: str | None = None, remote: str | None = None) -> ReconcilePlan:
+        """What `reconcile` would do, with every conflict; nothing is changed, but that another ledger is fetched."""
+        from ledger_cli.services.reconcile import plan
+
+        theirs = self._fetched(b, remote)
+        with self._repository.store.scratch() as scratch:
+            return plan(self._repository, self._make_importer(), a, theirs, into, scratch)
+
+    def fetch(self, location: str | os.PathLike[str], branch: str = MAIN, *, remote: str | None = None) -> BranchView:
+        """Copy a branch of another ledger, with its log, as `REMOTE.BRANCH`; what is here already is not copied again.
+
+        `remote`: what that ledger is called here [default: the name of its directory].
+        """
+        from ledger_cli.services.fetch import fetch
+        from ledger_cli.services.fork import branch_view
+
+        with Ledger.open(location) as other:
+            name = remote or re.sub(r"[^A-Za-z0-9_-]", "-", other.root.resolve().name)
+            return branch_view(self._repository, fetch(self._repository, other._repository, branch, name))
+
+    def sync(
+        self, location: str | os.PathLike[str], branch: str = MAIN, *, remote: str | None = None, why: str = ""
+    ) -> Reconciled:
+        """Exchange events with the branch of the same name of another ledger: both end with the same history."""
+        theirs = self.fetch(location, branch, remote=remote).name
+        made = self.reconcile(branch, theirs, why=why)
+        with Ledger.open(location) as other:
+            other.reconcile(branch, other.fetch(self.root, branch).name, why=why)
+        return made
+
+    def _fetched(self, place: str, remote: str | None) -> str:
+        """The branch that a place names, fetched where it is another ledger's."""
+        location, _, branch = place.partition("#")
+        if "/" not in location and "#" not in place and not Path(location, FILE_NAME).is_file():
+            return place
+        return self.fetch(location, branch or MAIN, remote=remote).name
 
     def branches(self) -> list[BranchView]:
         """All branches, `main` first."""

@@ -48,6 +48,8 @@ COMMANDS = {
     "fork": Entry("History", "Begin a branch at a commit, tag or tick of another; nothing is copied."),
     "branch": Entry("History", "List or delete branches."),
     "replay": Entry("History", "Recompute the commits to verify them, or fork with another policy."),
+    "reconcile": Entry("History", "Unite two branches, or two ledgers, that went on apart."),
+    "sync": Entry("History", "Exchange events with another ledger."),
     "tag": Entry("History", "Name a commit, or list the names."),
     "verify": Entry("History", "Check every file, digest and chain, without replay."),
 }

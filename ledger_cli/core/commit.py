@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from ledger_cli.core.moments import SUMS, Moments, Regions, decimals
 from ledger_cli.core.statistics import columns
 
 FORMAT = "ledger/1"
+MERGE = "merge"
+"""The reason of a commit that joins two histories: [W, W), no entries, more than one parent."""
 
 ENTRY = pa.struct(
     [
@@ -148,10 +150,12 @@ def seal(
     layer: str,
     policies: Sequence[str],
     metadata: Sequence[dict[str, Any]] | None = None,
+    joined: Sequence[Sequence[str]] | None = None,
 ) -> pa.Table:
     """Chain closed epochs onto `heads` (moved on in place) and return them as rows of `COMMIT`.
 
-    `policies`: the digest of each epoch's policy. Epochs of one shard are chained in the order given.
+    `policies`: the digest of each epoch's policy; `joined`: its parents behind the head. Epochs of one shard are
+    chained in the order given.
     """
     fields = entry_columns(closed.entries, regions)
     quoted = pa.array([text_of(name) for name in regions.names], pa.string())
@@ -164,7 +168,7 @@ def seal(
     bounds = list(zip(closed.start, closed.end, strict=True))
     for row, shard in enumerate(closed.shard):
         head = heads.get(shard)
-        parents.append([] if head is None else [head.digest])
+        parents.append(([] if head is None else [head.digest]) + list(joined[row] if joined else ()))
         heights.append(0 if head is None else head.height + 1)
         digest = header_digest(
             layer_text, shard, bounds[row], parents[row], policies[row], entries[row], metadata_texts[row]
@@ -190,3 +194,19 @@ def seal(
         ],
         schema=COMMIT,
     )
+
+
+def seal_merge(
+    heads: dict[int, Head], sides: Sequence[Mapping[str, str]], watermark: int, layer: str, policy: str
+) -> pa.Table:
+    """One merge commit for each chain (`heads`, moved on in place), as rows of `COMMIT`.
+
+    `sides`: the heads of the two histories by shard (its number as text): behind the head of the chain they are its
+    parents, in the order of their digests.
+    """
+    shards = sorted(heads)
+    joined = [sorted(side[str(shard)] for side in sides if str(shard) in side) for shard in shards]
+    bounds = [watermark] * len(shards)
+    offsets = np.zeros(len(shards) + 1, dtype=np.int64)
+    closed = Closed(shards, bounds, list(bounds), [MERGE] * len(shards), Moments.empty(), offsets)
+    return seal(closed, Regions(1, None), heads, layer, [policy] * len(shards), joined=joined)

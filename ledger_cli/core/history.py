@@ -138,8 +138,8 @@ class ShardState:
 
 @dataclass(frozen=True)
 class Base:
-    """What a fork shares with its parent: segments up to the move `segments_move`, and the chains as of the move
-    `commits_move`, cut at the heights given."""
+    """What a fork shares with its parent: segments up to the move `segments_move` (−1: none), and the chains as of
+    the move `commits_move`, cut at the heights given."""
 
     branch: str
     segments_move: int
@@ -148,6 +148,9 @@ class Base:
     """Number of commits kept of each shard's chain."""
     look_again: int | None = None
     """The first run looks for uncommitted rows from this tick on; None: nothing was cut off."""
+    listed: bool = False
+    """Of a merge: the branch's first move lists the commits kept itself, so that the parent tells only how they were
+    made. Histories that meet again and again would else be read through all that they ever stood on."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ class Run:
     """The shard of a forced close."""
     index: int = 0
     """Runs of this branch before it."""
+    watermark: int | None = None
+    """Up to where it folded; None: as far as the highest tick and the lateness allow."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,8 @@ class State:
     """Runs of commit on this branch itself."""
     final: bool = False
     """Whether the last run was final."""
+    merged: int | None = None
+    """The highest watermark at which a merge commit stands in the chains; None without one."""
     rows: int = 0
     """Events of all segments that the branch reads, a parent's too; `highest_tick` is theirs (None: no event)."""
     highest_tick: int | None = None
@@ -190,6 +197,8 @@ class State:
     """The few tiles that cover the chains but for the last commits; a new fork has none of its own yet."""
     world: WorldState | None = None
     """None: no world event yet."""
+    copy_of: str | None = None
+    """Of a copy of another ledger's branch, what it is called there."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the ref `admin` alone: commit digests by tag."""
     types: Mapping[str, Any] = field(default_factory=dict)
@@ -242,6 +251,8 @@ class Move:
     added: Added = Added()
     run: Run | None = None
     checkpoint: Added | None = None
+    merge: tuple[Mapping[str, str], ...] = ()
+    """Of a merge, the heads of either side by shard, the one first whose canonical JSON is lower."""
 
     def to_bytes(self) -> bytes:
         """The file of the move: JSON, absent parts left out."""
@@ -277,6 +288,7 @@ class Move:
             added=_added(raw.get("added", {})),
             run=None if run is None else _build(Run, run),
             checkpoint=None if checkpoint is None else _added(checkpoint),
+            merge=tuple(raw.get("merge", ())),
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from ledger_cli.core.history import CHECKPOINT_EVERY, CommitFile, Move, ShardState, State, Tile
+from ledger_cli.core.history import CHECKPOINT_EVERY, CommitFile, Move, State, Tile
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.slices import CommitSlice, Heights, heights_of, lower
 
@@ -94,7 +94,7 @@ class Chains:
 
     def _cut_shard(self, shard: str, tick: int) -> int:
         length = _commits(self._branch.state, shard)
-        seq = self._first(lambda state: _may_reach(state.shards.get(shard), tick))
+        seq = self._first(lambda state: _may_reach(state, shard, tick))
         if seq > self._branch.seq:
             return length
         height = self._shared.get(shard, 0)
@@ -161,9 +161,12 @@ def _commits(state: State, shard: str) -> int:
     return 0 if each is None else each.commits
 
 
-def _may_reach(shard: ShardState | None, tick: int) -> bool:
-    """Whether a commit of the chain may end above a tick: none does if the open epoch starts no higher."""
-    return shard is not None and shard.commits > 0 and (shard.start is None or shard.start > tick)
+def _may_reach(state: State, shard: str, tick: int) -> bool:
+    """Whether a commit of a chain may end above a tick: no epoch does if the open one starts no higher, but a merge."""
+    chain = state.shards.get(shard)
+    if chain is None or not chain.commits:
+        return False
+    return chain.start is None or chain.start > tick or (state.merged is not None and state.merged > tick)
 
 
 def _any_below(low: Heights, high: Heights) -> bool:

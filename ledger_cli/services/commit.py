@@ -65,11 +65,13 @@ class CommitRequest:
     why: str = ""
     created: int | None = None
     """Only on the branch that this move began: its name may have been given anew."""
+    watermark: int | None = None
+    """Fold up to this tick; None: as far as the highest tick and the lateness allow."""
 
     def run_on(self, before: Branch) -> Run:
         """The run on a branch as it stands."""
         shard = None if self.force is None else self.policy.shard_of(self.force)
-        return Run(sees=before.seq, final=self.final, force=shard, index=before.state.runs)
+        return Run(before.seq, self.final, shard, before.state.runs, self.watermark)
 
 
 def commit(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:

@@ -48,5 +48,5 @@ def policies_of(branch: Branch | None) -> dict[str, Policy]:
     while branch is not None:
         if branch.policy is not None:
             found.setdefault(branch.policy.digest, branch.policy)
-        branch = branch.chain_base
+        branch = branch.chain_parent
     return found

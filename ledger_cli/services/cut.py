@@ -51,24 +51,39 @@ def begun(repository: Repository, parent: Branch, cut: Cut, policy: Policy | Non
     chosen = own if policy is None else policy
     settings = None if chosen is None else chosen.to_json()
     world = parent.state.world
-    state = State(policy=settings, rows=parent.state.rows, highest_tick=parent.state.highest_tick, world=world)
+    state = State(
+        policy=settings,
+        rows=parent.state.rows,
+        highest_tick=parent.state.highest_tick,
+        world=world,
+        merged=parent.state.merged,
+    )
     if own is None or chosen is None or not own.same_regions(chosen):
         # No chain can be shared, and nothing that was folded says anything about these shards.
         return Base(parent.name, parent.seq, parent.seq), state
     ends = tops(repository, cut.origin, cut.keep)
     shards = {shard: ShardState(top.digest, cut.keep[shard], top.end) for shard, top in sorted(ends.items())}
     commits_move = cut.origin.seq if _same_line(cut.origin, parent) else parent.state.created
-    base = Base(parent.name, parent.seq, commits_move, cut.keep, _look_again(repository, parent, cut, ends))
+    base = Base(parent.name, parent.seq, commits_move, cut.keep, look_again(repository, parent, cut, ends))
     final = parent.state.final and cut.whole
     return base, replace(state, shards=shards, watermark=cut.watermark, final=final)
 
 
-def _look_again(repository: Repository, parent: Branch, cut: Cut, ends: Mapping[str, Top]) -> int | None:
-    """The lowest tick from which rows below the open epochs may be in none of the commits kept."""
+def look_again(
+    repository: Repository, parent: Branch, cut: Cut, ends: Mapping[str, Top], fresh: int | None = None
+) -> int | None:
+    """The lowest tick from which rows below the open epochs may be in none of the commits kept.
+
+    `fresh`: the lowest tick of rows that do not come from the parent.
+    """
     if not ends:
         return None
     below = max(top.end for top in ends.values())
-    found = [*_unseen(repository, parent, cut.origin), *_cut_off(repository, cut, ends)]
+    found = [
+        *([] if fresh is None else [fresh]),
+        *_unseen(repository, parent, cut.origin),
+        *_cut_off(repository, cut, ends),
+    ]
     return min((tick for tick in found if tick < below), default=None)
 
 
@@ -80,6 +95,8 @@ def _unseen(repository: Repository, parent: Branch, origin: Branch) -> list[int]
         lowest += [segment.tick_min for segment in branch.added.segments]
         base = branch.state.base
         assert base is not None, "an origin is an ancestor"
+        if base.segments_move < 0:
+            return lowest  # it lists all segments itself
         branch = repository.branch_at(base.branch, base.segments_move)
     first = max(origin.state.folded + 1, origin.state.created)
     if first <= branch.seq:

@@ -230,7 +230,7 @@ def _moved(
     quarantine = quarantine_files(repository, before, sources, intake.refusals, scratch)
     if not intake.drafts and not quarantine:
         return before
-    added = Added(segments=_published(repository, intake.drafts), quarantine=tuple(quarantine))
+    added = Added(segments=publish_drafts(repository, intake.drafts), quarantine=tuple(quarantine))
     rows = sum(draft.rows for draft in intake.drafts)
     ticks = [draft.tick_max for draft in intake.drafts]
     if before.state.highest_tick is not None:
@@ -240,7 +240,9 @@ def _moved(
     return repository.advance(before.name, before, "ingest", state, why, added)
 
 
-def _published(repository: Repository, drafts: Sequence[Draft]) -> tuple[Segment, ...]:
+def publish_drafts(repository: Repository, drafts: Sequence[Draft]) -> tuple[Segment, ...]:
+    """Make drafts segments of the ledger; no move names them yet."""
+
     def segment(draft: Draft) -> Segment:
         name = f"segments/ticks-{draft.tick_min}-{draft.tick_max}-{{sha256}}.parquet"
         return Segment(

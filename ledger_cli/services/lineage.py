@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ledger_cli.core.commit import MERGE
 from ledger_cli.errors import Corrupt
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice
+from ledger_cli.services.slices import CommitSlice, lower
 
 _WALK = 64
 _WINDOW = 64
@@ -32,20 +33,29 @@ class OwnedSlice:
 
 @dataclass(frozen=True)
 class Top:
-    """The end of a chain: the digest of its last commit and the highest end of its epochs."""
+    """The end of a chain: the digest of its last commit, the highest end of its epochs, and that of its merges too."""
 
     digest: str
     end: int
+    merged: int
 
 
 def owned_slices(branch: Branch) -> list[OwnedSlice]:
     """`Branch.commit_slices` with the ref that each file came by, oldest first."""
-    own = [OwnedSlice(CommitSlice(file), branch.name) for file in branch.added.commits]
-    base, parent = branch.state.base, branch.chain_base
-    if base is None or parent is None or not base.keep:
-        return own
-    shared = [OwnedSlice(each.part.cut(base.keep), each.ref) for each in owned_slices(parent)]
-    return [each for each in shared if not each.part.empty] + own
+    found: list[OwnedSlice] = []
+    one: Branch | None = branch
+    keep: Mapping[str, int] | None = None
+    while one is not None:
+        base = one.state.base
+        listed = base is not None and base.listed  # what the first move lists came by older refs
+        own = [file for file in one.added.commits if not listed or file.arrival > one.state.created]
+        slices = [CommitSlice(file) if keep is None else CommitSlice(file).cut(keep) for file in own]
+        found = [OwnedSlice(part, one.name) for part in slices if not part.empty] + found
+        if base is None or not base.keep:
+            return found
+        keep = base.keep if keep is None else lower(base.keep, keep)
+        one = one.chain_parent
+    return found
 
 
 def holding(branch: Branch, shard: str, height: int) -> list[OwnedSlice]:
@@ -95,7 +105,7 @@ def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int,
     """Those ends that can be told from the heights [first, last) of each shard.
 
     A commit of the fold ends above all before it; late ones may end anywhere below it. So the highest end is
-    that of the last commit of the fold, or of a late one behind it.
+    that of the last commit of the fold, or of a late one behind it. A merge, [W, W), ends no epoch.
     """
     condition = " OR ".join(
         f"(shard = {shard} AND height >= {first} AND height < {last})" for shard, (first, last) in spans.items()
@@ -107,10 +117,12 @@ def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int,
     found = {}
     for shard, (first, _) in spans.items():
         mine = table.slice(int(np.searchsorted(shards, int(shard))), int((shards == int(shard)).sum()))
-        folded = [place for place, reason in enumerate(mine["reason"].to_pylist()) if reason not in _LATE]
+        reasons = mine["reason"].to_pylist()
+        folded = [place for place, reason in enumerate(reasons) if reason not in (*_LATE, MERGE)]
         if folded or first == 0:
-            ends = mine["epoch_end"].to_numpy()[folded[-1] if folded else 0 :]
-            found[shard] = Top(mine["digest"][-1].as_py(), int(ends.max()))
+            behind = mine["epoch_end"].to_numpy()[folded[-1] if folded else 0 :]
+            ends = behind[[reason != MERGE for reason in reasons[folded[-1] if folded else 0 :]]]
+            found[shard] = Top(mine["digest"][-1].as_py(), int(ends.max()), int(behind.max()))
     return found
 
 

@@ -183,6 +183,16 @@ def _write_unknown(tables: Iterable[pa.Table], known: Lines, path: Path) -> Line
     return np.concatenate(added)
 
 
+def quarantined(repository: Repository, branch: Branch, texts: set[str]) -> set[str]:
+    """Those of some raw texts that the branch's quarantine holds."""
+    files = [file.file for file in branch.quarantine()]
+    if not texts or not files:
+        return set()
+    wanted = pa.table({"raw": pa.array(sorted(texts), pa.string())})
+    sql = "SELECT raw FROM files SEMI JOIN wanted USING (raw)"
+    return set(repository.engine.over(files, sql, wanted=wanted)["raw"].to_pylist())
+
+
 def _known_lines(repository: Repository, before: Branch, digest: str) -> list[Lines]:
     known = []
     for file in before.quarantine():

@@ -20,6 +20,7 @@ from ledger_cli.services.cut import Cut, cut_at
 from ledger_cli.services.fork import begin, branch_digest, delete
 from ledger_cli.services.lineage import tops
 from ledger_cli.services.lookup import Place
+from ledger_cli.services.merge_commits import joined
 from ledger_cli.services.replay_run import ReplayDifference, RunCheck, Window, changed
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.slices import lower
@@ -149,15 +150,29 @@ def _in_line(repository: Repository, line: _Line, window: Window, count: _Count)
                 count.commits += check.compared
             else:
                 count.skipped += 1
+        elif after.move.merge:
+            yield from _joined_wrong(before, after)
         elif names := changed(before.state, after.state):
             message = f"a move that is no run records another {names}: run `ledger verify`"
             yield ReplayDifference("state", name, seq, message)
         before = after
 
 
+def _joined_wrong(before: Branch, after: Branch) -> Iterator[ReplayDifference]:
+    """Whether merge commits are those of the heads that they join."""
+    policy = after.policy
+    if policy is None:
+        yield ReplayDifference("state", after.name, after.seq, "a merge records no policy: run `ledger verify`")
+        return
+    names = changed(joined(before.state, policy, after.move.merge)[1], after.state)
+    if names:
+        message = f"the merge records another {names} than the heads that it joins give: run `ledger verify`"
+        yield ReplayDifference("state", after.name, after.seq, message)
+
+
 def _begun_wrong(repository: Repository, branch: Branch) -> Iterator[ReplayDifference]:
     """Whether a fork began where the chains that it keeps end."""
-    base, parent = branch.state.base, branch.chain_base
+    base, parent = branch.state.base, branch.chain_parent
     if base is None or parent is None:
         return
     ends = tops(repository, parent, base.keep)

@@ -80,15 +80,23 @@ class Branch:
 
     @cached_property
     def base(self) -> Branch | None:
-        """The parent as of the fork, with all the segments that the fork shares."""
+        """The parent as of the fork, with all the segments that the fork shares; None where it shares none."""
         base = self.state.base
-        return None if base is None else self._repository.branch_at(base.branch, base.segments_move)
+        if base is None or base.segments_move < 0:
+            return None
+        return self._repository.branch_at(base.branch, base.segments_move)
 
     @cached_property
-    def chain_base(self) -> Branch | None:
-        """The parent as of the move whose chains the fork has kept."""
+    def chain_parent(self) -> Branch | None:
+        """The parent as of the move whose chains the fork has kept, by which they were made."""
         base = self.state.base
         return None if base is None else self._repository.branch_at(base.branch, base.commits_move)
+
+    @property
+    def chain_base(self) -> Branch | None:
+        """The same where the chains kept are to be read there; None where the branch lists them itself."""
+        base = self.state.base
+        return None if base is None or base.listed else self.chain_parent
 
     def segments(self, sees: int | None = None) -> list[Segment]:
         """All segments that the branch reads, up to its move `sees`. A parent's arrived with the fork."""
@@ -248,8 +256,14 @@ class Repository:
         why: str,
         added: Added = _NOTHING,
         run: Run | None = None,
+        merge: tuple[Mapping[str, str], ...] = (),
     ) -> Branch:
         """Move a ref on from `before` (None: it has no move yet). Conflict where somebody was first."""
+        if before is not None and before.state.copy_of is not None:
+            raise UsageError(
+                f"{name} is a copy of another ledger's branch and moves with that: go on in a fork, `ledger fork NAME "
+                f"--branch {name}`"
+            )
         seq = 0 if before is None else before.seq + 1
         move = Move(
             seq=seq,
@@ -261,6 +275,7 @@ class Repository:
             state=state,
             added=added,
             run=run,
+            merge=merge,
         )
         span = checkpoint_span(seq)
         if span and before is not None:
@@ -286,8 +301,10 @@ class Repository:
                 continue
         raise Conflict("the ref `admin` is moved by many processes at once: run the command again")
 
-    def create_branch(self, name: str, kind: str, why: str, base: Base | None, state: State) -> Branch:
-        """A new branch. UsageError where the name is taken or cannot be one."""
+    def create_branch(
+        self, name: str, kind: str, why: str, base: Base | None, state: State, added: Added = _NOTHING
+    ) -> Branch:
+        """A new branch, which begins with what is added. UsageError where the name is taken or cannot be one."""
         branch_name(name)
         taken = [other for other in self.store.branches() if other.casefold() == name.casefold() and other != name]
         if taken:
@@ -298,7 +315,7 @@ class Repository:
         created = 0 if found is None else found.seq + 1
         # The parent's tiles may cover more than the fork keeps: the first run makes its own.
         begun = replace(state, created=created, base=base, deleted=False, tiles=())
-        return self.advance(name, found, kind, begun, why)
+        return self.advance(name, found, kind, begun, why, added)
 
     # -- helpers ------------------------------------------------------------------------------------------
 

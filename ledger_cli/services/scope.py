@@ -54,6 +54,8 @@ class Scope:
         before = self.state.watermark
         if self.run.force is not None or not self.segments:
             return before
+        if self.run.watermark is not None:
+            return self.run.watermark if before is None else max(self.run.watermark, before)
         highest = self._highest_tick()
         reached = highest + 1 if self.run.final else highest - self.policy.lateness
         return reached if before is None else max(reached, before)

@@ -94,8 +94,10 @@ class World:
         self._indexed = 0
 
     def follow(self, branch: Branch) -> None:
-        """Fold what came in since; the branch must be a later state of the one before."""
+        """Fold what came in since; after a reconciliation, which orders events anew, everything."""
         files = branch.world_files()
+        if files[: len(self.files)] != self.files:
+            self.entities, self.files, self._known, self._indexed = {}, [], None, 0
         state = branch.state.world
         if not self.files and state is not None and state.checkpoint is not None:
             self.entities = dict(read_checkpoint(self._repository, state.checkpoint))

@@ -1,0 +1,59 @@
+"""`ledger reconcile`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ledger_cli.cli.options import JsonOption, LedgerOption, LimitOption, MessageOption, command_app
+from ledger_cli.render.output import Output
+
+app = command_app()
+
+
+@app.command()
+def reconcile(
+    a: Annotated[str, typer.Argument(metavar="A", help="The branch that moves on.")],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="Another branch, or DIR[#BRANCH] of another ledger, which is fetched.")
+    ],
+    into: Annotated[
+        str | None, typer.Option("--into", metavar="NAME", help="Leave A as it is: a new branch gets the result.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show every conflict and what would be done; no branch moves.")
+    ] = False,
+    remote: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="What the other ledger is called here [default: its directory]."),
+    ] = None,
+    limit: LimitOption = None,
+    message: MessageOption = "",
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Unite two branches, or two ledgers, that went on apart: the events of both, folded anew from the split.
+
+    Ticks are united by key; of two with other content the first by timestamp is kept, the other one goes to
+    quarantine. World events are ordered by their clock readings. A merge commit names both old heads, B stays as it
+    is, and a branch A.N keeps what A was. A and B can be named in either order: the ids are the same.
+
+    JSON: a, b, into, outcome (nothing, advance or merge), split, ticks and world (onlyA, onlyB, both, conflicts,
+    listed); without --plan also branch, heads, watermark, kept.
+
+    Example: ledger reconcile main trial --plan
+
+    Example: ledger reconcile main ../other-ledger
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.reconcile import plan_views, reconciled_line
+
+    out = Output(as_json)
+    with Ledger.open(ledger) as opened:
+        if plan:
+            made = opened.plan_reconcile(a, b, into=into, remote=remote)
+            out.emit(made, *plan_views(made, out.most(limit)))
+        else:
+            done = opened.reconcile(a, b, into=into, remote=remote, why=message)
+            out.emit(done, reconciled_line(done))

@@ -1,0 +1,41 @@
+"""`ledger sync`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, MessageOption, command_app
+from ledger_cli.render.output import Output
+
+app = command_app()
+
+
+@app.command()
+def sync(
+    location: Annotated[str, typer.Argument(metavar="URL", help="The other ledger.")],
+    remote: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="What the other ledger is called here [default: its directory]."),
+    ] = None,
+    message: MessageOption = "",
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Exchange events with another ledger: afterwards both branches hold the same history, with the same ids.
+
+    Each ledger fetches the other's branch and reconciles its own with it. In whatever order ledgers are synced, all
+    that have met, directly or through others, come to the same events.
+
+    JSON: as of `reconcile`.
+
+    Example: ledger sync ../other-ledger
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.reconcile import reconciled_line
+
+    with Ledger.open(ledger) as opened:
+        made = opened.sync(location, branch, remote=remote, why=message)
+    Output(as_json).emit(made, reconciled_line(made))

@@ -1,0 +1,210 @@
+"""A branch of another ledger, copied into this one with its whole log, so that it can be read and reconciled here.
+
+The copy keeps who moved the ref, when and why; only the names of the branches it stands on are those that they have
+here. A log is known by what it says: what came from here, or by way of a third ledger, is found again and not
+copied once more, so that ledgers may exchange for as long as they like.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ledger_cli.core.history import (
+    ADMIN,
+    CommitFile,
+    Move,
+    QuarantineFile,
+    Segment,
+    State,
+    Tile,
+    WorldFile,
+    branch_name,
+    digest_of_move,
+)
+from ledger_cli.errors import Corrupt, UsageError
+from ledger_cli.services.fork import heads_of
+from ledger_cli.services.merge_base import in_chains
+from ledger_cli.services.reconcile import keep_old
+from ledger_cli.services.repository import Branch, Repository
+
+
+def fetch(repository: Repository, other: Repository, branch: str, remote: str) -> Branch:
+    """The branch of the other ledger as it is here: `REMOTE.BRANCH`, brought up to date, or what it was copied from.
+
+    UsageError where that name is taken. Corrupt where a file of the other ledger is not what its digest says.
+    """
+    latest = other.branch(branch)
+    _share_types(repository, other, remote)
+    copies = _Copies(repository, other, remote)
+    copies.need(branch, latest.seq)
+    with repository.store.scratch() as scratch:
+        copies.make(scratch)
+    name = copies.name_of(branch)
+    found = repository.branch_at(name, latest.seq)
+    if repository.store.latest_seq(name) > latest.seq:
+        return repository.branch(keep_old(repository, found, f"{branch} of {remote}"))
+    return repository.branch(name)
+
+
+def _share_types(repository: Repository, other: Repository, remote: str) -> None:
+    """Make known what the other ledger knows of types of world events: state is made of events by them."""
+    admins = [each.find(ADMIN) for each in (repository, other)]
+    mine, theirs = ({} if admin is None else admin.state.types for admin in admins)
+
+    def both(state: State) -> State:
+        for name, record in theirs.items():
+            if state.types.get(name, record) != record:
+                raise UsageError(
+                    f"{name} is registered otherwise in {remote} than here: register one of the two as its next version"
+                )
+        return replace(state, types={**theirs, **state.types})
+
+    if any(mine.get(name) != record for name, record in theirs.items()):
+        repository.administer("schema", f"types of {remote}", both)
+
+
+def _said(move: Move) -> Move:
+    """What a move says, but for the names of branches and the digests that follow from them."""
+    base = move.state.base
+    unnamed = None if base is None else replace(base, branch="")
+    return replace(move, previous="", state=replace(move.state, base=unnamed, copy_of=None))
+
+
+@dataclass
+class _Copy:
+    """What is known here of a ref of the other ledger: its name, its last move that is here, and that needed."""
+
+    name: str
+    known: int
+    needed: int
+
+
+class _Copies:
+    """The refs that a branch of another ledger stands on, and what has to be copied of each."""
+
+    def __init__(self, repository: Repository, other: Repository, remote: str) -> None:
+        self._repository = repository
+        self._other = other
+        self._remote = remote
+        self._copies: dict[str, _Copy] = {}
+
+    def name_of(self, ref: str) -> str:
+        """What a ref of the other ledger is called here."""
+        return self._copies[ref].name
+
+    def need(self, ref: str, upto: int) -> None:
+        """Find out what is missing here of a ref up to one of its moves, and of all that these stand on."""
+        left = [(ref, upto)]
+        while left:
+            ref, upto = left.pop()
+            copy = self._copies.get(ref)
+            if copy is not None and copy.needed >= upto:
+                continue
+            if copy is None or copy.known == copy.needed:
+                # What is here up to one move need not be here up to a later one: copied ledgers begin alike.
+                copy = self._found(ref, upto) or self._begun(ref)
+            first = max(copy.known, copy.needed) + 1
+            copy.needed = upto
+            self._copies[ref] = copy
+            for move in self._other.moves(ref, first, upto):
+                left += _base_of(move)
+
+    def make(self, scratch: Path) -> None:
+        """Copy what is missing, each move after all that it stands on: killed at any time, what is here is whole."""
+        older = [
+            self._repository.branch_at(copy.name, copy.known)
+            for copy in self._copies.values()
+            if 0 <= copy.known < copy.needed
+        ]
+        for ref, copy in self._copies.items():
+            self._make(ref, copy.needed, scratch)
+        for branch in older:
+            latest = self._repository.find(branch.name)
+            assert latest is not None, "it was copied"
+            if not branch.state.deleted and not in_chains(self._repository, latest, heads_of(branch.state)):
+                keep_old(self._repository, branch, f"{branch.name} began anew")
+
+    def _make(self, ref: str, upto: int, scratch: Path) -> None:
+        left = [(ref, upto)]
+        while left:
+            ref, upto = left[-1]
+            copy = self._copies[ref]
+            if copy.known >= upto:
+                left.pop()
+                continue
+            move = self._other.move(ref, copy.known + 1)
+            missing = [(name, seq) for name, seq in _base_of(move) if self._copies[name].known < seq]
+            if missing:
+                left += missing
+                continue
+            self._add(ref, copy, move, scratch)
+
+    def _add(self, ref: str, copy: _Copy, move: Move, scratch: Path) -> None:
+        for file, sha256 in _files(move):
+            _copy_file(self._repository, self._other, file, sha256, scratch)
+        last = None if copy.known < 0 else self._repository.move(copy.name, copy.known)
+        base = move.state.base
+        named = None if base is None else replace(base, branch=self.name_of(base.branch))
+        made = replace(
+            move,
+            previous="" if last is None else digest_of_move(last.to_bytes()),
+            state=replace(move.state, base=named, copy_of=ref),
+        )
+        self._repository.store.advance_ref(copy.name, move.seq, made.to_bytes())
+        copy.known = move.seq
+
+    def _found(self, ref: str, upto: int) -> _Copy | None:
+        """The ref of this ledger whose log is that of the other one's up to a move; None where there is none."""
+        wanted = _said(self._other.move(ref, upto))
+        for mine in self._repository.store.branches():
+            if self._repository.store.read_move(mine, upto) is None:
+                continue
+            if _said(self._repository.move(mine, upto)) == wanted:
+                return _Copy(mine, upto, upto)
+        return None
+
+    def _begun(self, ref: str) -> _Copy:
+        """A copy that lacks but the newest moves; else one to be made."""
+        for mine in self._repository.store.branches():
+            last = self._repository.store.latest_seq(mine)
+            if last < 0 or self._other.store.read_move(ref, last) is None:
+                continue
+            move = self._repository.move(mine, last)
+            if move.state.copy_of is not None and _said(self._other.move(ref, last)) == _said(move):
+                return _Copy(mine, last, last)
+        name = branch_name(f"{self._remote}.{ref}")
+        if name in self._repository.store.branches():
+            raise UsageError(f"{name} is another branch here: choose another name for that ledger with --as")
+        return _Copy(name, -1, -1)
+
+
+def _base_of(move: Move) -> list[tuple[str, int]]:
+    """The ref that a move's branch stands on, and up to which move."""
+    base = move.state.base
+    return [] if base is None else [(base.branch, max(base.segments_move, base.commits_move))]
+
+
+def _files(move: Move) -> Iterator[tuple[str, str]]:
+    """The files that a move names first, with their digests."""
+    added, state = move.added, move.state
+    named: list[Segment | CommitFile | QuarantineFile | WorldFile | Tile] = [*added.segments, *added.commits]
+    for each in [*named, *added.quarantine, *added.world, *state.tiles]:
+        yield each.file, each.sha256
+    if state.world is not None and state.world.checkpoint is not None:
+        yield state.world.checkpoint.file, state.world.checkpoint.sha256
+
+
+def _copy_file(repository: Repository, other: Repository, file: str, sha256: str, scratch: Path) -> None:
+    try:
+        if repository.store.digest_of_file(file) == sha256:
+            return
+    except Corrupt:
+        pass  # it is not here yet
+    path = scratch / "fetched"
+    shutil.copyfile(other.store.location(file), path)
+    if repository.store.publish(path, file).sha256 != sha256:
+        raise Corrupt(f"{file} of the other ledger is not what its digest says: run `ledger verify` there")
+    path.unlink()

@@ -1,0 +1,129 @@
+"""Where two branches part, and whether one holds all the commits of another.
+
+A commit's digest holds the one before it, so chains that agree at a height agree below. Behind a merge two branches
+share more than the beginning of their chains: all that the merge took in of the other one, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ledger_cli.core.history import Move
+from ledger_cli.core.jcs import text_of
+from ledger_cli.services.chains import Chains
+from ledger_cli.services.commits import read_commits
+from ledger_cli.services.diff import first_difference
+from ledger_cli.services.fork import heads_of
+from ledger_cli.services.lineage import tops
+from ledger_cli.services.lookup import place_of_branch
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import CommitSlice, Heights, heights_of
+
+
+@dataclass(frozen=True)
+class Split:
+    """What two branches share: the first `keep` commits of each chain of `kept`, one of the two.
+
+    `watermark`: up to where these were folded, None without any.
+    """
+
+    kept: Branch
+    keep: Heights
+    watermark: int | None
+
+
+def split_of(repository: Repository, a: Branch, b: Branch) -> Split:
+    """The last point that both have in common: a merge that took in the other's commits, or the same commits.
+
+    It does not matter which of the two is named first.
+    """
+    found = [_same_commits(repository, a, b)]
+    found += [split for one, other in ((a, b), (b, a)) if (split := _last_merge(repository, one, other)) is not None]
+    return max(found, key=lambda split: (sum(split.keep.values()), _heads_text(repository, split)))
+
+
+def holds(repository: Repository, branch: Branch, heads: Iterable[str]) -> bool:
+    """Whether commits, by their digests, are in the chains of a branch or joined by its merges."""
+    wanted = set(heads)
+    return _held(repository, branch, wanted) == wanted
+
+
+def _held(repository: Repository, branch: Branch, wanted: set[str]) -> set[str]:
+    slices = branch.commit_slices()
+    joined = {parent for row in _merges(repository, branch, slices) for parent in row["parents"]}
+    return wanted & joined | _digests(repository, branch, slices, wanted - joined)
+
+
+def in_chains(repository: Repository, branch: Branch, heads: Mapping[str, str]) -> bool:
+    """Whether commits are in the chains of a branch themselves, so that whoever has the branch can read them."""
+    wanted = set(heads.values())
+    return _digests(repository, branch, branch.commit_slices(), wanted) == wanted
+
+
+def _same_commits(repository: Repository, a: Branch, b: Branch) -> Split:
+    mine, theirs = heights_of(a.state), heights_of(b.state)
+    keep = {shard: min(height, theirs[shard]) for shard, height in mine.items() if shard in theirs}
+    for parting in first_difference(
+        repository, place_of_branch(repository, a.name), place_of_branch(repository, b.name)
+    ):
+        if str(parting.shard) in keep:
+            keep[str(parting.shard)] = parting.height
+    keep = {shard: height for shard, height in keep.items() if height}
+    ends = [top.merged for top in tops(repository, a, keep).values()]
+    reached = [each.state.watermark for each in (a, b) if each.state.watermark is not None]
+    return Split(a, keep, min([max(ends), *reached]) if ends else None)
+
+
+def _last_merge(repository: Repository, one: Branch, other: Branch) -> Split | None:
+    """The last merge of `one` that took in commits that `other` stands on."""
+    merges = list(_merge_moves(repository, one))
+    named = {head for move, _ in merges for side in move.merge for head in side.values()}
+    held = _held(repository, other, named) if named else set()
+    for move, heights in merges:
+        if any(side and held.issuperset(side.values()) for side in move.merge):
+            return Split(one, heights, move.state.watermark)
+    return None
+
+
+def _merge_moves(repository: Repository, branch: Branch) -> Iterator[tuple[Move, Heights]]:
+    """The merges in the chains of a branch, the last first, and how long the chains were after each."""
+    chains = Chains(repository, branch)
+    seen: set[tuple[str, int]] = set()
+    rows = _merges(repository, branch, branch.commit_slices())
+    for row in sorted(rows, key=lambda row: (-row["epoch_end"], -row["height"], row["shard"])):
+        made = chains.made(str(row["shard"]), row["height"])
+        if made is not None and (made[0], made[1].seq) not in seen:
+            seen.add((made[0], made[1].seq))
+            own = heights_of(branch.state)
+            after = heights_of(made[1].state)
+            yield made[1], {shard: min(height, own.get(shard, 0)) for shard, height in after.items()}
+
+
+def _merges(repository: Repository, branch: Branch, slices: Sequence[CommitSlice]) -> list[dict[str, Any]]:
+    """The merge commits of some files: shard, height, epoch_end, parents. Their files hold no entries."""
+    parts = [part for part in slices if not part.file.entries]
+    if not parts:
+        return []
+    columns = ["shard", "height", "epoch_end", "parents"]
+    rows: list[dict[str, Any]] = read_commits(repository, branch, columns, "len(parents) > 1", parts).to_pylist()
+    return rows
+
+
+def _digests(repository: Repository, branch: Branch, slices: Sequence[CommitSlice], wanted: set[str]) -> set[str]:
+    """Those of some digests that are of commits in the files."""
+    if not slices or not wanted:
+        return set()
+    listed = ", ".join(f"'{digest}'" for digest in sorted(wanted))
+    return set(read_commits(repository, branch, ["digest"], f"digest IN ({listed})", slices)["digest"].to_pylist())
+
+
+def _heads_text(repository: Repository, split: Split) -> str:
+    ends: Mapping[str, Any] = tops(repository, split.kept, split.keep) if split.keep else {}
+    return text_of({shard: top.digest for shard, top in ends.items()})
+
+
+def sides_of(a: Branch, b: Branch) -> tuple[Mapping[str, str], ...]:
+    """The heads of two branches by shard, the one first whose canonical JSON is lower."""
+    return tuple(sorted((heads_of(a.state), heads_of(b.state)), key=text_of))

@@ -1,0 +1,154 @@
+"""`ledger reconcile` and `ledger sync`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger_cli import Ledger
+from tests.cli.conftest import Run
+
+EVENT = {"type": "m.set.v1", "handshake": {"protocol": "55-45-17"}}
+
+
+def tick(entity: str, number: int, activity: float, second: int | None = None) -> str:
+    event = {"entityId": entity, "tickId": number, "x": 1, "y": 1, "activity": activity}
+    return json.dumps(event if second is None else {**event, "timestamp": f"2026-01-01T00:00:{second:02d}Z"}) + "\n"
+
+
+def add(ledger: Run, branch: str, *ticks: str, code: int = 0) -> None:
+    ledger("ingest", "-", "--branch", branch, stdin="".join(ticks), code=code)
+    ledger("commit", "--branch", branch)
+
+
+def say(ledger: Run, branch: str, number: int, **payload: Any) -> None:
+    event = {**EVENT, "eventId": f"e{number}", "entityId": "x", "payload": payload}
+    ledger("world", "apply", "-", "--branch", branch, stdin=json.dumps(event) + "\n")
+
+
+@pytest.fixture
+def parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Run) -> Path:
+    """Two branches that share the ticks 0 to 9 and then went on apart, with one conflict."""
+    monkeypatch.chdir(tmp_path)
+    ledger("init", "world", "--interval", "10", "--regions", "grid:10")
+    monkeypatch.setenv("LEDGER_URL", "world")
+    add(ledger, "main", *(tick("a", number, 1) for number in range(11)))
+    ledger("fork", "trial")
+    add(ledger, "main", tick("b", 12, 1), tick("c", 15, 2, second=5), tick("a", 30, 1))
+    add(ledger, "trial", tick("d", 13, 4), tick("c", 15, 3, second=1), tick("d", 41, 1))
+    return tmp_path / "world"
+
+
+def test_the_shape_of_a_merge(parted: Path, ledger: Run) -> None:
+    old = [ledger("log", "--branch", name, "--json").json[0]["digest"] for name in ("main", "trial")]
+    split = ledger("log", "--branch", "trial", "--json").json[-1]["digest"]
+    said = ledger("reconcile", "main", "trial").out
+    assert said == "main holds the events of main and trial now (1 conflict); main.4 keeps what main was\n"
+    merge, *folded = ledger("log", "--entries", "--json").json
+    assert (merge["epochStart"], merge["epochEnd"], merge["entries"], merge["metadata"]) == (41, 41, [], {})
+    assert merge["parents"] == [folded[0]["digest"], *sorted(old)]
+    assert [(each["epochStart"], each["epochEnd"]) for each in folded] == [(30, 40), (10, 20), (0, 10)]
+    assert folded[-1]["digest"] == split
+    assert [each["count"] for each in folded[1]["entries"]] == [4]
+    assert ledger("log", "--branch", "main.4", "--json").json[0]["digest"] == old[0]
+    assert ledger("log", "--branch", "trial", "--json").json[0]["digest"] == old[1]
+    assert "made again" not in ledger("replay", "--verify").err
+    assert ledger("verify").code == 0
+    assert merge["commitId"][:13] in ledger("log", "--graph").out
+    assert ledger("gamma", "--json").json
+
+
+def test_of_two_contents_the_earlier_is_kept(parted: Path, ledger: Run) -> None:
+    plan = ledger("reconcile", "main", "trial", "--plan", "--json").json
+    assert (plan["outcome"], plan["split"]["commits"], plan["ticks"]["conflicts"]) == ("merge", {"0": 1}, 1)
+    (conflict,) = plan["ticks"]["listed"]
+    assert (conflict["kept"]["activity"], conflict["keptOf"]) == (3, "trial")
+    assert (conflict["refused"]["activity"], conflict["refusedOf"]) == (2, "main")
+    assert [each["branch"] for each in ledger("branch", "list", "--json").json] == ["main", "trial"]
+    told = ledger("reconcile", "main", "trial", "--plan").out
+    assert "their events are folded anew from the split" in told
+    ledger("reconcile", "main", "trial")
+    assert ledger("sql", "SELECT activity FROM ticks WHERE entity_id = 'c'", "--json").json == [{"activity": 3.0}]
+    (row,) = ledger("sql", "FROM quarantine", "--json").json
+    assert (row["reason"], json.loads(row["raw"])["activity"]) == ("key_conflict", 2)
+
+
+def test_the_order_of_the_names_does_not_matter(parted: Path, ledger: Run) -> None:
+    one = ledger("reconcile", "main", "trial", "--into", "one", "--json").json
+    other = ledger("reconcile", "trial", "main", "--into", "other", "--json").json
+    assert one["digest"] == other["heads"]
+    assert one["kept"] is None
+    assert {each["branch"] for each in ledger("branch", "list", "--json").json} == {"main", "trial", "one", "other"}
+
+
+def test_what_is_part_of_the_other_just_moves_on(parted: Path, ledger: Run) -> None:
+    ledger("reconcile", "main", "trial")
+    heads = ledger("status", "--json").json["digest"]
+    assert ledger("reconcile", "main", "trial").out == "trial is part of main already: nothing changed\n"
+    assert ledger("status", "--json").json["digest"] == heads
+    assert ledger("reconcile", "trial", "main").out == "trial is at the head of main now\n"
+    assert ledger("status", "--branch", "trial", "--json").json["digest"] == heads
+    add(ledger, "trial", tick("e", 55, 1))
+    assert ledger("reconcile", "main", "trial", "--json").json["outcome"] == "advance"
+
+
+def test_what_cannot_be_reconciled(parted: Path, ledger: Run) -> None:
+    assert "is one branch: name two" in ledger("reconcile", "main", "main", code=2).err
+    ledger("replay", "--fork", "fives", "--strategy", "fixed", "--interval", "5")
+    refused = ledger("reconcile", "main", "fives", code=2).err
+    assert "`ledger replay --fork NAME`" in refused
+    assert "there is no branch 'nothing'" in ledger("reconcile", "main", "nothing", code=2).err
+    assert "exists" in ledger("reconcile", "main", "trial", "--into", "fives", code=2).err
+    assert [each["branch"] for each in ledger("branch", "list", "--json").json] == ["main", "fives", "trial"]
+
+
+def test_fields_of_the_world(parted: Path, ledger: Run) -> None:
+    ledger("schema", "register", "m.set.v1")
+    for number, (branch, payload) in enumerate([("main", {"a": 1, "b": 1}), ("trial", {"a": 2, "c": 3})]):
+        say(ledger, branch, number, **payload)
+    plan = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]
+    assert (plan["onlyA"], plan["onlyB"], plan["conflicts"]) == (1, 1, 1)
+    (conflict,) = plan["listed"]
+    assert (conflict["entityId"], conflict["field"], conflict["rule"]) == ("x", "a", "lww")
+    assert (conflict["a"], conflict["b"], conflict["later"]) == (1, 2, "trial")
+    ledger("reconcile", "main", "trial")
+    found = ledger("world", "get", "x", "--json").json
+    assert (found["version"], found["state"]) == (2, {"persistent": {"m": {"a": 2, "b": 1, "c": 3}}})
+    assert [each["eventId"] for each in ledger("world", "history", "x", "--json").json] == ["e0", "e1"]
+
+
+def test_sync_of_two_ledgers(parted: Path, ledger: Run) -> None:
+    ledger("init", "other", "--interval", "10", "--regions", "grid:10")
+    add_other = ("--ledger", "other")
+    ledger("ingest", "-", *add_other, stdin=tick("z", 3, 1) + tick("z", 77, 1))
+    ledger("commit", *add_other)
+    said = ledger("sync", "other").out
+    assert said.startswith("main holds the events of main and other.main now")
+    digests = [ledger("status", *where, "--json").json["digest"] for where in ((), add_other)]
+    assert digests[0] == digests[1]
+    assert ledger("replay", "--verify", *add_other).code == 0
+    assert ledger("verify", *add_other).code == 0
+    assert ledger("sync", "other").out == "other.main is part of main already: nothing changed\n"
+    refused = ledger("ingest", "-", "--branch", "other.main", stdin=tick("q", 1, 1), code=2).err
+    assert "is a copy of another ledger's branch" in refused
+    assert "is no ledger" in ledger("sync", "nowhere", code=2).err
+
+
+def test_a_copied_ledger_is_another_one(parted: Path, ledger: Run, tmp_path: Path) -> None:
+    """Both logs begin alike, and nothing that either holds is taken for the other's."""
+    import shutil
+
+    shutil.copytree(parted, tmp_path / "copy")
+    add(ledger, "main", tick("m", 60, 1))
+    with Ledger.open("copy") as copy:
+        (tmp_path / "more.jsonl").write_text(tick("n", 61, 1))
+        copy.ingest(tmp_path / "more.jsonl")
+        copy.commit()
+    ledger("reconcile", "main", "./copy")
+    entities = {row["entity_id"] for row in ledger("sql", "FROM ticks", "--json").json}
+    assert entities == {"a", "b", "c", "m", "n"}
+    assert ledger("reconcile", "main", "copy#trial", "--json").json["outcome"] == "merge"
+    assert "d" in {row["entity_id"] for row in ledger("sql", "FROM ticks", "--json").json}
