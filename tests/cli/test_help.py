@@ -38,19 +38,20 @@ def test_what_every_command_takes(each: Walked) -> None:
     assert any(paragraph.startswith("JSON") for paragraph in each.paragraphs)
     if each.words[0] not in ("init", "simulate"):
         assert "--ledger" in names
-    if each.words[0] not in ("init", "simulate", "run", "branch", "schema"):
+    if each.words[0] not in ("init", "simulate", "run", "branch", "schema", "reconcile"):
         assert "--branch" in names
 
 
 @pytest.fixture
 def prepared(forked: Path, ledger: Run) -> Path:
-    """What the examples name: files of ticks and events, `old`, `baseline`, door-7, the recipes."""
+    """What the examples name: files of ticks and events, `old`, `baseline`, door-7, the recipes, another ledger."""
     ticks = forked / "ticks.jsonl.zst"
     (forked / "more").mkdir()
     sizes = ("--entities", "3", "--ticks", "50", "--seed", "7")
     ledger("simulate", ticks, *sizes)
     ledger("simulate", forked / "more" / "a.parquet", *sizes, "--first-tick", "50")
     ledger("fork", "old")
+    ledger("init", forked.parent / "other-ledger", "--regions", "grid:10", "--interval", "10")
     event = {"entityId": "door-7", "type": "building.opened.v1", "payload": {"open": True}}
     (forked / "events.jsonl").write_text(json.dumps({**event, "handshake": {"protocol": PROTOCOL}}))
     ledger("schema", "register", "building.opened.v1")

@@ -42,7 +42,7 @@ def reconcile(
     JSON: a, b, into, outcome (nothing, advance or merge), split, ticks and world (onlyA, onlyB, both, conflicts,
     listed); without --plan also branch, heads, watermark, kept.
 
-    Example: ledger reconcile main trial --plan
+    Example: ledger reconcile main old --plan
 
     Example: ledger reconcile main ../other-ledger
     """
