@@ -1,29 +1,31 @@
-"""`Ledger.world`: the entities of a ledger, changed by events and looked up now or at a past clock reading."""
+"""`Ledger.world`: the entities of a ledger, changed by events and looked up now or at a past moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
 from ledger_cli.config import Config
-from ledger_cli.core.hlc import Hlc
-from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ledger_cli.services.world import World
+    from ledger_cli.services.moment import Moment
+    from ledger_cli.services.world import Reducer, World
     from ledger_cli.services.world_apply import ApplyResult
     from ledger_cli.services.world_query import EntityView, Transition
     from ledger_cli.services.world_types import RegisteredType
 
 MAIN = "main"
+When = str | int | datetime
+"""A moment: a text as `--at` takes it, a tick, or a time with its zone."""
 
 
 class WorldApi:
-    """The world behind the ticks. Clock readings are texts such as `2026-01-29T19:21:00.000000Z-0000-node`."""
+    """The world behind the ticks. A moment (`at`) is one of those that `ledger world get --help` names."""
 
     def __init__(self, repository: Repository, config: Config) -> None:
         """Use `Ledger.world`."""
@@ -76,26 +78,24 @@ class WorldApi:
         """Make a type of events known, with the JSON Schema in a file."""
         return self.register(type, None if schema is None else wiring.read_json_file(schema), reducer, why)
 
-    def get(self, entity_id: str, branch: str = MAIN, at: str | None = None, module: str | None = None) -> EntityView:
-        """An entity, now or at a clock reading. NotFound where there is none."""
+    def get(self, entity_id: str, branch: str = MAIN, at: When | None = None, module: str | None = None) -> EntityView:
+        """An entity, now or at a moment. NotFound where there is none."""
         from ledger_cli.services.world_query import EntityView, entity_at, unknown
-        from ledger_cli.services.world_types import reducer_of, registered
 
-        found = self._repository.branch(branch)
-        reading = _reading(at)
-        if reading is None and branch in self._kept:
-            entity = self._world(found).entities.get(entity_id)
+        moment = self._moment(at, branch)
+        if at is None and branch in self._kept:
+            entity = self._world(moment.branch).entities.get(entity_id)
         else:
-            entity = entity_at(self._repository, found, entity_id, reducer_of(registered(self._repository)), reading)
+            entity = entity_at(self._repository, moment.branch, entity_id, self._reducers(), moment.last)
         if entity is None:
-            raise unknown(found, entity_id)
-        return EntityView(branch, entity_id, entity, reading, module)
+            raise unknown(moment, entity_id)
+        return EntityView(moment.name, entity_id, entity, moment.text, module)
 
     def find(
         self,
         where: str | None = None,
         branch: str = MAIN,
-        at: str | None = None,
+        at: When | None = None,
         limit: int | None = None,
         offset: int = 0,
     ) -> pa.Table:
@@ -109,7 +109,7 @@ class WorldApi:
         group_by: str | None = None,
         where: str | None = None,
         branch: str = MAIN,
-        at: str | None = None,
+        at: When | None = None,
     ) -> pa.Table:
         """An aggregate function, in SQL over the view `world`, of all entities or of each group."""
         columns = function if group_by is None else f"{group_by}, {function}"
@@ -117,12 +117,12 @@ class WorldApi:
             f"SELECT {columns} FROM world WHERE {_condition(where)} GROUP BY ALL ORDER BY ALL", branch, at
         )
 
-    def _asked(self, statement: str, branch: str, at: str | None) -> pa.Table:
+    def _asked(self, statement: str, branch: str, at: When | None) -> pa.Table:
         import pyarrow as pa
 
         from ledger_cli.services.query import sql_answer
 
-        with sql_answer(self._repository, branch, statement, _reading(at)) as answer:
+        with sql_answer(self._repository, branch, statement, self._moment(at, branch)) as answer:
             return pa.Table.from_batches(answer.batches, answer.schema)
 
     def keep(self, branch: str = MAIN) -> None:
@@ -130,21 +130,36 @@ class WorldApi:
         self._world(self._repository.branch(branch))
 
     def history(
-        self, entity_id: str, branch: str = MAIN, first: str | None = None, last: str | None = None
+        self, entity_id: str, branch: str = MAIN, first: When | None = None, last: When | None = None
     ) -> list[Transition]:
-        """The events of an entity between two clock readings (inclusive), oldest first."""
+        """The events of an entity from a moment on, up to a moment, oldest first.
+
+        Clock readings and times are inclusive; from a commit, tag or tick means what came after it.
+        """
         from ledger_cli.services.world_query import history
 
-        return history(self._repository, self._repository.branch(branch), entity_id, _reading(first), _reading(last))
+        begin = None if first is None else self._moment(first, branch)
+        return history(self._repository, entity_id, begin, self._moment(last, branch))
+
+    def _moment(self, at: When | None, branch: str) -> Moment:
+        from ledger_cli.services.moment import moment_of
+
+        if isinstance(at, datetime):
+            return moment_of(self._repository, f"time:{at.isoformat()}", branch)
+        return moment_of(self._repository, f"tick:{at}" if isinstance(at, int) else at, branch)
+
+    def _reducers(self) -> Callable[[str], Reducer]:
+        from ledger_cli.services.world_types import reducer_of, registered
+
+        return reducer_of(registered(self._repository))
 
     def _world(self, branch: Branch) -> World:
         """The present world of a branch, kept between calls."""
         from ledger_cli.services.world import World
-        from ledger_cli.services.world_types import reducer_of, registered
 
         created, world = self._kept.get(branch.name, (-1, None))
         if world is None or created != branch.state.created:
-            world = World(self._repository, reducer_of(registered(self._repository)))
+            world = World(self._repository, self._reducers())
             self._kept[branch.name] = branch.state.created, world
         world.follow(branch)
         return world
@@ -152,10 +167,3 @@ class WorldApi:
 
 def _condition(where: str | None) -> str:
     return "true" if where is None else f"({where})"
-
-
-def _reading(text: str | None) -> Hlc | None:
-    try:
-        return None if text is None else Hlc.parse(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from error

@@ -141,7 +141,7 @@ def _moved(
     added: Added,
     scratch: Path,
 ) -> Branch:
-    """Move the ref; where only ticks came in meanwhile, the run stands as it is, on what it saw."""
+    """Move the ref; where only ticks and world events came in meanwhile, the run stands, on what it saw."""
     from ledger_cli.services.tiles import write_tiles
 
     run, latest = request.run_on(before), before
@@ -151,6 +151,7 @@ def _moved(
             fold.state,
             rows=latest.state.rows,
             highest_tick=latest.state.highest_tick,
+            world=latest.state.world,
             created=latest.state.created,
             tiles=tiles,
         )

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ledger_cli.core.hlc import Hlc
 from ledger_cli.ports import SqlAnswer, SqlInput
 from ledger_cli.services.lineage import owned_slices
+from ledger_cli.services.moment import Moment
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import ENTITIES, entity_table
 from ledger_cli.services.world_query import entities_at
@@ -48,14 +48,14 @@ def sql(repository: Repository, branch: str, statement: str) -> pa.Table:
 
 
 def sql_answer(
-    repository: Repository, branch: str, statement: str, at: Hlc | None = None
+    repository: Repository, branch: str, statement: str, at: Moment | None = None
 ) -> AbstractContextManager[SqlAnswer]:
     """The answer to one SELECT over the views of a branch (`ports.SQL_VIEWS`), batch by batch.
 
-    `refs` is of the whole ledger; `world` is as it was at a clock reading, where one is given.
+    `refs` is of the whole ledger. With `at` the branch is as it was then, and so is `world`.
     UsageError, in one line, for what cannot be answered or does more than read.
     """
-    found = repository.branch(branch)
+    found = repository.branch(branch) if at is None else at.branch
     commits: dict[str, list[str]] = {}
     for part in found.commit_slices():
         commits.setdefault(part.condition(), []).append(part.file.file)
@@ -89,9 +89,10 @@ def _commit_moves(repository: Repository, branch: Branch, wanted: bool) -> pa.Ta
     return _table(rows, _COMMIT_MOVES)
 
 
-def _world(repository: Repository, branch: Branch, at: Hlc | None) -> pa.Table:
+def _world(repository: Repository, branch: Branch, at: Moment | None) -> pa.Table:
     """One row an entity."""
-    return entity_table(entities_at(repository, branch, reducer_of(registered(repository)), at))
+    last = None if at is None else at.last
+    return entity_table(entities_at(repository, branch, reducer_of(registered(repository)), last))
 
 
 def _refs(repository: Repository, wanted: bool) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Questions to the world of a branch: one entity, its history, and all of them, now or at a past clock reading.
+"""Questions to the world of a branch: one entity, its history, and all of them, now or at a past moment.
 
 One entity is read from the last checkpoint before the time asked for and from the events since; nothing else of
 the world is loaded.
@@ -17,6 +17,7 @@ from ledger_cli.core.history import WorldCheckpoint, WorldFile
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.world import WORLD, Entity
 from ledger_cli.errors import NotFound
+from ledger_cli.services.moment import Moment
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import ENTITIES, Reducer, entity_of, folded, read_parquet
 
@@ -26,18 +27,17 @@ _TOLD = [name for name in WORLD.names if name != "event_hash"]
 
 @dataclass(frozen=True)
 class EntityView:
-    """An entity at a clock reading (None: now)."""
+    """An entity at a moment (None: now)."""
 
     branch: str
     entity_id: str
     entity: Entity
-    at: Hlc | None
+    at: str | None
     module: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
-        at = None if self.at is None else str(self.at)
-        return {"branch": self.branch, "at": at, **self.entity.to_json(self.entity_id, self.module)}
+        return {"branch": self.branch, "at": self.at, **self.entity.to_json(self.entity_id, self.module)}
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,28 @@ def entity_at(
     return found
 
 
-def history(
-    repository: Repository, branch: Branch, entity_id: str, first: Hlc | None = None, last: Hlc | None = None
-) -> list[Transition]:
-    """The events of an entity between two clock readings (inclusive), oldest first. NotFound without any at all."""
-    rows = list(_events(repository, branch.world_files(), entity_id, first, last))
-    if not rows and not any(True for _ in _events(repository, branch.world_files(), entity_id, None, None)):
-        raise unknown(branch, entity_id)
+def history(repository: Repository, entity_id: str, first: Moment | None, last: Moment) -> list[Transition]:
+    """The events of an entity up to a moment, oldest first; NotFound where there was none by then.
+
+    `first`: only from a clock reading or time on, or what came after a commit, tag or tick.
+    """
+    files = last.branch.world_files()
+    low = None if first is None else first.first
+    if first is not None and low is None:
+        known = {file.file for file in first.branch.world_files()}
+        wanted = [file for file in files if file.file not in known]
+    else:
+        wanted = files
+    rows = list(_events(repository, wanted, entity_id, low, last.last))
+    if not rows and not any(True for _ in _events(repository, files, entity_id, None, last.last)):
+        raise unknown(last, entity_id)
     return [Transition(row) for row in rows]
 
 
-def unknown(branch: Branch, entity_id: str) -> NotFound:
+def unknown(moment: Moment, entity_id: str) -> NotFound:
     """What is said of an entity without events."""
-    return NotFound(f"branch {branch.name} has no entity {entity_id!r} (then): `ledger world find` lists what there is")
+    then = "" if moment.text is None else f" at {moment.text}"
+    return NotFound(f"branch {moment.name} has no entity {entity_id!r}{then}: `ledger world find` lists what there is")
 
 
 def entities_at(repository: Repository, branch: Branch, reducers: Reducers, at: Hlc | None = None) -> dict[str, Entity]:

@@ -130,8 +130,8 @@ def test_time_travel(events: Path, ledger: Run) -> None:
     assert then["state"] == {"persistent": {"building": {"open": True, "by": "ann"}}}
     assert [each["eventId"] for each in ledger("world", "history", "door-7", "--to", first, "--json").json] == ["e1"]
     before = "2025-01-01T00:00:00.000000Z-0000-here"
-    assert "has no entity 'door-7' (then)" in ledger("world", "get", "door-7", "--at", before, code=2).err
-    assert "is no hybrid clock reading" in ledger("world", "get", "door-7", "--at", "noon", code=2).err
+    assert "has no entity 'door-7' at 2025-01-01T" in ledger("world", "get", "door-7", "--at", before, code=2).err
+    assert "there is no moment 'noon'" in ledger("world", "get", "door-7", "--at", "noon", code=2).err
 
 
 def test_find_and_aggregate(events: Path, ledger: Run) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.world import PROTOCOL, merge_patch
 from ledger_cli.services import world_apply
+from ledger_cli.services.moment import moment_of
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
 from ledger_cli.services.world_apply import Rules, TypeRule, apply
@@ -132,7 +133,7 @@ def _run(repository: Repository, root: Path, events: list[dict[str, Any]], data:
         for name in ("E1", "E2", "ü-3"):
             assert entity_at(repository, branch, name, reducers, reading) == found.get(name)
     for name, ids in model.written.items():
-        told = history(repository, branch, name)
+        told = history(repository, name, None, moment_of(repository, None))
         assert [each.event["event_id"] for each in told] == ids
         assert [each.event["version"] for each in told] == list(range(1, len(ids) + 1))
         readings = [each.event["hlc"] for each in told]

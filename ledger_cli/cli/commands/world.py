@@ -21,7 +21,13 @@ from ledger_cli.render.output import Output
 app = command_app()
 EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help="The id of an entity, space or relationship.")]
 AtOption = Annotated[
-    str | None, typer.Option("--at", metavar="HLC", help="As of this clock reading [default: now].", show_default=False)
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="MOMENT",
+        help="As it was at a time or date, clock reading, commit, tag or tick [default: now].",
+        show_default=False,
+    ),
 ]
 ModuleOption = Annotated[str | None, typer.Option("--module", metavar="NAME", help="The state of this module alone.")]
 
@@ -29,6 +35,11 @@ ModuleOption = Annotated[str | None, typer.Option("--module", metavar="NAME", he
 @app.callback()
 def root() -> None:
     """Change the world behind the ticks by events, and look into it.
+
+    A MOMENT is a time (2026-01-29T19:21:00Z) or a date (its first instant, UTC): all events with a clock reading up to
+    it. Or a clock reading itself. Or a commit (an id or its beginning) or tag: the events that the branch had when it
+    made the commit. Or a tick: those it had at the run that folded all ticks below. What may be two of them is refused;
+    time:, hlc:, commit:, tag: or tick: in front says which.
 
     Example: ledger world apply events.jsonl
     """
@@ -82,7 +93,7 @@ def get(
     branch: BranchOption = "main",
     as_json: JsonOption = False,
 ) -> None:
-    """Show an entity: its version and its state by class and module.
+    """Show an entity: its version and its state by class and module. `ledger world --help` says what a MOMENT is.
 
     JSON: branch, at, entityId, entityKind, version, hlc, eventId, state (by class and module).
 
@@ -99,8 +110,13 @@ def get(
 @app.command()
 def history(
     entity: EntityArgument,
-    first: Annotated[str | None, typer.Option("--from", metavar="HLC", help="From this clock reading on.")] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="HLC", help="Up to this clock reading.")] = None,
+    first: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="MOMENT", help="From a time or clock reading on, or after a commit, tag or tick."
+        ),
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="MOMENT", help="Up to a moment of any kind.")] = None,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
     as_json: JsonOption = False,
@@ -109,7 +125,7 @@ def history(
 
     JSON: a list of events as they were sent, with version and hlc.
 
-    Example: ledger world history door-7
+    Example: ledger world history door-7 --from 2026-01-29
     """
     from ledger_cli.api import Ledger
     from ledger_cli.render.views.world import history_table
