@@ -116,10 +116,11 @@ def _show(step: Step, result: Any) -> list[RenderableType]:
 
 
 def _diff(step: Step, result: Any) -> list[RenderableType]:
-    from ledger_cli.render.views.diff import diff_views
+    from ledger_cli.render.views.diff import diff_views, world_views
 
-    a, b = step.arguments["a"], step.arguments["b"]
-    return diff_views(a, b, result.table.to_pylist(), result.equal, step.arguments.get("limit", _TOP))
+    a, b, most = step.arguments["a"], step.arguments["b"], step.arguments.get("limit", _TOP)
+    regions = diff_views(a, b, result.table.to_pylist(), result.equal, most)
+    return regions + world_views(result.world.to_pylist(), result.world_counts, most)
 
 
 def _gamma(step: Step, result: Any) -> list[RenderableType]:

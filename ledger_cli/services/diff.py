@@ -1,4 +1,4 @@
-"""`ledger diff`: what two commits or two states hold of each region, and where two chains part."""
+"""`ledger diff`: what two commits or two states hold of each region and entity, and where two chains part."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from ledger_cli.services.commits import read_commits
 from ledger_cli.services.cut import cut_at
 from ledger_cli.services.lineage import holding
 from ledger_cli.services.lookup import CommitRef, Place
+from ledger_cli.services.moment import moment_of_place
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.slices import CommitSlice
 from ledger_cli.services.sums import Sums, merged, sums_of
+from ledger_cli.services.world_diff import WORLD_DIFF, counts, to_json, world_changes
 
 _REF = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end"]
 
@@ -37,18 +39,37 @@ DIFF = pa.schema(
 """One row a region. `mean`, `var`: of the activity, null where there is no event; `delta`: b less a."""
 
 
+WORLD_SORTED = ("entity_id", "change", "module", "field")
+"""What changes of the world can be sorted by."""
+
+
 @dataclass(frozen=True)
 class DiffResult:
-    """A table of `DIFF`, and how many regions are equal in all four exact sums and so left out of it."""
+    """A table of `DIFF`, and how many regions are equal in all four exact sums and so left out of it.
+
+    `world`: a table of `WORLD_DIFF`.
+    """
 
     a: Place
     b: Place
     table: pa.Table
     equal: int
+    world: pa.Table
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
-        return {"a": self.a.text, "b": self.b.text, "equal": self.equal, "regions": self.table.to_pylist()}
+        regions, world = self.table.to_pylist(), to_json(self.world)
+        return {"a": self.a.text, "b": self.b.text, "equal": self.equal, "regions": regions, "world": world}
+
+    @property
+    def world_counts(self) -> Mapping[str, int]:
+        """How many entities were added, removed and changed."""
+        return counts(self.world)
+
+    def __repr__(self) -> str:
+        listed = f"{self.table.num_rows} regions listed, {self.equal} equal"
+        entities = ", ".join(f"{number} {change}" for change, number in self.world_counts.items() if number)
+        return f"DiffResult of {self.a.text} and {self.b.text}: {listed}" + (f"; entities: {entities}" * bool(entities))
 
 
 @dataclass(frozen=True)
@@ -81,23 +102,40 @@ def diff(
 ) -> DiffResult:
     """What two places hold of each region: two commits their entries, others the sums over their chains.
 
-    `sort`: a column of `DIFF`, deltas by their size. `equal`: list also regions without a difference.
+    Of the world what two branches have, or had when they made a commit or got to a tick.
+    `sort`: a column of `DIFF`, deltas by their size, or of `WORLD_SORTED`. `equal`: list also regions without a
+    difference.
     """
-    if sort not in DIFF.names:
-        raise UsageError(f"--sort {sort!r} is no column: use one of {', '.join(DIFF.names)}")
+    if sort not in (*DIFF.names, *WORLD_SORTED):
+        raise UsageError(f"--sort {sort!r} is no column: use one of {', '.join((*DIFF.names, *WORLD_SORTED))}")
     before, after = _held(repository, a, b)
     rows = [_row(region, before.get(region), after.get(region)) for region in sorted({*before, *after})]
     same = [before.get(row["region"]) == after.get(row["region"]) for row in rows]
     shown = [row for row, alike in zip(rows, same, strict=True) if equal or not alike]
-    ordered = sorted(shown, key=lambda row: _sort_key(row[sort], sort), reverse=descending)
+    by_region = sort if sort in DIFF.names else "weight_delta"
+    ordered = _ordered(shown, by_region, descending if by_region == sort else True)
+    regions = pa.Table.from_pylist(ordered, schema=DIFF)
+    return DiffResult(a, b, regions, sum(same), _world(repository, a, b, sort, descending))
+
+
+def _world(repository: Repository, a: Place, b: Place, sort: str, descending: bool) -> pa.Table:
+    """The changes of the world; by entity, unless a column of theirs is asked for."""
+    if all(repository.branch(place.branch).state.world is None for place in (a, b)):
+        return WORLD_DIFF.empty_table()
+    changes = world_changes(repository, *(moment_of_place(repository, place) for place in (a, b)))
+    if sort not in WORLD_SORTED:
+        return changes
+    return pa.Table.from_pylist(_ordered(changes.to_pylist(), sort, descending), schema=WORLD_DIFF)
+
+
+def _ordered(rows: list[dict[str, Any]], sort: str, descending: bool) -> list[dict[str, Any]]:
+    known = [row for row in rows if row[sort] is not None]
     # Missing values last, whichever way it is sorted.
-    ordered.sort(key=lambda row: row[sort] is None)
-    return DiffResult(a, b, pa.Table.from_pylist(ordered, schema=DIFF), sum(same))
+    missing = [row for row in rows if row[sort] is None]
+    return sorted(known, key=lambda row: _sort_key(row[sort], sort), reverse=descending) + missing
 
 
 def _sort_key(value: Any, sort: str) -> Any:
-    if value is None:
-        return 0
     return abs(value) if sort.endswith("_delta") else value
 
 

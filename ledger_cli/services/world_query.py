@@ -6,7 +6,7 @@ the world is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import ENTITIES, Reducer, entity_of, folded, read_parquet
 
 Reducers = Callable[[str], Reducer]
+Filters = Sequence[tuple[str, str, Any]]
+"""(column, operator, value) triples, as Parquet is read with."""
 _TOLD = [name for name in WORLD.names if name != "event_hash"]
 
 
@@ -70,15 +72,7 @@ def entity_at(
     repository: Repository, branch: Branch, entity_id: str, reducers: Reducers, at: Hlc | None = None
 ) -> Entity | None:
     """An entity after all of its events up to a clock reading, that included; None where there was none yet."""
-    checkpoint = _checkpoint_before(repository, branch, at)
-    found, covered = None, 0
-    if checkpoint is not None:
-        covered = checkpoint.files
-        table = read_parquet(repository, checkpoint.file, ENTITIES.names, [("entity_id", "=", entity_id)])
-        found = next((entity_of(row) for row in table.to_pylist()), None)
-    for row in _events(repository, branch.world_files()[covered:], entity_id, None, at):
-        found = folded(found, row, reducers(row["type"]))
-    return found
+    return entities_at(repository, branch, reducers, at, [("entity_id", "=", entity_id)]).get(entity_id)
 
 
 def history(repository: Repository, entity_id: str, first: Moment | None, last: Moment) -> list[Transition]:
@@ -93,8 +87,9 @@ def history(repository: Repository, entity_id: str, first: Moment | None, last: 
         wanted = [file for file in files if file.file not in known]
     else:
         wanted = files
-    rows = list(_events(repository, wanted, entity_id, low, last.last))
-    if not rows and not any(True for _ in _events(repository, files, entity_id, None, last.last)):
+    only = [("entity_id", "=", entity_id)]
+    rows = list(_events(repository, wanted, only, low, last.last))
+    if not rows and not any(True for _ in _events(repository, files, only, None, last.last)):
         raise unknown(last, entity_id)
     return [Transition(row) for row in rows]
 
@@ -105,32 +100,35 @@ def unknown(moment: Moment, entity_id: str) -> NotFound:
     return NotFound(f"branch {moment.name} has no entity {entity_id!r}{then}: `ledger world find` lists what there is")
 
 
-def entities_at(repository: Repository, branch: Branch, reducers: Reducers, at: Hlc | None = None) -> dict[str, Entity]:
-    """All entities after the events up to a clock reading, that included."""
+def entities_at(
+    repository: Repository, branch: Branch, reducers: Reducers, at: Hlc | None = None, only: Filters = ()
+) -> dict[str, Entity]:
+    """All entities after the events up to a clock reading, that included.
+
+    `only`: those of some ids or of a kind, which are the same in all events of an entity; nothing else is read.
+    """
     checkpoint = _checkpoint_before(repository, branch, at)
     entities: dict[str, Entity] = {}
     covered = 0
     if checkpoint is not None:
         covered = checkpoint.files
-        rows = read_parquet(repository, checkpoint.file, ENTITIES.names).to_pylist()
+        rows = read_parquet(repository, checkpoint.file, ENTITIES.names, list(only) or None).to_pylist()
         entities = {row["entity_id"]: entity_of(row) for row in rows}
-    for row in _events(repository, branch.world_files()[covered:], None, None, at):
+    for row in _events(repository, branch.world_files()[covered:], only, None, at):
         entity = entities.get(row["entity_id"])
         entities[row["entity_id"]] = folded(entity, row, reducers(row["type"]))
     return entities
 
 
 def _events(
-    repository: Repository, files: list[WorldFile], entity_id: str | None, first: Hlc | None, last: Hlc | None
+    repository: Repository, files: list[WorldFile], only: Filters, first: Hlc | None, last: Hlc | None
 ) -> Iterator[Mapping[str, Any]]:
     """Events in the order of each entity's versions. Readings sort as their texts."""
     low, high = str(first or ""), None if last is None else str(last)
     for file in files:
         if file.last < low or (high is not None and file.first > high):
             continue
-        filters: list[tuple[str, str, str]] = [("hlc", ">=", low)]
-        filters += [] if high is None else [("hlc", "<=", high)]
-        filters += [] if entity_id is None else [("entity_id", "=", entity_id)]
+        filters = [("hlc", ">=", low), *([] if high is None else [("hlc", "<=", high)]), *only]
         yield from _sorted(read_parquet(repository, file.file, _TOLD, filters)).to_pylist()
 
 

@@ -6,9 +6,10 @@ from ledger_cli.services.diff import DiffResult
 
 
 class DiffInNotebook(DiffResult):
-    """A comparison that notebooks show as a table of the regions that differ."""
+    """A comparison that notebooks show as tables of the regions and entities that differ."""
 
     def _repr_html_(self) -> str:
-        from ledger_cli.render.views.notebook import diff_html
+        from ledger_cli.render.views.notebook import diff_html, world_html
 
-        return diff_html(self.a.text, self.b.text, self.table.to_pylist(), self.equal)
+        regions = diff_html(self.a.text, self.b.text, self.table.to_pylist(), self.equal)
+        return regions + world_html(self.world.to_pylist())

@@ -25,7 +25,8 @@ def diff(
         typer.Option(
             "--sort",
             metavar="COLUMN",
-            help="region, or weight, mean or var with _a, _b or _delta, or count_a, count_b; deltas by their size.",
+            help="region, or weight, mean or var with _a, _b or _delta, or count_a, count_b; deltas by their size."
+            " The world by entity_id, change, module or field.",
         ),
     ] = "weight_delta",
     ascending: Annotated[bool, typer.Option("--ascending", help="The smallest first.")] = False,
@@ -37,16 +38,20 @@ def diff(
 ) -> None:
     """Compare two places region by region: weight, mean and variance of A and B, and what B has more (Δ).
 
-    Two commits by their own entries; branches and ticks by all that was committed up to there.
+    Two commits by their own entries; branches and ticks by all that was committed up to there. Where the world behind
+    them differs, its entities follow, field by field: of a branch as they stand, of a commit, tag or tick as
+    `ledger world get --at` shows them.
 
-    JSON: a, b, equal (how many regions are), and regions: a list of region, weight_a, weight_b, weight_delta,
-    mean_*, var_* and count_a, count_b. With --first a list of shard, height, a and b: commits, or null.
+    JSON: a, b, equal (how many regions are), regions: a list of region, weight_a, weight_b, weight_delta, mean_*, var_*
+    and count_a, count_b, and world: a list of entity_id, entity_kind, change (added, removed or changed), version_a,
+    version_b, module, state_class, field (its path), a and b (its values). With --first a list of shard, height, a and
+    b: commits, or null.
 
     Example: ledger diff main hybrid --sort mean_delta --limit 10
     """
     from ledger_cli.api import Ledger
     from ledger_cli.cli.hints import hint_where_nothing_is
-    from ledger_cli.render.views.diff import diff_views, parting_views
+    from ledger_cli.render.views.diff import diff_views, parting_views, world_views
 
     out = Output(as_json)
     most = out.most(limit)
@@ -58,6 +63,7 @@ def diff(
         found = opened.diff(a, b, branch, sort=sort, descending=not ascending, equal=equal)
         rows = found.table.to_pylist()
         differ = len(rows) - (found.equal if equal else 0)
-        out.emit(found, *diff_views(a, b, rows, found.equal, most, differ))
-        if not rows and not found.equal:
+        world = world_views(found.world.to_pylist(), found.world_counts, most)
+        out.emit(found, *diff_views(a, b, rows, found.equal, most, differ), *world)
+        if not rows and not found.equal and not world:
             out.note(hint_where_nothing_is(opened, branch))

@@ -1,4 +1,4 @@
-"""`diff`: what two places hold of each region, and where their chains part."""
+"""`diff`: what two places hold of each region and entity, and where their chains part."""
 
 from __future__ import annotations
 
@@ -57,6 +57,26 @@ def diff_views(
         return [title, f"no difference in {counted(equal, 'region')}"]
     facts = f"{counted(differ, 'region')} {'differs' if differ == 1 else 'differ'}, {shown(equal)} equal"
     return [title, Differences(rows, most), facts]
+
+
+def world_views(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int], most: int | None) -> list[RenderableType]:
+    """Changes of the world (rows of `services.world_diff.WORLD_DIFF`), where there are any."""
+    if not rows:
+        return []
+    columns = ["entity", "change", "module", "field", "A", "B"]
+    made = table(columns, ([*_named(row), row["field"], row["a"], row["b"]] for row in rows[:most]), left=columns)
+    facts = ", ".join(f"{shown(number)} {change}" for change, number in counts.items() if number)
+    left_out = more(len(rows) - len(rows[:most]), "fields", "--limit N shows more, --json all")
+    return ["", made, *left_out, f"{'entity' if sum(counts.values()) == 1 else 'entities'} of the world: {facts}"]
+
+
+def _named(row: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """The entity, what became of it, and the module; its class where that is not the usual one."""
+    module, state_class = row["module"], row["state_class"]
+    usual = state_class in (None, "persistent")
+    same = row["change"] == "changed" and module is None
+    change = f"version {row['version_a']} → {row['version_b']}" if same else row["change"]
+    return row["entity_id"], change, module if usual else f"{module} ({state_class})"
 
 
 def parting_views(a: str, b: str, partings: Sequence[Any]) -> list[RenderableType]:

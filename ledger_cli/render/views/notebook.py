@@ -38,6 +38,14 @@ def diff_html(a: str, b: str, rows: Sequence[Mapping[str, Any]], equal: int) -> 
     return _fragment(title, headings, body, range(1, len(headings)), len(rows))
 
 
+def world_html(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The fields of entities that differ, where there are any."""
+    names = ("entity_id", "change", "module", "field", "a", "b")
+    body = [tuple(shown(row[name]) for name in names) for row in rows[:ROWS_MAX]]
+    headings = ("entity", *names[1:4], "A", "B")
+    return _fragment("<b>World</b>", headings, body, (), len(rows)) if rows else ""
+
+
 def _sides(row: Mapping[str, Any], name: str) -> tuple[str, str, str]:
     return shown(row[f"{name}_a"]), shown(row[f"{name}_b"]), signed(row[f"{name}_delta"])
 
