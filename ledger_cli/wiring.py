@@ -48,6 +48,8 @@ GAMMA_FILES = {
 }
 """What writes gamma, by the suffix of the file."""
 
+GRAPH_FORMATS = "ledger_cli.render.relations:FORMATS"
+WRITE_GRAPH = "ledger_cli.render.relations:write"
 WHOLE_FILE = "ledger_cli.render.files:whole_file"
 CHECK_DIRECTORY = "ledger_cli.render.files:check_directory"
 IMPORTER = "ledger_cli.engines.importer:DuckImporter"
@@ -199,6 +201,21 @@ def write_picture(target: str, subject: Any) -> None:
     """Write gamma in the format of the suffix: a table of it, a frame, or for a page a view."""
     with resolve(WHOLE_FILE)(target) as path:
         resolve(GAMMA_FILES[Path(target).suffix.lower()])(path, subject)
+
+
+def check_graph(target: str) -> str:
+    """The format of a graph's file by its suffix. UsageError, before any work, where it cannot be written."""
+    formats, format = resolve(GRAPH_FORMATS), Path(target).suffix.lower().removeprefix(".")
+    if format not in formats:
+        raise UsageError(f"{target}: a graph is written to a file that ends with one of .{', .'.join(formats)}")
+    resolve(CHECK_DIRECTORY)(target)
+    return format
+
+
+def write_graph(target: str, graph: Any, format: str) -> None:
+    """Write a graph of relations to a file."""
+    with resolve(WHOLE_FILE)(target) as path:
+        resolve(WRITE_GRAPH)(path, graph, format)
 
 
 def polars_frame(table: pa.Table) -> polars.DataFrame:

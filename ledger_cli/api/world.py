@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from ledger_cli.services.moment import Moment
     from ledger_cli.services.world import Reducer, World
     from ledger_cli.services.world_apply import ApplyResult
+    from ledger_cli.services.world_graph import WorldGraph
     from ledger_cli.services.world_query import EntityView, Transition
     from ledger_cli.services.world_types import RegisteredType
 
 MAIN = "main"
+DEPTH = 2
+"""Relations between an entity and the last that its graph shows."""
 When = str | int | datetime
 """A moment: a text as `--at` takes it, a tick, or a time with its zone."""
 
@@ -140,6 +144,26 @@ class WorldApi:
 
         begin = None if first is None else self._moment(first, branch)
         return history(self._repository, entity_id, begin, self._moment(last, branch))
+
+    def graph(self, entity_id: str, branch: str = MAIN, at: When | None = None, depth: int = DEPTH) -> WorldGraph:
+        """The entities within `depth` relations of one, and what relates them."""
+        from ledger_cli.services.world_graph import world_graph
+
+        return world_graph(self._repository, self._moment(at, branch), entity_id, self._reducers(), depth)
+
+    def save_graph(
+        self,
+        target: str | os.PathLike[str],
+        entity_id: str,
+        branch: str = MAIN,
+        at: When | None = None,
+        depth: int = DEPTH,
+    ) -> WorldGraph:
+        """Write `graph` to a .dot, .svg or .png file; Graphviz is not needed. MissingExtra: .png is of `render`."""
+        format = wiring.check_graph(os.fspath(target))
+        found = self.graph(entity_id, branch, at, depth)
+        wiring.write_graph(os.fspath(target), found, format)
+        return found
 
     def _moment(self, at: When | None, branch: str) -> Moment:
         from ledger_cli.services.moment import moment_of

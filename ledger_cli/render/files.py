@@ -87,6 +87,15 @@ def write_stdout(schema: pa.Schema, batches: Batches, format: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def write_bytes(data: bytes) -> None:
+    """Write bytes to stdout, where nobody may be reading any more."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def check_directory(path: str | os.PathLike[str]) -> None:
     """NotFound where a file could not be made, before any work is done for it."""
     parent = Path(path).absolute().parent

@@ -15,8 +15,8 @@ from ledger_cli.cli.options import (
     MessageOption,
     command_app,
 )
-from ledger_cli.errors import QuarantinedRows
-from ledger_cli.render.output import Output
+from ledger_cli.errors import QuarantinedRows, UsageError
+from ledger_cli.render.output import Output, on_terminal
 
 app = command_app()
 EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help="The id of an entity, space or relationship.")]
@@ -194,3 +194,69 @@ def aggregate(
     with Ledger.open(ledger) as opened:
         table = opened.world.aggregate(function, group_by, where, branch, at)
     out.emit(table.to_pylist(), *rows_views(table.column_names, table.to_batches(), out.most()))
+
+
+@app.command()
+def graph(
+    entity: EntityArgument,
+    depth: Annotated[int, typer.Option("--depth", metavar="N", min=0, help="Up to so many relations away.")] = 2,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="text|dot|svg|png",
+            help="[default: from the name of --out, else text]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Write a .dot, .svg or .png file.")] = None,
+    at: AtOption = None,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what an entity is related to, as a tree, or as a picture (no Graphviz needed).
+
+    A relationship is an entity of the kind `relationship` whose state has, in some module, `from` and `to`: the ids of
+    two entities; its `kind` is shown beside the arrow.
+
+    JSON: branch, at, entityId, depth, entities: a list of entityId, entityKind (null: there is none), distance, and
+    relations: a list of relationshipId, from, to, kind, module.
+
+    Example: ledger world graph door-7 --depth 1
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.common.words import counted
+    from ledger_cli.render.files import write_bytes
+    from ledger_cli.render.relations import rendered
+    from ledger_cli.render.views.world import graph_views
+
+    shown = Output(as_json)
+    chosen = _graph_format(format, out, as_json)
+    with Ledger.open(ledger) as opened:
+        if out is not None:
+            found = opened.world.save_graph(out, entity, branch, at, depth)
+        else:
+            found = opened.world.graph(entity, branch, at, depth)
+    if out is not None:
+        entities = counted(len(found.entities), "entity", "entities")
+        shown.emit(found, f"wrote {out}: {entities}, {counted(len(found.relations), 'relation')}")
+    elif chosen in (None, "text"):
+        shown.emit(found, *graph_views(found, shown.most()))
+        if not found.relations:
+            shown.note(f"no relationship that has it as `from` or `to` is within --depth {depth}")
+    else:
+        write_bytes(rendered(found, chosen))
+
+
+def _graph_format(format: str | None, out: str | None, as_json: bool) -> str | None:
+    """The format asked for; None: nobody did."""
+    if format not in (None, "text", "dot", "svg", "png"):
+        raise UsageError(f"--format {format!r} is none of text, dot, svg, png")
+    if format is not None and as_json:
+        raise UsageError(f"--json and --format {format} exclude each other: give one of them")
+    if format is not None and out is not None and not out.lower().endswith(f".{format}"):
+        raise UsageError(f"--out {out} is no name for --format {format}: end it with .{format}, or leave --format out")
+    if format == "png" and out is None and on_terminal():
+        raise UsageError("PNG is binary, and this is a terminal: add --out FILE.png, or use a pipe")
+    return format

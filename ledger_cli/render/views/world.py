@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import RenderableType
+from rich.text import Text
 
 from ledger_cli.render.common.tables import fields, more, table
+from ledger_cli.render.common.trees import as_tree
+from ledger_cli.render.common.words import printable
 
 
 def apply_table(result: Any) -> RenderableType:
@@ -57,6 +60,28 @@ def found_json(table: Any) -> list[dict[str, Any]]:
     names = ("entityId", "entityKind", "version", "hlc", "eventId", "state")
     rows = (dict(zip(names, row.values(), strict=True)) for row in table.to_pylist())
     return [{**row, "state": json.loads(row["state"])} for row in rows]
+
+
+def graph_views(graph: Any, most: int | None) -> list[RenderableType]:
+    """A graph (`services.world_graph.WorldGraph`) as a tree, each relation once."""
+    from rich.tree import Tree
+
+    kinds = {each.entity_id: each.kind or "no entity" for each in graph.entities}
+    tree = as_tree(graph)
+    trees = {root: Tree(Text(printable(f"{root} ({kinds[root]})"))) for root in tree.roots}
+    places, told = list(trees.items()), 0
+    for name, place in places:
+        # First those to what stands elsewhere in the tree, since they have nothing below them.
+        lines = [(each, each.target, False) for each in tree.other if each.source == name]
+        lines += [(each, end, True) for each, end in tree.below[name]]
+        for each, end, leads_on in lines if most is None else lines[: most - told]:
+            arrow = "→" if each.source == name else "←"
+            elsewhere = "" if leads_on else ", also elsewhere here"
+            below = place.add(Text(printable(f"{arrow} {end} ({kinds[end]}{elsewhere}): {each.label}")))
+            told += 1
+            if leads_on:
+                places.append((end, below))
+    return [*trees.values(), *more(len(graph.relations) - told, "relations", "--json lists them")]
 
 
 def type_table(types: Sequence[Any]) -> RenderableType:
