@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from ledger_cli.core.policy import PLUG_INS, Json, Policy
 from ledger_cli.errors import UsageError
+from ledger_cli.ports import SQL_VIEWS
 
 FILE_NAME = "ledger.toml"
 FOLDERS = ("segments", "commits", "refs", "quarantine", "tiles", "scratch")
@@ -186,6 +187,13 @@ _SECTIONS = {
     "world": "The world behind the ticks.",
     "engine": "The machine. Nothing here changes an id.",
 }
+_VIEW = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_VIEWS_TEMPLATE = (
+    "",
+    "# Views of your own for `ledger sql`, made of its views and of each other; computed when they are asked for.",
+    "[views]",
+    '# hot = "SELECT region, sum(weight) AS weight FROM commit_entries GROUP BY region HAVING sum(weight) > 100"',
+)
 _STRATEGY_KEYS = {
     "interval": "interval",
     "min_interval": "minInterval",
@@ -203,9 +211,10 @@ _STRATEGY_TAKES = {
 
 @dataclass(frozen=True)
 class Config:
-    """The settings in force."""
+    """The settings in force. `views`: SQL of the user's own, by name."""
 
     values: Mapping[str, Any]
+    views: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -242,7 +251,7 @@ def template(given: Mapping[str, Any] | None = None) -> str:
             else:
                 shown = setting.example if setting.default is None else _toml(setting.default)
                 lines.append(f"# {setting.name} = {shown}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_VIEWS_TEMPLATE]) + "\n"
 
 
 def load(text: str, environment: Mapping[str, str]) -> Config:
@@ -254,9 +263,10 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
             f"{FILE_NAME} is not TOML ({error}): correct it, or compare with a fresh `ledger init`"
         ) from error
     values = {setting.name: setting.default for setting in SETTINGS}
+    views = _views(tree.pop("views", {}))
     for section, entries in tree.items():
         if section not in _SECTIONS or not isinstance(entries, dict):
-            raise UsageError(f"{FILE_NAME} has no [{section}]: use {', '.join(_SECTIONS)}")
+            raise UsageError(f"{FILE_NAME} has no [{section}]: use {', '.join(_SECTIONS)}, views")
         for name, value in entries.items():
             if name not in _BY_NAME or _BY_NAME[name].section != section:
                 known = ", ".join(each.name for each in SETTINGS if each.section == section)
@@ -265,7 +275,23 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
     for setting in SETTINGS:
         if environment.get(setting.variable):
             values[setting.name] = setting.parsed(environment[setting.variable])
-    return Config(values)
+    return Config(values, views)
+
+
+def _views(entries: Any) -> dict[str, str]:
+    """The views of `[views]`. What their SQL says is checked where it is run."""
+    if not isinstance(entries, dict):
+        raise UsageError(f'{FILE_NAME}: views must be a table: write [views], then NAME = "SELECT …"')
+    taken = {name.casefold() for name in SQL_VIEWS}
+    for name, sql in entries.items():
+        if not _VIEW.fullmatch(name):
+            raise UsageError(f"{FILE_NAME}: [views] {name!r} cannot be a name: use letters, digits and _")
+        if name.casefold() in taken:
+            raise UsageError(f"{FILE_NAME}: [views] {name} is the name of another view: choose another one")
+        if not isinstance(sql, str):
+            raise UsageError(f"{FILE_NAME}: [views] {name} must be a SELECT in quotes")
+        taken.add(name.casefold())
+    return dict(entries)
 
 
 def policy_from(policy: Policy, options: Mapping[str, Any]) -> Policy:

@@ -141,6 +141,8 @@ class SqlInput:
     tables: dict[str, pa.Table]
     """`refs`, `world` (one row an entity), and `commit_moves`: shard, first height, created_at, by and branch of each
     file of commits."""
+    views: dict[str, str]
+    """SELECTs of the user's own by name, which may use each other."""
 
 
 SQL_VIEWS = ("ticks", "commits", "commit_entries", "entity_state", "world", "world_events", "quarantine", "refs")

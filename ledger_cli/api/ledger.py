@@ -292,21 +292,21 @@ class Ledger:
         return SavedGamma(name, found.table.num_rows, 1)
 
     def sql(self, statement: str, branch: str = MAIN) -> pa.Table:
-        """The answer to a read-only SELECT over ticks, commits, commit_entries, entity_state, quarantine, refs."""
+        """The answer to a read-only SELECT over the views of a branch, those of `[views]` in `ledger.toml` too."""
         from ledger_cli.services.query import sql
 
-        return sql(self._repository, branch, statement)
+        return sql(self._repository, branch, statement, self.config.views)
 
     def sql_answer(self, statement: str, branch: str = MAIN) -> AbstractContextManager[SqlAnswer]:
         """The same, batch by batch within a context, for answers that may be larger than memory."""
         from ledger_cli.services.query import sql_answer
 
-        return sql_answer(self._repository, branch, statement)
+        return sql_answer(self._repository, branch, statement, views=self.config.views)
 
     def to_arrow(self, view: str = "commit_entries", branch: str = MAIN) -> pa.Table:
         """A whole view (see `sql`) as an Arrow table."""
         if not view.isidentifier():
-            raise UsageError(f"{view!r} is no view: use {', '.join(SQL_VIEWS)}")
+            raise UsageError(f"{view!r} is no view: use {', '.join((*SQL_VIEWS, *self.config.views))}")
         return self.sql(f"SELECT * FROM {view}", branch)
 
     def to_polars(self, view: str = "commit_entries", branch: str = MAIN) -> polars.DataFrame:

@@ -126,7 +126,8 @@ class WorldApi:
 
         from ledger_cli.services.query import sql_answer
 
-        with sql_answer(self._repository, branch, statement, self._moment(at, branch)) as answer:
+        moment = self._moment(at, branch)
+        with sql_answer(self._repository, branch, statement, moment, self._config.views) as answer:
             return pa.Table.from_batches(answer.batches, answer.schema)
 
     def keep(self, branch: str = MAIN) -> None:

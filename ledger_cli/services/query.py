@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -40,37 +40,54 @@ _COMMIT_MOVES = pa.schema(
     ]
 )
 
+_NO_VIEWS: Mapping[str, str] = {}
 
-def sql(repository: Repository, branch: str, statement: str) -> pa.Table:
+
+def sql(repository: Repository, branch: str, statement: str, views: Mapping[str, str] = _NO_VIEWS) -> pa.Table:
     """The whole answer to one SELECT (see `sql_answer`)."""
-    with sql_answer(repository, branch, statement) as answer:
+    with sql_answer(repository, branch, statement, views=views) as answer:
         return pa.Table.from_batches(answer.batches, answer.schema)
 
 
 def sql_answer(
-    repository: Repository, branch: str, statement: str, at: Moment | None = None
+    repository: Repository,
+    branch: str,
+    statement: str,
+    at: Moment | None = None,
+    views: Mapping[str, str] = _NO_VIEWS,
 ) -> AbstractContextManager[SqlAnswer]:
     """The answer to one SELECT over the views of a branch (`ports.SQL_VIEWS`), batch by batch.
 
-    `refs` is of the whole ledger. With `at` the branch is as it was then, and so is `world`.
+    `views`: further ones by name, each a SELECT. `refs` is of the whole ledger. With `at` the branch is as it was
+    then, and so is `world`.
     UsageError, in one line, for what cannot be answered or does more than read.
     """
     found = repository.branch(branch) if at is None else at.branch
+    read = _with_views(statement, views)
     commits: dict[str, list[str]] = {}
     for part in found.commit_slices():
         commits.setdefault(part.condition(), []).append(part.file.file)
     given = SqlInput(
         ticks=[segment.file for segment in found.segments()],
         commits=list(commits.items()),
-        quarantine=found.quarantine() if _mentions(statement, "quarantine") else (),
+        quarantine=found.quarantine() if _mentions(read, "quarantine") else (),
         world_events=[file.file for file in found.world_files()],
         tables={
-            "commit_moves": _commit_moves(repository, found, _mentions(statement, "commits")),
-            "refs": _refs(repository, _mentions(statement, "refs")),
-            "world": _world(repository, found, at) if _mentions(statement, "world") else ENTITIES.empty_table(),
+            "commit_moves": _commit_moves(repository, found, _mentions(read, "commits")),
+            "refs": _refs(repository, _mentions(read, "refs")),
+            "world": _world(repository, found, at) if _mentions(read, "world") else ENTITIES.empty_table(),
         },
+        views=dict(views),
     )
     return repository.engine.sql(given, statement)
+
+
+def _with_views(statement: str, views: Mapping[str, str]) -> str:
+    """A statement with the SQL of all views that it may read, also by way of others."""
+    text, left = statement, dict(views)
+    while found := [name for name in left if _mentions(text, name.lower())]:
+        text = "\n".join([text, *(left.pop(name) for name in found)])
+    return text
 
 
 def _mentions(statement: str, view: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -43,6 +43,7 @@ _KINDS = {
 }
 """What an error is that comes through Arrow, which has only the text of it."""
 
+_NO_ANSWER = "this SQL cannot be answered: "
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 _LOSSY = {"uhugeint", "bignum", "bit", "time with time zone"}
 """Types whose values Arrow changes or cannot hold."""
@@ -77,7 +78,8 @@ _COMMIT_ENTRIES = """
 
 _ENTITY_STATE = """
     SELECT entity_id, max(tick_id) AS last_tick, arg_max(x, tick_id) AS x, arg_max(y, tick_id) AS y,
-           arg_max(activity, tick_id) AS activity, count(*) AS "rows"
+           arg_max(activity, tick_id) AS activity, count(*) AS "rows",
+           list_reverse(arg_max(activity, tick_id, 16)) AS activity_history
     FROM stored.ticks GROUP BY entity_id"""
 
 _WORLD_EVENTS = "SELECT * EXCLUDE (event_hash) FROM stored.world_events"
@@ -177,11 +179,11 @@ def run_sql(
                 try:
                     return worker.submit(work).result()
                 except duckdb.Error as error:
-                    raise _translated(error, files) from error
+                    raise _translated(error, files, given.views) from error
                 except OSError as error:
                     if error.errno is not None:
                         raise
-                    raise _translated(_told_by_arrow(error), files) from error
+                    raise _translated(_told_by_arrow(error), files, given.views) from error
                 except KeyboardInterrupt:
                     connection.interrupt()
                     raise
@@ -221,6 +223,45 @@ def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> None:
     _define_stored(connection, "world_events", WORLD, [("", given.world_events)])
     for name, view in {**_VIEWS, "quarantine": _quarantine(given), "refs": "FROM stored.refs"}.items():
         connection.execute(f"CREATE VIEW {name} AS {view}")
+    _define_own(connection, given.views)
+
+
+def _define_own(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> None:
+    """The user's views, each after those that it uses. UsageError names the one that cannot be."""
+    waiting = dict(views)
+    while waiting:
+        needs: dict[str, str] = {}
+        for name, sql in list(waiting.items()):
+            missing = _defined(connection, name, sql, waiting)
+            if missing is None:
+                del waiting[name]
+            else:
+                needs[name] = missing
+        if needs and all(need in waiting for need in needs.values()):
+            name, path = next(iter(needs)), []
+            while name not in path:
+                path.append(name)
+                name = needs[name]
+            circle = " → ".join([*path[path.index(name) :], name])
+            raise UsageError(f"the views {circle} in ledger.toml use each other in a circle: take one out of it")
+
+
+def _defined(connection: duckdb.DuckDBPyConnection, name: str, sql: str, waiting: Mapping[str, str]) -> str | None:
+    """Define a view; the other one that has to be there first, where there is one."""
+    try:
+        statements = connection.extract_statements(sql)
+        if [each.type.name for each in statements] != ["SELECT"]:
+            raise UsageError(f"view {name} in ledger.toml must be one SELECT")
+        connection.execute(f"CREATE VIEW {ident(name)} AS {sql}")
+    except duckdb.Error as error:
+        unknown = _NO_TABLE.search(first_line(error))
+        if unknown is not None:
+            by_name = {each.casefold(): each for each in waiting}
+            if unknown[1].casefold() in by_name:
+                return by_name[unknown[1].casefold()]
+        told = str(_translated(error, (), waiting)).removeprefix(_NO_ANSWER)
+        raise UsageError(f"view {name} in ledger.toml cannot be used: {told}") from error
+    return None
 
 
 def _store(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
@@ -285,7 +326,7 @@ def _told_by_arrow(error: OSError) -> duckdb.Error:
     return _KINDS.get(str(error).partition(":")[0], duckdb.Error)(str(error))
 
 
-def _translated(error: duckdb.Error, files: Sequence[str]) -> LedgerError:
+def _translated(error: duckdb.Error, files: Sequence[str], views: Iterable[str]) -> LedgerError:
     line, text = first_line(error), str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return LedgerError(f"out of memory or temporary space: raise LEDGER_MEMORY ({line})")
@@ -304,10 +345,11 @@ def _translated(error: duckdb.Error, files: Sequence[str]) -> LedgerError:
     unknown = _NO_TABLE.match(line)
     if unknown is not None:
         # DuckDB's own guess may be a table that is not for the user.
-        near = get_close_matches(unknown[1], SQL_VIEWS, n=1)
+        known = (*SQL_VIEWS, *views)
+        near = get_close_matches(unknown[1], known, n=1)
         meant = f", did you mean {near[0]}" if near else ""
-        return UsageError(f"there is no table {unknown[1]}{meant}: use {', '.join(SQL_VIEWS)}")
-    return UsageError(f"this SQL cannot be answered: {_with_hints(text)}")
+        return UsageError(f"there is no table {unknown[1]}{meant}: use {', '.join(known)}")
+    return UsageError(f"{_NO_ANSWER}{_with_hints(text)}")
 
 
 def _with_hints(text: str) -> str:
