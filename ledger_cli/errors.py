@@ -42,7 +42,9 @@ class MissingExtra(LedgerError):
     """An optional dependency is not installed."""
 
     def __init__(self, extra: str, module: str) -> None:
-        super().__init__(f"{module} is not installed: pip install 'ledger-cli[{extra}]'")
+        super().__init__(
+            f"{module} is not installed: pip install 'ledger-cli[{extra}]' (in a clone: pip install '.[{extra}]')"
+        )
         self.extra = extra
         self.module = module
 

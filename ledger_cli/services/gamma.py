@@ -95,6 +95,14 @@ class Gamma:
     """See `GAMMA`."""
     region_map: Mapping[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        total = sum(self.table["weight"].to_pylist())
+        chosen = [
+            f"{name} {value}" for name, value in (("half-life", self.half_life), ("window", self.window)) if value
+        ]
+        place = ", ".join([self.branch, f"tick {self.tick}", *chosen])
+        return f"Gamma of {place}: {self.table.num_rows:,} regions, total weight {total:,.6g}"
+
     @cached_property
     def frame(self) -> GammaFrame:
         """The same as it is shown."""

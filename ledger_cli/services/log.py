@@ -47,6 +47,8 @@ _ORDER = [
 ]
 _MADE = pa.schema([("created_at", pa.string()), ("by", pa.string()), ("branch", pa.string())])
 _FIRST_FILES = 4
+_SHOWN = 5
+"""Commits in the text of a page."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ class LogPage:
     def to_json(self) -> list[dict[str, Any]]:
         """A list of commits as printed with `--json`."""
         return [commit_json(row) for row in self.table.to_pylist()]
+
+    def __repr__(self) -> str:
+        lines = [f"LogPage of {self.branch}: {self.table.num_rows:,} commits, newest first"]
+        for row in self.table.slice(0, _SHOWN).to_pylist():
+            place = f"shard {row['shard']}, ticks {row['epoch_start']}…{row['epoch_end']}"
+            lines.append(f"  {row['commit_id']}  {place}, {row['regions']:,} regions, {row['events']:,} events")
+        return "\n".join(lines if self.table.num_rows <= _SHOWN else [*lines, "  …"])
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,16 @@ class Status:
     tags: Mapping[str, str]
     world: WorldState | None
 
+    def __repr__(self) -> str:
+        watermark = "no commit yet" if self.watermark is None else f"watermark {self.watermark}"
+        lines = [
+            f"Status of {self.branch}: {self.rows:,} events, {self.commits:,} commits, {watermark}",
+            f"  waiting: {self.rows_open:,} events open, {self.rows_late:,} late; quarantined: {self.quarantined:,}",
+        ]
+        if self.world is not None:
+            lines.append(f"  world: {self.world.entities:,} entities by {self.world.events:,} events")
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
         return {

@@ -101,8 +101,9 @@ def ingest(
             "`iconv -f LATIN1 -t UTF-8`, and ingest that"
         )
     if result.refused and not allow_quarantine:
+        them = "it" if result.refused == 1 else "them"
         raise QuarantinedRows(
-            f"{counted(result.refused, 'row')} went to quarantine: see them with "
+            f"{counted(result.refused, 'row')} went to quarantine: see {them} with "
             f'`ledger sql "FROM quarantine"{_where(ledger, branch)}`, or pass --allow-quarantine'
         )
 

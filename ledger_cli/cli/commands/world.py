@@ -66,6 +66,7 @@ def apply(
     Example: ledger world apply events.jsonl
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.render.common.words import counted
     from ledger_cli.render.views.world import apply_table, refusal_table
 
     out = Output(as_json)
@@ -78,9 +79,10 @@ def apply(
     if result.refused and not allow_quarantine:
         refused = sum(result.reasons.values())
         nothing = "; nothing was applied" if atomic else ""
+        were, them = ("was", "it") if refused == 1 else ("were", "them")
         raise QuarantinedRows(
-            f"{refused} of {result.read} events were refused{nothing}: "
-            f'`ledger sql "SELECT * FROM quarantine"` shows them, --allow-quarantine ends with 0'
+            f"{refused} of {counted(result.read, 'event')} {were} refused{nothing}: "
+            f'`ledger sql "SELECT * FROM quarantine"` shows {them}, --allow-quarantine ends with 0'
         )
 
 

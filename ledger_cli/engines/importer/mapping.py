@@ -260,7 +260,7 @@ class Stage:
 def _told(error: duckdb.Error) -> str:
     """What DuckDB says in one line, with the columns that it offers in another."""
     offered = re.search(r"Candidate bindings: .*", str(error))
-    return first_line(error) + ("" if offered is None else f" ({offered[0].lower()})")
+    return first_line(error) + ("" if offered is None else f" (c{offered[0][1:]})")
 
 
 def _marked(table: pa.Table, json_texts: set[int]) -> pa.Table:
