@@ -272,7 +272,7 @@ _VIEWS = {
     "ticks": "stored events",
     "commits": "commits of the branch",
     "commit_entries": "their entries, one per region; `*_sum` are the exact integers: × 10⁹, squares × 10¹⁸",
-    "entity_state": "each entity's newest tick",
+    "entity_state": "each entity's newest tick, and its last 16 activities, the newest last",
     "world": "entities as they stand; `state` is JSON, by class and module",
     "world_events": "world events, each with the version of its entity after it",
     "quarantine": "refused rows",
