@@ -154,9 +154,9 @@ def _time(repository: Repository, text: str, branch: str) -> Moment:
         wall = (when - _EPOCH) // timedelta(microseconds=1)
         if wall < 0:
             raise ValueError("it lies before 1970")
+        told = (_EPOCH + timedelta(microseconds=wall)).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{text!r} is no time: {error}") from error
-    told = (_EPOCH + timedelta(microseconds=wall)).isoformat().replace("+00:00", "Z")
     last, first = Hlc(wall, (1 << COUNTER_BITS) - 1, _LAST_NODE), Hlc(wall, 0, "")
     return Moment(told, "time", branch, repository.branch(branch), last, first)
 

@@ -158,6 +158,7 @@ def test_digits_may_begin_a_commit(story: Path, ledger: Run) -> None:
         ("2026-01-02T10:00", "its zone is missing: use 2026-01-02T10:00Z"),
         ("2026-02-30", "'2026-02-30' is no time"),
         ("1969-12-31", "it lies before 1970"),
+        ("9999-12-31T23:59:59-12:00", "'9999-12-31T23:59:59-12:00' is no time"),
         ("99", "no run of main has got to tick 99 (its watermark is 20): run `ledger commit`"),
         ("tick:-1", "is no tick"),
         ("tick:9007199254740992", "is no tick"),
