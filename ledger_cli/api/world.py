@@ -29,7 +29,7 @@ When = str | int | datetime
 
 
 class WorldApi:
-    """The world behind the ticks. A moment (`at`) is one of those that `ledger world get --help` names."""
+    """The world behind the ticks. A moment (`at`) is one of those that `ledger world --help` names."""
 
     def __init__(self, repository: Repository, config: Config) -> None:
         """Use `Ledger.world`."""

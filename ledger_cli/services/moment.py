@@ -61,7 +61,7 @@ def moment_of(repository: Repository, text: str | None, branch: str = "main") ->
     if colon and kind in _READERS:
         found = _READERS[kind](repository, rest, branch)
         if found is None:
-            raise NotFound(f"there is no {_SAID[kind]} {rest!r} here: give {FORMS}")
+            raise NotFound(f"there is no {kind} {rest!r} here: give {FORMS}")
         return found
     meant = [reader for kind, reader in _READERS.items() if _may_be(repository, kind, given)]
     if len(meant) > 1:
@@ -195,7 +195,6 @@ _READERS: dict[str, Callable[[Repository, str, str], Moment | None]] = {
     "tick": _tick,
     "commit": _commit,
 }
-_SAID = {"hlc": "clock reading", "time": "time", "tag": "tag", "tick": "tick", "commit": "commit"}
 
 
 def _run_that_reached(repository: Repository, branch: Branch, tick: int) -> Branch | None:
