@@ -19,12 +19,14 @@ class GraphLine:
     """A commit and the lanes at its line, counted from the left.
 
     `lanes`: those in use here, the commit's own among them. `joins`: other lanes that end in this commit,
-    since their branch parts here. `ends`: whether no commit is below it in its lane.
+    since their branch parts here; `opens`: those of the histories that it joins, which begin below it.
+    `ends`: whether no commit is below it in its lane.
     """
 
     column: int
     lanes: tuple[int, ...]
     joins: tuple[int, ...]
+    opens: tuple[int, ...]
     ends: bool
     labels: tuple[str, ...]
     """Heads of branches, with the shard where there are several (`main/3`), and tags (`tag: v1`)."""
@@ -33,7 +35,7 @@ class GraphLine:
 
     def to_json(self) -> dict[str, Any]:
         """The commit as in `log --json`, with its place in the graph."""
-        graph = {"column": self.column, "lanes": list(self.lanes), "joins": list(self.joins)}
+        graph = {"column": self.column, "lanes": list(self.lanes), "joins": list(self.joins), "opens": list(self.opens)}
         return {**commit_json(dict(self.commit)), "labels": list(self.labels), "graph": graph}
 
 
@@ -116,12 +118,14 @@ def _line(row: dict[str, Any], parents: Sequence[str], lanes: list[str | None], 
         lanes[place] = None
     if parents:
         lanes[column] = parents[0]
+    opens = []
     for parent in parents[1:]:
         if parent not in lanes:
             lanes.append(parent)
+            opens.append(len(lanes) - 1)
     while lanes and lanes[-1] is None:
         lanes.pop()
-    return GraphLine(column, used, tuple(joins), not parents, labels, row)
+    return GraphLine(column, used, tuple(joins), tuple(opens), not parents, labels, row)
 
 
 def _labels(repository: Repository, names: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -68,7 +68,7 @@ def test_graph_json(forked: Path, ledger: Run) -> None:
     first = ledger("log", "--graph", "--json").json[0]
     assert set(first) == HEADER | {"labels", "graph"}
     assert first["labels"] == ["hybrid"]
-    assert first["graph"] == {"column": 0, "lanes": [0], "joins": []}
+    assert first["graph"] == {"column": 0, "lanes": [0], "joins": [], "opens": []}
 
 
 def test_errors(world: Path, ledger: Run) -> None:

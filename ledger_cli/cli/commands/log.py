@@ -33,7 +33,7 @@ def log(
 
     JSON: a list of commits: commitId, layer, shard, epochStart, epochEnd, parents, policy, digest, metadata, height,
     reason, regions, events, createdAt, by, branch; entries (see `ledger show`) only with --entries. With --graph also
-    labels and graph: column, lanes, joins.
+    labels and graph: column, lanes, joins, opens.
 
     Example: ledger log --since 0 --until 1000 --limit 10
     """

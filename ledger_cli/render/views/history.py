@@ -12,7 +12,9 @@ from rich.text import Text
 from ledger_cli.render.common.tables import fields, more, table
 from ledger_cli.render.common.words import counted, moment, printable, short, ticks
 
-_ASCII = str.maketrans({"●": "*", "│": "|", "├": "|", "─": "-", "┼": "+", "┴": "'", "╯": "'", "…": "~"})
+_ASCII = str.maketrans(
+    {"●": "*", "│": "|", "├": "|", "─": "-", "┼": "+", "┴": "'", "╯": "'", "┬": ".", "╮": ".", "…": "~"}
+)
 _LANE_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
 
 
@@ -51,7 +53,7 @@ class Graph:
     """The lines of `log --graph`: lanes as a drawing, then the commit."""
 
     def __init__(self, lines: Sequence[Any]) -> None:
-        """Lines as `services.graph` gives them: column, lanes, joins, ends, labels, commit."""
+        """Lines as `services.graph` gives them: column, lanes, joins, opens, ends, labels, commit."""
         self.lines = lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -65,11 +67,13 @@ class Graph:
     def _texts(self, several: bool) -> Iterator[Text]:
         if not self.lines:
             yield Text("no commits here")
-        width = max((max(line.lanes) for line in self.lines), default=0) + 1
+        width = max(max((*line.lanes, *line.opens)) for line in self.lines) + 1
         for line in self.lines:
             if line.joins:
-                yield _joined(line)
+                yield _connected(line, line.joins, "╯")
             yield _drawn(line, width).append_text(_described(line, several))
+            if line.opens:
+                yield _connected(line, line.opens, "╮")
 
 
 def _drawn(line: Any, width: int) -> Text:
@@ -80,17 +84,17 @@ def _drawn(line: Any, width: int) -> Text:
     return text
 
 
-def _joined(line: Any) -> Text:
-    """The line above a commit in which other lanes end."""
-    last = max(line.joins)
+def _connected(line: Any, others: Sequence[int], corner: str) -> Text:
+    """The line above a commit in which other lanes end, or the one below it where they begin."""
+    last = max(others)
     text = Text()
-    for lane in range(max(line.lanes) + 1):
+    for lane in range(max((*line.lanes, last)) + 1):
         inside = line.column < lane < last
         if lane == line.column:
             mark = "├─"
-        elif lane in line.joins:
-            mark = "╯ " if lane == last else "┴─"
-        elif lane in line.lanes:
+        elif lane in others:
+            mark = f"{corner} " if lane == last else "┴─" if corner == "╯" else "┬─"
+        elif lane in line.lanes and lane not in line.joins:
             mark = "┼─" if inside else "│ "
         else:
             mark = "──" if inside else "  "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import RenderableType
@@ -21,8 +23,8 @@ def plan_views(plan: Any, most: int | None) -> list[RenderableType]:
     views: list[RenderableType] = [fields(_pairs(plan))]
     ticks, world = plan.ticks.conflicts, plan.world.conflicts
     if ticks:
-        rows = [(c.kept_of, c.kept, c.refused_of, c.refused) for c in ticks[:most]]
-        views += ["", table(["kept of", "tick kept", "refused of", "tick refused"], rows)]
+        rows = [_tick_row(conflict) for conflict in ticks[:most]]
+        views += ["", table(["entity", "tick", "kept", "refused"], rows)]
         views += more(len(plan.ticks.losers) - len(rows), "conflicts", "--json lists 1 000, quarantine has all")
     if world:
         written = [(c.entity_id, f"{c.module}.{c.field}", c.rule, c.a, c.b, c.later) for c in world[:most]]
@@ -33,6 +35,23 @@ def plan_views(plan: Any, most: int | None) -> list[RenderableType]:
         views += ["", table(["refused", "event"], told)]
         views += more(len(plan.world.refused) - len(told), "events", "--json lists 1 000")
     return views
+
+
+def _tick_row(conflict: Any) -> tuple[str, str, str, str]:
+    """The key of two events, and what each has otherwise than the other one."""
+    kept, refused = json.loads(conflict.kept), json.loads(conflict.refused)
+    names = [name for name in {**kept, **refused} if kept.get(name) != refused.get(name)]
+
+    def told(event: dict[str, Any], branch: str) -> str:
+        return f"{branch}: " + ", ".join(f"{name} {_value(name, event.get(name))}" for name in names)
+
+    return kept["entityId"], str(kept["tickId"]), told(kept, conflict.kept_of), told(refused, conflict.refused_of)
+
+
+def _value(name: str, value: Any) -> str:
+    if name != "timestamp" or value is None:
+        return shown(value)
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
 
 
 def _pairs(plan: Any) -> dict[str, Any]:
