@@ -18,7 +18,12 @@ COUNTER_BITS = 16
 _COUNTER_LIMIT = 1 << COUNTER_BITS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+LAST_WALL = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""The last µs that a reading can have."""
 _NODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+WALL_LENGTH = len("2026-01-29T19:21:00.000000Z")
+NODE_AT = WALL_LENGTH + len("-0000-")
+"""Where the wall clock ends, and where the node begins, in the text of a reading."""
 _TEXT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})Z-([0-9A-F]{4})-([A-Za-z0-9._-]{1,64})")
 
 

@@ -10,16 +10,19 @@ import hashlib
 import hmac
 import re
 from binascii import hexlify
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
 from ledger_cli.core.hlc import Hlc, node_name
 from ledger_cli.core.jcs import canonical
+from ledger_cli.errors import UsageError
 
 PROTOCOL = "55-45-17"
 """What the handshake of every event must name."""
@@ -53,8 +56,10 @@ FIELDS = (
 )
 _KNOWN = frozenset(FIELDS)
 _TYPE = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)\.([a-z][a-z0-9_]*)\.v([1-9][0-9]{0,5})")
-_VERSION_LIMIT = 2**53
-_ID_LIMIT = 1024
+VERSION_LIMIT = 2**53
+ID_LIMIT = 1024
+DEPTH_LIMIT = 250
+"""Levels of a payload: orjson writes 254, and the state of an entity is a few levels around it."""
 # Numbers that orjson may write otherwise than RFC 8785 does: with an exponent, whole floats, large integers.
 _UNLIKE = rb"-?(?:[0-9]{16}|[0-9]+(?:\.0[,}\]]|(?:\.[0-9]+)?[eE]))"
 _UNLIKE_IN_OBJECT = re.compile(rb":" + _UNLIKE)
@@ -79,7 +84,7 @@ WORLD = pa.schema(
         pa.field("event_hash", pa.int64(), nullable=False),
     ]
 )
-"""One row an event, sorted by (entity_id, version). `version`: the entity's after it; `event_hash`: see `hash_of`."""
+"""One row an event, sorted by (entity_id, version). `version`: the entity's after it; `event_hash`: see `hashes_of`."""
 
 
 class Refused(Exception):
@@ -92,7 +97,10 @@ class Refused(Exception):
 
 
 class WorldEvent(NamedTuple):
-    """An event as it was sent, checked by itself. `expected_version`: None where any will do."""
+    """An event as it was sent, checked by itself. `expected_version`: None where any will do.
+
+    `hlc`: the text of a reading; texts sort as the readings do, so none is taken apart.
+    """
 
     event_id: str
     entity_id: str
@@ -102,21 +110,24 @@ class WorldEvent(NamedTuple):
     state_class: str
     payload: dict[str, Any]
     expected_version: int | None
-    hlc: Hlc | None
+    hlc: str | None
     node: str | None
     causes: tuple[str, ...]
     handshake: Mapping[str, Any]
     timestamp: str | None
     raw: dict[str, Any]
     """As sent, without the handshake: what is signed."""
+    payload_text: str
+    handshake_text: str
+    """Both as JSON: what is stored."""
 
 
 class Entity(NamedTuple):
-    """An entity after its last event. `parts`: the state by module and class."""
+    """An entity after its last event. `hlc`: the text of its reading; `parts`: the state by module and class."""
 
     kind: str
     version: int
-    hlc: Hlc
+    hlc: str
     event_id: str
     parts: Mapping[tuple[str, str], Any]
 
@@ -130,7 +141,7 @@ class Entity(NamedTuple):
             "entityId": entity_id,
             "entityKind": self.kind,
             "version": self.version,
-            "hlc": str(self.hlc),
+            "hlc": self.hlc,
             "eventId": self.event_id,
             "state": state,
         }
@@ -148,6 +159,8 @@ def parse_event(text: bytes) -> WorldEvent:
         unknown = ", ".join(sorted(raw.keys() - _KNOWN))
         raise Refused("invalid_event", f"has unknown fields: {unknown}; what belongs to the entity goes into payload")
     handshake = raw.pop("handshake", None)
+    if type(handshake) is not dict:
+        handshake = {}
     get = raw.get
     entity_id = _text(get("entityId"), "entityId")
     named = get("type")
@@ -167,7 +180,7 @@ def parse_event(text: bytes) -> WorldEvent:
     if state_class not in CLASSES:
         raise Refused("invalid_event", f"stateClass must be one of {', '.join(CLASSES)}, not {state_class!r}")
     expected = get("expectedVersion")
-    if expected is not None and (type(expected) is not int or not 0 <= expected < _VERSION_LIMIT):
+    if expected is not None and (type(expected) is not int or not 0 <= expected < VERSION_LIMIT):
         raise Refused("invalid_event", f"expectedVersion must be an integer from 0, not {expected!r}")
     hlc, node = _clock(get("hlc"), get("node"))
     event_id = get("eventId")
@@ -182,30 +195,44 @@ def parse_event(text: bytes) -> WorldEvent:
         expected_version=expected,
         hlc=hlc,
         node=node,
-        causes=_causes(get("causes")),
-        handshake=handshake if type(handshake) is dict else {},
-        timestamp=_timestamp(get("timestamp")),
+        causes=causes_of(get("causes")),
+        handshake=handshake,
+        timestamp=timestamp_of(get("timestamp")),
         raw=raw,
+        payload_text=json_text(payload),
+        handshake_text=json_text(handshake),
     )
 
 
 def _text(value: Any, name: str) -> str:
-    if type(value) is not str or not value or len(value) > _ID_LIMIT:
-        raise Refused("invalid_event", f"{name} must be a text of 1 to {_ID_LIMIT} characters, not {value!r:.40}")
+    if type(value) is not str or not value or len(value) > ID_LIMIT:
+        raise Refused("invalid_event", f"{name} must be a text of 1 to {ID_LIMIT} characters, not {value!r:.40}")
     return value
 
 
-def _clock(hlc: Any, node: Any) -> tuple[Hlc | None, str | None]:
+def _clock(hlc: Any, node: Any) -> tuple[str | None, str | None]:
     try:
         reading = None if hlc is None else Hlc.parse(hlc)
         if node is not None and node_name(node) and reading is not None and reading.node != node:
             raise ValueError(f"hlc is a reading of node {reading.node}, not of {node}")
     except (ValueError, TypeError) as error:
         raise Refused("invalid_event", str(error)) from error
-    return reading, node
+    return None if reading is None else str(reading), node
 
 
-def _causes(value: Any) -> tuple[str, ...]:
+def json_text(value: Mapping[str, Any]) -> str:
+    """JSON of an object. Refused (`invalid_event`) where it is nested too deeply for what is made of it."""
+    try:
+        text = orjson.dumps(value).decode()
+        if len(text) > DEPTH_LIMIT:
+            orjson.dumps([[[[value]]]])
+        return text
+    except TypeError as error:
+        raise Refused("invalid_event", f"is nested too deeply: up to {DEPTH_LIMIT} levels can be kept") from error
+
+
+def causes_of(value: Any) -> tuple[str, ...]:
+    """An event's causes, each once. Refused where they are no list of ids."""
     if value is None:
         return ()
     if type(value) is not list or not all(type(each) is str and each for each in value):
@@ -213,7 +240,8 @@ def _causes(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def _timestamp(value: Any) -> str | None:
+def timestamp_of(value: Any) -> str | None:
+    """An event's timestamp, as it is. Refused where it is no moment."""
     if value is None:
         return None
     try:
@@ -234,13 +262,19 @@ def type_parts(name: str) -> tuple[str, str, int]:
 
 
 def signed_text(raw: Mapping[str, Any]) -> bytes:
-    """What the signature of an event is made over: the RFC 8785 JSON of the event without its handshake."""
-    fast = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
-    # What is not ASCII may be sorted otherwise. The causes are texts.
-    arrays = fast.count(b"[") > ("causes" in raw)
-    if not fast.isascii() or _UNLIKE_IN_OBJECT.search(fast) or (arrays and _UNLIKE_IN_ARRAY.search(fast)):
-        return canonical(raw)
-    return fast
+    """What the signature of an event is made over: the RFC 8785 JSON of the event without its handshake.
+
+    Refused (`invalid_event`) where there is none: of a number from 2^53 on, or a value nested hundreds deep.
+    """
+    try:
+        fast = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
+        # What is not ASCII may be sorted otherwise. The causes are texts.
+        arrays = fast.count(b"[") > ("causes" in raw)
+        if not fast.isascii() or _UNLIKE_IN_OBJECT.search(fast) or (arrays and _UNLIKE_IN_ARRAY.search(fast)):
+            return canonical(raw)
+        return fast
+    except (TypeError, UsageError) as error:
+        raise Refused("invalid_event", f"cannot be signed: {error}") from error
 
 
 def signature(raw: Mapping[str, Any], key: bytes) -> bytes:
@@ -265,9 +299,11 @@ def derived_id(raw: Mapping[str, Any]) -> str:
     return hashlib.sha256(signed_text(raw)).hexdigest()[:32]
 
 
-def hash_of(event_id: str) -> int:
-    """64 bits of the SHA-256 of an event's id, as a signed integer: what known ids are looked up by."""
-    return int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:8], "big", signed=True)
+def hashes_of(event_ids: Iterable[str]) -> npt.NDArray[np.int64]:
+    """64 bits of the SHA-256 of each event's id, as signed integers: what known ids are looked up by."""
+    sha256 = hashlib.sha256
+    digests = b"".join([sha256(each.encode()).digest() for each in event_ids])
+    return np.frombuffer(digests, ">i8")[::4].astype(np.int64)
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -6,7 +6,7 @@ then, so that only the events since have to be folded again; it is a cache, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ledger_cli.core.history import WorldCheckpoint, WorldFile
-from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.world import Entity
 from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Published
@@ -40,34 +39,42 @@ ENTITIES = pa.schema(
 _FOLDED = ["event_id", "entity_id", "entity_kind", "type", "module", "state_class", "payload", "version", "hlc"]
 ROWS_PER_ROW_GROUP = 8192
 
+_RUN_LIMIT = 2**20
+
 Hashes = npt.NDArray[np.int64]
 
 
 class KnownEvents:
-    """The ids of all events, as sorted 64-bit hashes with the file each is in; to be confirmed there."""
+    """The ids of all events: of each, 40 bits of its hash and 24 of the file it is in, to be confirmed there.
+
+    They are 8 bytes an event, in a few sorted runs.
+    """
+
+    FILES = 2**24
+    _FILE = np.uint64(FILES - 1)
 
     def __init__(self) -> None:
-        self._runs: list[tuple[Hashes, npt.NDArray[np.int32]]] = []
+        self._runs: list[npt.NDArray[np.uint64]] = []
 
     def add(self, hashes: Hashes, file: int) -> None:
-        """Those of a file. Runs double in length, so that adding stays cheap and few are to be searched."""
-        run = np.sort(hashes), np.full(len(hashes), file, dtype=np.int32)
-        while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
-            older = self._runs.pop()
-            joined = np.concatenate([older[0], run[0]])
-            order = np.argsort(joined, kind="stable")
-            run = joined[order], np.concatenate([older[1], run[1]])[order]
+        """Those of a file. Runs double in length up to a bound, so that adding stays cheap and few are searched."""
+        run = hashes.view(np.uint64) & ~self._FILE | np.uint64(file % self.FILES)
+        while self._runs and len(self._runs[-1]) <= min(2 * len(run), _RUN_LIMIT):
+            run = np.concatenate([self._runs.pop(), run])
+        run.sort()
         self._runs.append(run)
 
     def files(self, hashes: Hashes) -> dict[int, set[int]]:
-        """By file, the hashes that it may hold."""
+        """By file (its number modulo `FILES`), the hashes that it may hold."""
+        # What is looked up in order lies close together.
+        sought = np.sort(hashes.view(np.uint64))
         found: dict[int, set[int]] = {}
-        for known, file in self._runs:
-            first = np.searchsorted(known, hashes, side="left")
-            last = np.searchsorted(known, hashes, side="right")
+        for run in self._runs:
+            first = np.searchsorted(run, sought & ~self._FILE, side="left")
+            last = np.searchsorted(run, sought | self._FILE, side="right")
             for place in np.flatnonzero(last > first).tolist():
-                for at in range(first[place], last[place]):
-                    found.setdefault(int(file[at]), set()).add(int(hashes[place]))
+                for entry in run[first[place] : last[place]].tolist():
+                    found.setdefault(entry % self.FILES, set()).add(int(sought[place].astype(np.int64)))
         return found
 
 
@@ -78,7 +85,7 @@ class Known:
     entity_id: str
     type: str
     payload: Any
-    hlc: Hlc
+    hlc: str
 
 
 class World:
@@ -119,7 +126,7 @@ class World:
         entity = self.entities.get(row["entity_id"])
         self.entities[row["entity_id"]] = folded(entity, row, self._reducers(row["type"]))
 
-    def known(self, event_ids: Sequence[str], hashes: Hashes) -> dict[str, Known]:
+    def known(self, event_ids: Collection[str], hashes: Hashes) -> dict[str, Known]:
         """Those of some events that are stored, by id."""
         if self._known is None:
             self._known = KnownEvents()
@@ -127,15 +134,15 @@ class World:
             self._known.add(self._table(self.files[number], ["event_hash"])["event_hash"].to_numpy(), number)
         self._indexed = len(self.files)
         found: dict[str, Known] = {}
-        wanted = set(event_ids)
-        for number, candidates in self._known.files(hashes).items():
-            filters = [("event_hash", "in", candidates)]
-            columns = ["event_id", "entity_id", "type", "payload", "hlc"]
-            for row in self._table(self.files[number], columns, filters).to_pylist():
-                if row["event_id"] in wanted:
-                    found[row["event_id"]] = Known(
-                        row["entity_id"], row["type"], orjson.loads(row["payload"]), Hlc.parse(row["hlc"])
-                    )
+        for low, candidates in sorted(self._known.files(hashes).items()):
+            for file in self.files[low :: KnownEvents.FILES]:
+                filters = [("event_hash", "in", candidates)]
+                columns = ["event_id", "entity_id", "type", "payload", "hlc"]
+                for row in self._table(file, columns, filters).to_pylist():
+                    if row["event_id"] in event_ids:
+                        found[row["event_id"]] = Known(
+                            row["entity_id"], row["type"], orjson.loads(row["payload"]), row["hlc"]
+                        )
         return found
 
     def _table(self, file: WorldFile, columns: list[str], filters: Any = None) -> pa.Table:
@@ -149,7 +156,7 @@ def folded(entity: Entity | None, row: Mapping[str, Any], reducer: Reducer) -> E
     return Entity(
         row["entity_kind"],
         row["version"],
-        Hlc.parse(row["hlc"]),
+        row["hlc"],
         row["event_id"],
         {**before, part: reducer(before.get(part), orjson.loads(row["payload"]))},
     )
@@ -181,12 +188,19 @@ def entity_table(entities: Mapping[str, Entity]) -> pa.Table:
         ids,
         [each.kind for each in rows],
         [each.version for each in rows],
-        [str(each.hlc) for each in rows],
+        [each.hlc for each in rows],
         [each.event_id for each in rows],
-        [orjson.dumps(nested(each.parts), option=orjson.OPT_SORT_KEYS).decode() for each in rows],
+        [_state_text(each.parts) for each in rows],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, ENTITIES, strict=True)]
     return pa.Table.from_arrays(arrays, schema=ENTITIES)
+
+
+def _state_text(parts: Mapping[tuple[str, str], Any]) -> str:
+    if len(parts) == 1:
+        [((module, state_class), value)] = parts.items()
+        return orjson.dumps({state_class: {module: value}}, option=orjson.OPT_SORT_KEYS).decode()
+    return orjson.dumps(nested(parts), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def nested(parts: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
@@ -207,7 +221,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     """Of a row of `ENTITIES`."""
     state = orjson.loads(row["state"])
     parts = {(module, name): value for name, modules in state.items() for module, value in modules.items()}
-    return Entity(row["entity_kind"], row["version"], Hlc.parse(row["hlc"]), row["event_id"], parts)
+    return Entity(row["entity_kind"], row["version"], row["hlc"], row["event_id"], parts)
 
 
 def _rows(table: pa.Table) -> Iterable[Mapping[str, Any]]:

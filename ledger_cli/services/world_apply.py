@@ -14,34 +14,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.history import Added, QuarantineFile, WorldFile, WorldState
-from ledger_cli.core.hlc import Hlc, send
+from ledger_cli.core.hlc import LAST_WALL, WALL_LENGTH, Hlc, send
 from ledger_cli.core.world import (
     WORLD,
     Entity,
     Refused,
     WorldEvent,
-    check_handshake,
-    hash_of,
-    parse_event,
+    hashes_of,
 )
+from ledger_cli.core.world_batch import read_events
 from ledger_cli.errors import Conflict
 from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.world import Known, Reducer, World, write_checkpoint
+from ledger_cli.services.world import Reducer, World, write_checkpoint
 
 BATCH_EVENTS = 10_000
 CHECKPOINT_FILES = 64
 CHECKPOINT_EVENTS = 20_000
 """A checkpoint is due after so many files, or after as many events as there are entities, but at least so many."""
 _ATTEMPTS = 20
+_ALIKE = ["entity_kind", "type", "module", "state_class"]
+"""Columns with few values: others are larger, and take longer to write, as dictionaries."""
 _UNVERSIONED = "transient"
 """The class whose events are checked and passed on, but never written."""
 
@@ -112,6 +114,7 @@ REFUSALS_TOLD = 1000
 """Refusals that a result lists; all are in quarantine."""
 
 _NEVER = Hlc(0, 0, "")
+_NO_PARTS: Mapping[tuple[str, str], Any] = MappingProxyType({})
 Line = tuple[int, bytes]
 
 
@@ -133,7 +136,8 @@ def apply(
     with _uncollected():
         for batch in _batches(lines, atomic):
             result.read += len(batch)
-            _apply_batch(repository, world, branch, batch, rules, source, atomic, why, result)
+            read = read_events([text for _, text in batch], rules.keys)
+            _apply_batch(repository, world, branch, batch, read, rules, source, atomic, why, result)
     state = repository.branch(branch).state.world
     result.hlc = None if state is None else state.hlc
     return result
@@ -167,6 +171,7 @@ def _apply_batch(
     world: World,
     branch: str,
     batch: Sequence[Line],
+    read: Sequence[WorldEvent | Refused],
     rules: Rules,
     source: str,
     atomic: bool,
@@ -176,7 +181,7 @@ def _apply_batch(
     before = repository.branch(branch)
     for _ in range(_ATTEMPTS):
         world.follow(before)
-        judged = _judge(world, before.state.world, batch, rules)
+        judged = _judge(world, before.state.world, batch, read, rules)
         if atomic and judged.refused:
             judged = judged.without_effects()
         try:
@@ -186,9 +191,9 @@ def _apply_batch(
             if before.state.created != older.state.created:
                 raise Conflict(f"branch {branch} was deleted and made again meanwhile: run the command again") from None
             continue
-        if judged.rows:
-            world.moved(after, judged.changed, np.array([row[-1] for row in judged.rows], dtype=np.int64))
-        result.applied += len(judged.rows)
+        if judged.accepted:
+            world.moved(after, judged.changed, np.array([each.hash for each in judged.accepted], dtype=np.int64))
+        result.applied += len(judged.accepted)
         result.duplicates += judged.duplicates
         result.transient += judged.transient
         result.reasons.update(refusal.reason for refusal in judged.refused)
@@ -197,12 +202,22 @@ def _apply_batch(
     raise Conflict(f"branch {branch} is moved by many processes at once: run the command again")
 
 
+class _Accepted(NamedTuple):
+    """An event that was accepted. `version`: that of its entity after it; `hash`: of its id."""
+
+    event: WorldEvent
+    kind: str
+    version: int
+    hlc: str
+    hash: int
+
+
 @dataclass
 class _Judged:
-    """What a batch comes to: rows of `WORLD`, the entities after it, and what was refused."""
+    """What a batch comes to: the events to be stored, the entities after it, and what was refused."""
 
-    clock: Hlc | None
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    clock: str | None
+    accepted: list[_Accepted] = field(default_factory=list)
     changed: dict[str, Entity] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
     duplicates: int = 0
@@ -213,18 +228,18 @@ class _Judged:
         return _Judged(self.clock, refused=self.refused)
 
 
-def _judge(world: World, state: WorldState | None, batch: Sequence[Line], rules: Rules) -> _Judged:
+def _judge(
+    world: World, state: WorldState | None, batch: Sequence[Line], read: Sequence[WorldEvent | Refused], rules: Rules
+) -> _Judged:
     """Judge a batch event by event, each against what the ones before it have made."""
-    judged = _Judged(None if state is None else Hlc.parse(state.hlc))
-    parsed: list[tuple[int, WorldEvent]] = []
-    for line, text in batch:
-        try:
-            event = parse_event(text)
-            check_handshake(event, rules.keys)
-            parsed.append((line, event))
-        except Refused as refused:
-            judged.refused.append(Refusal(line, None, refused.reason, refused.detail))
-    _Judge(world, rules, judged).run(parsed)
+    judged = _Judged(None if state is None else state.hlc)
+    numbered: list[tuple[int, WorldEvent]] = []
+    for (line, _), event in zip(batch, read, strict=True):
+        if isinstance(event, Refused):
+            judged.refused.append(Refusal(line, None, event.reason, event.detail))
+        else:
+            numbered.append((line, event))
+    _Judge(world, rules, judged).run(numbered)
     judged.refused.sort(key=lambda refusal: refusal.line)
     return judged
 
@@ -237,96 +252,88 @@ class _Judge:
         self._rules = rules
         self._judged = judged
         self._now = rules.clock()
-        self._fresh: dict[str, Known] = {}
+        self._latest = str(Hlc(min(self._now + rules.max_drift, LAST_WALL), 0, ""))[:WALL_LENGTH]
+        """The wall clock that no reading may be beyond."""
+        self._fresh: dict[str, _Accepted] = {}
 
     def run(self, events: Sequence[tuple[int, WorldEvent]]) -> None:
-        ids = list(dict.fromkeys(name for _, event in events for name in (event.event_id, *event.causes)))
-        hashes = np.array([hash_of(each) for each in ids], dtype=np.int64)
-        self._stored = self._world.known(ids, hashes)
-        self._hashes = dict(zip(ids, hashes.tolist(), strict=True))
-        for line, event in events:
+        ids = [event.event_id for _, event in events]
+        causes = list({cause for _, event in events for cause in event.causes})
+        hashes = hashes_of(ids)
+        self._stored = self._world.known({*ids, *causes}, np.concatenate([hashes, hashes_of(causes)]))
+        one = self._one
+        for (line, event), hash_ in zip(events, hashes.tolist(), strict=True):
             try:
-                self._one(event)
+                one(event, hash_)
             except Refused as refused:
                 self._judged.refused.append(Refusal(line, event.event_id, refused.reason, refused.detail))
 
-    def _one(self, event: WorldEvent) -> None:
-        judged, rules = self._judged, self._rules
-        known = self._fresh.get(event.event_id) or self._stored.get(event.event_id)
-        if known is not None:
-            if (known.entity_id, known.type, known.payload) != (event.entity_id, event.type, event.payload):
-                raise Refused("invalid_event", f"eventId {event.event_id} is that of another event")
-            judged.duplicates += 1
+    def _one(self, event: WorldEvent, hash_: int) -> None:
+        # One function, and few looks at attributes: this is done for every event.
+        judged = self._judged
+        event_id, entity_id, kind, type_, module, state_class, payload, expected, reading, _, causes, *_ = event
+        if event_id in self._fresh or event_id in self._stored:
+            self._again(event)
             return
-        rule = rules.types.get(event.type)
+        rule = self._rules.types.get(type_)
         if rule is None:
-            raise Refused("unknown_type", f"{event.type} is not registered: `ledger schema register {event.type}`")
-        entity = judged.changed.get(event.entity_id) or self._world.entities.get(event.entity_id)
-        version = 0 if entity is None else entity.version
-        if event.expected_version is not None and event.expected_version != version:
-            raise Refused("version_conflict", f"{event.entity_id} has version {version}, not {event.expected_version}")
-        if entity is not None and event.entity_kind not in (None, entity.kind):
-            raise Refused("constraint_violation", f"{event.entity_id} is of kind {entity.kind}")
-        reading = self._reading(event, entity)
-        rule.check(event.payload)
-        part = event.module, event.state_class
-        before = {} if entity is None else entity.parts
-        value = _reduced(rule.reducer, before.get(part), event)
+            raise Refused("unknown_type", f"{type_} is not registered: `ledger schema register {type_}`")
+        entity = judged.changed.get(entity_id) or self._world.entities.get(entity_id)
+        version, parts = (0, _NO_PARTS) if entity is None else (entity.version, entity.parts)
+        if expected is not None and expected != version:
+            raise Refused("version_conflict", f"{entity_id} has version {version}, not {expected}")
+        if entity is not None:
+            if kind is not None and kind != entity.kind:
+                raise Refused("constraint_violation", f"{entity_id} is of kind {entity.kind}")
+            kind = entity.kind
+        after = max(map(self._reading_of, causes)) if causes else ""
+        if reading is None:
+            reading = self._next(event.node)
+        elif reading[:WALL_LENGTH] > self._latest:
+            ahead = (Hlc.parse(reading).wall - self._now) / 1e6
+            raise Refused("clock_drift", f"hlc is {ahead:.1f} s ahead of this machine's clock")
+        elif entity is not None and reading <= entity.hlc:
+            raise Refused("version_conflict", f"hlc is not after {entity.hlc}, the last of {entity_id}")
+        elif reading <= after:
+            raise Refused("causal_gap", "hlc is not after that of a cause")
+        rule.check(payload)
+        part = module, state_class
+        try:
+            value = rule.reducer(parts.get(part), payload)
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused("constraint_violation", f"the reducer of {type_} failed: {error}") from error
         if judged.clock is None or reading > judged.clock:
             judged.clock = reading
-        if event.state_class == _UNVERSIONED:
+        if state_class == _UNVERSIONED:
             judged.transient += 1
             return
-        self._fresh[event.event_id] = Known(event.entity_id, event.type, event.payload, reading)
-        kind = event.entity_kind or (entity.kind if entity is not None else "entity")
-        judged.changed[event.entity_id] = Entity(kind, version + 1, reading, event.event_id, {**before, part: value})
-        judged.rows.append(
-            (
-                event.event_id,
-                event.entity_id,
-                kind,
-                event.type,
-                event.module,
-                event.state_class,
-                orjson.dumps(event.payload).decode(),
-                version + 1,
-                event.expected_version,
-                str(reading),
-                event.causes,
-                orjson.dumps(event.handshake).decode(),
-                event.timestamp,
-                self._hashes[event.event_id],
-            )
-        )
+        kind = kind or "entity"
+        accepted = _Accepted(event, kind, version + 1, reading, hash_)
+        self._fresh[event_id] = accepted
+        judged.accepted.append(accepted)
+        judged.changed[entity_id] = Entity(kind, version + 1, reading, event_id, {**parts, part: value})
 
-    def _reading(self, event: WorldEvent, entity: Entity | None) -> Hlc:
-        """The event's clock reading: its own, or the branch's next; after the entity's last and all causes."""
-        causes = []
-        for cause in event.causes:
-            known = self._fresh.get(cause) or self._stored.get(cause)
-            if known is None:
-                raise Refused("causal_gap", f"its cause {cause} is not known: send that first")
-            causes.append(known.hlc)
-        if event.hlc is None:
-            wall, counter, _ = self._judged.clock or _NEVER
-            return send(Hlc(wall, counter, event.node or self._rules.node), self._now, self._rules.max_drift)
-        if event.hlc.wall - self._now > self._rules.max_drift:
-            ahead = (event.hlc.wall - self._now) / 1e6
-            raise Refused("clock_drift", f"hlc is {ahead:.1f} s ahead of this machine's clock")
-        if entity is not None and event.hlc <= entity.hlc:
-            raise Refused("version_conflict", f"hlc is not after {entity.hlc}, the last of {event.entity_id}")
-        if any(event.hlc <= cause for cause in causes):
-            raise Refused("causal_gap", "hlc is not after that of a cause")
-        return event.hlc
+    def _again(self, event: WorldEvent) -> None:
+        """An event whose id is known: the same once more, or another one."""
+        fresh = self._fresh.get(event.event_id)
+        known = self._stored[event.event_id] if fresh is None else fresh.event
+        if (known.entity_id, known.type, known.payload) != (event.entity_id, event.type, event.payload):
+            raise Refused("invalid_event", f"eventId {event.event_id} is that of another event")
+        self._judged.duplicates += 1
 
+    def _reading_of(self, cause: str) -> str:
+        known = self._fresh.get(cause) or self._stored.get(cause)
+        if known is None:
+            raise Refused("causal_gap", f"its cause {cause} is not known: send that first")
+        return known.hlc
 
-def _reduced(reducer: Reducer, before: Any, event: WorldEvent) -> Any:
-    try:
-        return reducer(before, event.payload)
-    except Refused:
-        raise
-    except Exception as error:
-        raise Refused("constraint_violation", f"the reducer of {event.type} failed: {error}") from error
+    def _next(self, node: str | None) -> str:
+        """The reading of an event that brought none."""
+        clock = self._judged.clock
+        wall, counter, _ = _NEVER if clock is None else Hlc.parse(clock)
+        return str(send(Hlc(wall, counter, node or self._rules.node), self._now, self._rules.max_drift))
 
 
 def _persist(
@@ -341,13 +348,12 @@ def _persist(
     """Write what was accepted and what was refused, and move the ref; nothing where there is nothing new."""
     with repository.store.scratch() as scratch:
         quarantine = _quarantined(repository, before, batch, judged.refused, source, scratch)
-        if not judged.rows and not quarantine:
+        if not judged.accepted and not quarantine:
             return before
         files: tuple[WorldFile, ...] = ()
         state = before.state.world
-        if judged.rows:
-            assert judged.clock is not None
-            files = (_published(repository, judged.rows, scratch),)
+        if judged.accepted:
+            files = (_published(repository, judged.accepted, scratch),)
             state = _state_after(repository, world, state, judged, scratch)
         added = Added(world=files, quarantine=quarantine)
         after = replace(before.state, world=state)
@@ -363,18 +369,34 @@ def _state_after(
     events = sum(file.events for file in world.files[covered:])
     if len(world.files) - covered >= CHECKPOINT_FILES or events >= max(CHECKPOINT_EVENTS, len(world.entities)):
         checkpoint = write_checkpoint(repository, world.entities, len(world.files), scratch)
-    total = len(judged.rows) + (0 if state is None else state.events)
+    total = len(judged.accepted) + (0 if state is None else state.events)
     return WorldState(str(judged.clock), total, entities, checkpoint)
 
 
-def _published(repository: Repository, rows: Sequence[tuple[Any, ...]], scratch: Path) -> WorldFile:
-    arrays = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), WORLD, strict=True)]
-    table = pa.Table.from_arrays(arrays, schema=WORLD)
-    readings = table["hlc"].to_pylist()
+def _published(repository: Repository, accepted: Sequence[_Accepted], scratch: Path) -> WorldFile:
     path = scratch / "world.parquet"
-    pq.write_table(table.sort_by([("entity_id", "ascending"), ("version", "ascending")]), path, compression="zstd")
+    pq.write_table(_table(accepted), path, compression="zstd", use_dictionary=_ALIKE)
     published = repository.store.publish(path, "segments/world-{sha256}.parquet")
-    return WorldFile(**vars(published), events=len(rows), first=min(readings), last=max(readings))
+    readings = [each.hlc for each in accepted]
+    return WorldFile(**vars(published), events=len(accepted), first=min(readings), last=max(readings))
+
+
+def _table(accepted: Sequence[_Accepted]) -> pa.Table:
+    """Rows of `WORLD`, by entity and version."""
+    events, kinds, versions, readings, hashes = zip(*accepted, strict=True)
+    sent = dict(zip(WorldEvent._fields, zip(*events, strict=True), strict=True))
+    made = {
+        "entity_kind": kinds,
+        "payload": sent["payload_text"],
+        "version": versions,
+        "hlc": readings,
+        "handshake": sent["handshake_text"],
+        "event_hash": hashes,
+    }
+    arrays = [pa.array(made.get(each.name, sent.get(each.name)), each.type) for each in WORLD]
+    table = pa.Table.from_arrays(arrays, schema=WORLD)
+    # Stable: the events of an entity stand in the order of its versions already.
+    return table.take(pc.sort_indices(table["entity_id"]))
 
 
 def _quarantined(

@@ -1,10 +1,17 @@
-"""The input of the benchmarks: ticks made by DuckDB of hashes, the same on every run."""
+"""The input of the benchmarks, the same on every run: ticks made by DuckDB of hashes, world events of a seed."""
 
 from __future__ import annotations
 
+import hmac
+import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import orjson
+
+from ledger_cli.core.world import PROTOCOL, signed_text
 
 ENTITIES = 10_000
 SIDE = 1024
@@ -50,4 +57,40 @@ def json_lines(path: Path, rows: int, dirty: bool = False) -> Path:
         connection.execute("SET threads = 2; SET preserve_insertion_order = true")
         ticks = f"SELECT *, row_number() OVER () - 1 AS i FROM ({_ticks(rows)} ORDER BY i)"
         connection.execute(f"COPY (SELECT {line} FROM ({ticks})) TO '{path}' ({options})")
+    return path
+
+
+WORLD_ENTITIES = 100_000
+WORLD_START = datetime(2026, 1, 1, tzinfo=UTC)
+WORLD_KEY = b"the key of the module physics"
+
+
+def world_events(path: Path, events: int, entities: int = WORLD_ENTITIES) -> Path:
+    """JSON Lines of signed world events, each with a reading 1 ms after the last; one in ten names a cause."""
+    draw = random.Random(17)
+    versions = [0] * entities
+    key = hmac.new(WORLD_KEY, digestmod="sha256")
+    with open(path, "wb") as file:
+        for number in range(events):
+            entity = draw.randrange(entities)
+            moment = WORLD_START + timedelta(milliseconds=number)
+            event: dict[str, Any] = {
+                "eventId": f"e{number}",
+                "entityId": f"E{entity}",
+                "type": "physics.moved.v1",
+                "payload": {
+                    "x": (2 * draw.randrange(500_000) + 1) / 1000,
+                    "y": (2 * draw.randrange(500_000) + 1) / 1000,
+                    "awake": draw.random() < 0.5,
+                },
+                "expectedVersion": versions[entity],
+                "hlc": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z-0000-n1",
+            }
+            versions[entity] += 1
+            if number % 10 == 9:
+                event["causes"] = [f"e{number - draw.randrange(1, min(number, 5_000) + 1)}"]
+            signed = key.copy()
+            signed.update(signed_text(event))
+            event["handshake"] = {"protocol": PROTOCOL, "signature": signed.hexdigest()}
+            file.write(orjson.dumps(event) + b"\n")
     return path

@@ -16,7 +16,7 @@ from ledger_cli.core.world import (
     PROTOCOL,
     Refused,
     check_handshake,
-    hash_of,
+    hashes_of,
     merge_patch,
     parse_event,
     signature,
@@ -50,8 +50,7 @@ def test_an_event_is_read() -> None:
     read = parse_event(event(causes=["a", "b", "a"], hlc="2026-01-29T19:21:00.000000Z-0002-dc-1", node="dc-1"))
     assert (read.event_id, read.entity_id, read.entity_kind, read.module) == ("e1", "door-7", "entity", "building")
     assert (read.causes, read.expected_version, read.state_class) == (("a", "b"), 0, "persistent")
-    assert read.hlc is not None
-    assert (read.hlc.counter, read.hlc.node) == (2, "dc-1")
+    assert (read.hlc, read.node) == ("2026-01-29T19:21:00.000000Z-0002-dc-1", "dc-1")
 
 
 def test_an_event_without_an_id_has_that_of_its_content() -> None:
@@ -164,5 +163,6 @@ def test_merge_patch_of_rfc_7396(target: Any, patch: Any, result: Any) -> None:
 
 
 def test_ids_are_hashed_the_same_everywhere() -> None:
-    assert [hash_of(each) for each in ("", "e1")] == [-2039914840885289964, hash_of("e1")]
-    assert -(2**63) <= hash_of("e1") < 2**63
+    # The first 8 bytes of `printf e1 | sha256sum`, and of nothing.
+    assert hashes_of(["", "e1"]).tolist() == [-2039914840885289964, -8404626340394009294]
+    assert hashes_of([]).tolist() == []
