@@ -70,7 +70,7 @@ class WorldApi:
             clock=wiring.clock,
             max_drift=round(self._config["max_drift"] * 1e6),
         )
-        lines = (each.encode() if isinstance(each, str) else each for each in events)
+        lines = map(_bytes, events)
         world = self._world(self._repository.branch(branch))
         return apply(self._repository, world, branch, lines, rules, source, atomic, why)
 
@@ -188,6 +188,10 @@ class WorldApi:
             self._kept[branch.name] = branch.state.created, world
         world.follow(branch)
         return world
+
+
+def _bytes(event: bytes | str) -> bytes:
+    return event.encode() if isinstance(event, str) else event
 
 
 def _condition(where: str | None) -> str:

@@ -113,10 +113,7 @@ class WorldEvent(NamedTuple):
     hlc: str | None
     node: str | None
     causes: tuple[str, ...]
-    handshake: Mapping[str, Any]
     timestamp: str | None
-    raw: dict[str, Any]
-    """As sent, without the handshake: what is signed."""
     payload_text: str
     handshake_text: str
     """Both as JSON: what is stored."""
@@ -147,8 +144,12 @@ class Entity(NamedTuple):
         }
 
 
-def parse_event(text: bytes) -> WorldEvent:
-    """An event of its JSON. Refused (`invalid_event`) where it is none."""
+def parse_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent:
+    """An event of its JSON. `keys`: by module, what its events are signed with.
+
+    Refused (`invalid_event`) where it is none, and (`invalid_handshake`) where the protocol of its handshake is
+    another, or the signature of a module with a key is wrong.
+    """
     try:
         raw = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -184,7 +185,7 @@ def parse_event(text: bytes) -> WorldEvent:
         raise Refused("invalid_event", f"expectedVersion must be an integer from 0, not {expected!r}")
     hlc, node = _clock(get("hlc"), get("node"))
     event_id = get("eventId")
-    return WorldEvent(
+    event = WorldEvent(
         event_id=derived_id(raw) if event_id is None else _text(event_id, "eventId"),
         entity_id=entity_id,
         entity_kind=kind,
@@ -196,12 +197,12 @@ def parse_event(text: bytes) -> WorldEvent:
         hlc=hlc,
         node=node,
         causes=causes_of(get("causes")),
-        handshake=handshake,
         timestamp=timestamp_of(get("timestamp")),
-        raw=raw,
         payload_text=json_text(payload),
         handshake_text=json_text(handshake),
     )
+    _check_handshake(raw, handshake, keys.get(module))
+    return event
 
 
 def _text(value: Any, name: str) -> str:
@@ -282,16 +283,15 @@ def signature(raw: Mapping[str, Any], key: bytes) -> bytes:
     return hexlify(hmac.digest(key, signed_text(raw), "sha256"))
 
 
-def check_handshake(event: WorldEvent, keys: Mapping[str, bytes]) -> None:
-    """Refused (`invalid_handshake`) where the protocol is another, or the signature of a module with a key is wrong."""
-    if event.handshake.get("protocol") != PROTOCOL:
+def _check_handshake(raw: Mapping[str, Any], handshake: Mapping[str, Any], key: bytes | None) -> None:
+    if handshake.get("protocol") != PROTOCOL:
         raise Refused("invalid_handshake", f"handshake.protocol must be {PROTOCOL!r}")
-    key = keys.get(event.module)
     if key is None:
         return
-    given = event.handshake.get("signature")
-    if type(given) is not str or not hmac.compare_digest(given.encode(), signature(event.raw, key)):
-        raise Refused("invalid_handshake", f"handshake.signature is not that of module {event.module}'s key")
+    given = handshake.get("signature")
+    if type(given) is not str or not hmac.compare_digest(given.encode(), signature(raw, key)):
+        module = type_parts(raw["type"])[0]
+        raise Refused("invalid_handshake", f"handshake.signature is not that of module {module}'s key")
 
 
 def derived_id(raw: Mapping[str, Any]) -> str:
@@ -306,11 +306,18 @@ def hashes_of(event_ids: Iterable[str]) -> npt.NDArray[np.int64]:
     return np.frombuffer(digests, ">i8")[::4].astype(np.int64)
 
 
+_MERGED = frozenset({dict, type(None)})
+"""Types of what a merge patch does not simply put in place."""
+
+
 def merge_patch(target: Any, patch: Any) -> Any:
     """JSON Merge Patch (RFC 7396). Neither argument is changed."""
     if type(patch) is not dict:
         return patch
     merged = dict(target) if type(target) is dict else {}
+    if _MERGED.isdisjoint(map(type, patch.values())):
+        merged.update(patch)
+        return merged
     for name, value in patch.items():
         if value is None:
             merged.pop(name, None)

@@ -1,6 +1,6 @@
 """Many world events at once: read and checked column by column, at a fraction of the cost.
 
-What is found is what `parse_event` and `check_handshake` find one by one. The checks of whole columns are
+What is found is what `parse_event` finds one by one. The checks of whole columns are
 narrower: where one of them does not hold, the events are taken one by one, and that says which is wrong and why.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pyarrow as pa
@@ -28,7 +29,6 @@ from ledger_cli.core.world import (
     Refused,
     WorldEvent,
     causes_of,
-    check_handshake,
     derived_id,
     json_text,
     parse_event,
@@ -44,12 +44,14 @@ _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5
 _NONE = type(None)
 _FIELDS = frozenset(FIELDS)
 # A day that every month has, from 1970 on: all others are looked at by themselves.
-_READING = (
-    r"^(?:19[7-9]\d|[2-9]\d{3})-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z"
-    r"-[0-9A-F]{4}-[A-Za-z0-9._-]{1,64}$"
-)
+_is_reading = re.compile(
+    r"(?:19[7-9][0-9]|[2-9][0-9]{3})-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
+    r"-[0-9A-F]{4}-[A-Za-z0-9._-]{1,64}"
+).fullmatch
 # Numbers that orjson may write otherwise than RFC 8785 does: with an exponent, whole floats, large integers.
 _UNLIKE = r"[:,\[]-?(?:[0-9]{16}|[0-9]+(?:\.0[,}\]]|(?:\.[0-9]+)?[eE]))"
+_event = cast(Callable[[Any], WorldEvent], partial(tuple.__new__, WorldEvent))
 _sorted_json = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
 
 Column = list[Any]
@@ -74,11 +76,9 @@ def read_events(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[World
 def read_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent | Refused:
     """The same of one."""
     try:
-        event = parse_event(text)
-        check_handshake(event, keys)
+        return parse_event(text, keys)
     except Refused as refused:
         return refused
-    return event
 
 
 def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[WorldEvent]:
@@ -92,9 +92,9 @@ def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[Wo
     def column(name: str) -> Column:
         return [raw.get(name) for raw in raws] if name in names else [None] * len(raws)
 
-    types = column("type")
-    owners = {each: type_parts(each)[0] for each in set(types)}
-    modules = [owners[each] for each in types]
+    given = column("type")
+    shared = {each: (each, type_parts(each)[0]) for each in set(given)}
+    types, modules = map(list, zip(*[shared[each] for each in given], strict=True))
     if "module" in names:
         _check(modules == [raw.get("module", owner) for raw, owner in zip(raws, modules, strict=True)])
     payloads = column("payload")
@@ -112,13 +112,11 @@ def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[Wo
         _versions(column("expectedVersion")),
         *_readings(column("hlc"), column("node")),
         [() if each is None else causes_of(each) for each in column("causes")],
-        handshakes,
         [None if each is None else timestamp_of(each) for each in column("timestamp")],
-        raws,
         payload_texts,
         _texts(handshakes),
     )
-    return list(map(WorldEvent._make, zip(*columns, strict=True)))
+    return list(map(_event, zip(*columns, strict=True)))
 
 
 def _check(holds: bool) -> None:
@@ -164,8 +162,8 @@ def _versions(column: Column) -> Column:
 
 
 def _readings(readings: Column, nodes: Column) -> tuple[Column, Column]:
-    fit = pc.match_substring_regex(pa.array(readings, pa.string()), _READING)
-    _check(pc.all(fit, min_count=0).as_py())
+    _only(readings, str, _NONE)
+    _check(all(_is_reading(each) for each in readings if each is not None))
     named = set(nodes) - {None}
     if named:
         _check(all(map(node_name, named)))

@@ -7,8 +7,7 @@ then, so that only the events since have to be folded again; it is a cache, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,13 +77,12 @@ class KnownEvents:
         return found
 
 
-@dataclass(frozen=True)
-class Known:
-    """An event that is stored already."""
+class Known(NamedTuple):
+    """An event that is there already. `payload`: as JSON; `hlc`: the text of its reading."""
 
     entity_id: str
     type: str
-    payload: Any
+    payload: str
     hlc: str
 
 
@@ -140,9 +138,7 @@ class World:
                 columns = ["event_id", "entity_id", "type", "payload", "hlc"]
                 for row in self._table(file, columns, filters).to_pylist():
                     if row["event_id"] in event_ids:
-                        found[row["event_id"]] = Known(
-                            row["entity_id"], row["type"], orjson.loads(row["payload"]), row["hlc"]
-                        )
+                        found[row["event_id"]] = Known(row["entity_id"], row["type"], row["payload"], row["hlc"])
         return found
 
     def _table(self, file: WorldFile, columns: list[str], filters: Any = None) -> pa.Table:

@@ -10,14 +10,16 @@ import gc
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -35,12 +37,12 @@ from ledger_cli.core.world_batch import read_events
 from ledger_cli.errors import Conflict
 from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.world import Reducer, World, write_checkpoint
+from ledger_cli.services.world import Known, Reducer, World, write_checkpoint
 
 BATCH_EVENTS = 10_000
 CHECKPOINT_FILES = 64
 CHECKPOINT_EVENTS = 20_000
-"""A checkpoint is due after so many files, or after as many events as there are entities, but at least so many."""
+"""A checkpoint is due after so many files, or after twice as many events as entities, but at least so many."""
 _ATTEMPTS = 20
 _ALIKE = ["entity_kind", "type", "module", "state_class"]
 """Columns with few values: others are larger, and take longer to write, as dictionaries."""
@@ -113,6 +115,7 @@ class ApplyResult:
 REFUSALS_TOLD = 1000
 """Refusals that a result lists; all are in quarantine."""
 
+_made = tuple.__new__
 _NEVER = Hlc(0, 0, "")
 _NO_PARTS: Mapping[tuple[str, str], Any] = MappingProxyType({})
 Line = tuple[int, bytes]
@@ -133,11 +136,19 @@ def apply(
     `atomic`: all of them in one move, or none where one is refused. `world`: that of the branch, brought up to date.
     """
     result = ApplyResult(branch)
-    with _uncollected():
+    # A batch is read while the one before is judged and written: writing waits for the disk, and leaves a core free.
+    with _uncollected(), ThreadPoolExecutor(1, "ledger-world") as writer:
+        written: Future[None] | None = None
         for batch in _batches(lines, atomic):
-            result.read += len(batch)
-            read = read_events([text for _, text in batch], rules.keys)
-            _apply_batch(repository, world, branch, batch, read, rules, source, atomic, why, result)
+            events = read_events([text for _, text in batch], rules.keys)
+            if written is not None:
+                written.result()
+            written = writer.submit(
+                _apply_batch, repository, world, branch, batch, events, rules, source, atomic, why, result
+            )
+            del batch, events
+        if written is not None:
+            written.result()
     state = repository.branch(branch).state.world
     result.hlc = None if state is None else state.hlc
     return result
@@ -156,14 +167,14 @@ def _uncollected() -> Iterator[None]:
 
 
 def _batches(lines: Iterable[bytes], atomic: bool) -> Iterator[list[Line]]:
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    if atomic:
-        batch = list(numbered)
+    """Lines by their number, blank ones left out."""
+    rest = iter(lines)
+    number = 1
+    while taken := list(islice(rest, None if atomic else BATCH_EVENTS)):
+        batch = [(line, text) for line, text in enumerate(taken, number) if text and not text.isspace()]
         if batch:
             yield batch
-        return
-    while batch := list(islice(numbered, BATCH_EVENTS)):
-        yield batch
+        number += len(taken)
 
 
 def _apply_batch(
@@ -171,17 +182,18 @@ def _apply_batch(
     world: World,
     branch: str,
     batch: Sequence[Line],
-    read: Sequence[WorldEvent | Refused],
+    events: Sequence[WorldEvent | Refused],
     rules: Rules,
     source: str,
     atomic: bool,
     why: str,
     result: ApplyResult,
 ) -> None:
+    result.read += len(batch)
     before = repository.branch(branch)
     for _ in range(_ATTEMPTS):
         world.follow(before)
-        judged = _judge(world, before.state.world, batch, read, rules)
+        judged = _judge(world, before.state.world, batch, events, rules)
         if atomic and judged.refused:
             judged = judged.without_effects()
         try:
@@ -191,9 +203,10 @@ def _apply_batch(
             if before.state.created != older.state.created:
                 raise Conflict(f"branch {branch} was deleted and made again meanwhile: run the command again") from None
             continue
-        if judged.accepted:
-            world.moved(after, judged.changed, np.array([each.hash for each in judged.accepted], dtype=np.int64))
-        result.applied += len(judged.accepted)
+        if judged.applied:
+            hashes = [rows["event_hash"].to_numpy() for rows in judged.rows]
+            world.moved(after, judged.changed, np.concatenate(hashes))
+        result.applied += judged.applied
         result.duplicates += judged.duplicates
         result.transient += judged.transient
         result.reasons.update(refusal.reason for refusal in judged.refused)
@@ -202,26 +215,21 @@ def _apply_batch(
     raise Conflict(f"branch {branch} is moved by many processes at once: run the command again")
 
 
-class _Accepted(NamedTuple):
-    """An event that was accepted. `version`: that of its entity after it; `hash`: of its id."""
-
-    event: WorldEvent
-    kind: str
-    version: int
-    hlc: str
-    hash: int
-
-
 @dataclass
 class _Judged:
-    """What a batch comes to: the events to be stored, the entities after it, and what was refused."""
+    """What a batch comes to: rows of `WORLD`, the entities after it, and what was refused."""
 
     clock: str | None
-    accepted: list[_Accepted] = field(default_factory=list)
+    rows: list[pa.RecordBatch] = field(default_factory=list)
     changed: dict[str, Entity] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
     duplicates: int = 0
     transient: int = 0
+
+    @property
+    def applied(self) -> int:
+        """How many events are to be stored."""
+        return sum(each.num_rows for each in self.rows)
 
     def without_effects(self) -> _Judged:
         """The refusals alone."""
@@ -229,19 +237,50 @@ class _Judged:
 
 
 def _judge(
-    world: World, state: WorldState | None, batch: Sequence[Line], read: Sequence[WorldEvent | Refused], rules: Rules
+    world: World,
+    state: WorldState | None,
+    batch: Sequence[Line],
+    events: Sequence[WorldEvent | Refused],
+    rules: Rules,
 ) -> _Judged:
     """Judge a batch event by event, each against what the ones before it have made."""
     judged = _Judged(None if state is None else state.hlc)
-    numbered: list[tuple[int, WorldEvent]] = []
-    for (line, _), event in zip(batch, read, strict=True):
-        if isinstance(event, Refused):
-            judged.refused.append(Refusal(line, None, event.reason, event.detail))
-        else:
-            numbered.append((line, event))
-    _Judge(world, rules, judged).run(numbered)
+    judge = _Judge(world, rules, judged)
+    for first in range(0, len(batch), BATCH_EVENTS):
+        portion: list[tuple[int, WorldEvent]] = []
+        for (line, _), event in zip(batch[first : first + BATCH_EVENTS], events[first:], strict=False):
+            if isinstance(event, Refused):
+                judged.refused.append(Refusal(line, None, event.reason, event.detail))
+            else:
+                portion.append((line, event))
+        judge.run(portion)
     judged.refused.sort(key=lambda refusal: refusal.line)
     return judged
+
+
+@dataclass
+class _Accepted:
+    """Events that were accepted, in columns. `versions`: of their entities after each; `hashes`: of their ids."""
+
+    events: list[WorldEvent] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    readings: list[str] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
+
+    def rows(self) -> pa.RecordBatch:
+        """As rows of `WORLD`."""
+        sent = dict(zip(WorldEvent._fields, zip(*self.events, strict=True), strict=True))
+        made = {
+            "entity_kind": self.kinds,
+            "payload": sent["payload_text"],
+            "version": self.versions,
+            "hlc": self.readings,
+            "handshake": sent["handshake_text"],
+            "event_hash": self.hashes,
+        }
+        arrays = [pa.array(made.get(each.name, sent.get(each.name)), each.type) for each in WORLD]
+        return pa.RecordBatch.from_arrays(arrays, schema=WORLD)
 
 
 class _Judge:
@@ -254,22 +293,28 @@ class _Judge:
         self._now = rules.clock()
         self._latest = str(Hlc(min(self._now + rules.max_drift, LAST_WALL), 0, ""))[:WALL_LENGTH]
         """The wall clock that no reading may be beyond."""
-        self._fresh: dict[str, _Accepted] = {}
+        self._accepted = _Accepted()
+        self._stored: Mapping[str, Known] = {}
+        self._fresh: dict[str, Known] = {}
 
     def run(self, events: Sequence[tuple[int, WorldEvent]]) -> None:
+        """Judge some events, with their lines."""
         ids = [event.event_id for _, event in events]
         causes = list({cause for _, event in events for cause in event.causes})
         hashes = hashes_of(ids)
         self._stored = self._world.known({*ids, *causes}, np.concatenate([hashes, hashes_of(causes)]))
+        self._accepted = _Accepted()
         one = self._one
         for (line, event), hash_ in zip(events, hashes.tolist(), strict=True):
             try:
                 one(event, hash_)
             except Refused as refused:
                 self._judged.refused.append(Refusal(line, event.event_id, refused.reason, refused.detail))
+        if self._accepted.events:
+            self._judged.rows.append(self._accepted.rows())
 
     def _one(self, event: WorldEvent, hash_: int) -> None:
-        # One function, and few looks at attributes: this is done for every event.
+        # This is done for every event: one function, and tuples made without the detour of their class.
         judged = self._judged
         event_id, entity_id, kind, type_, module, state_class, payload, expected, reading, _, causes, *_ = event
         if event_id in self._fresh or event_id in self._stored:
@@ -310,16 +355,21 @@ class _Judge:
             judged.transient += 1
             return
         kind = kind or "entity"
-        accepted = _Accepted(event, kind, version + 1, reading, hash_)
-        self._fresh[event_id] = accepted
-        judged.accepted.append(accepted)
-        judged.changed[entity_id] = Entity(kind, version + 1, reading, event_id, {**parts, part: value})
+        version += 1
+        self._fresh[event_id] = _made(Known, (entity_id, type_, event.payload_text, reading))
+        accepted = self._accepted
+        accepted.events.append(event)
+        accepted.kinds.append(kind)
+        accepted.versions.append(version)
+        accepted.readings.append(reading)
+        accepted.hashes.append(hash_)
+        judged.changed[entity_id] = _made(Entity, (kind, version, reading, event_id, {**parts, part: value}))
 
     def _again(self, event: WorldEvent) -> None:
         """An event whose id is known: the same once more, or another one."""
-        fresh = self._fresh.get(event.event_id)
-        known = self._stored[event.event_id] if fresh is None else fresh.event
-        if (known.entity_id, known.type, known.payload) != (event.entity_id, event.type, event.payload):
+        known = self._fresh.get(event.event_id) or self._stored[event.event_id]
+        same = known.entity_id == event.entity_id and known.type == event.type
+        if not same or orjson.loads(known.payload) != event.payload:
             raise Refused("invalid_event", f"eventId {event.event_id} is that of another event")
         self._judged.duplicates += 1
 
@@ -348,12 +398,12 @@ def _persist(
     """Write what was accepted and what was refused, and move the ref; nothing where there is nothing new."""
     with repository.store.scratch() as scratch:
         quarantine = _quarantined(repository, before, batch, judged.refused, source, scratch)
-        if not judged.accepted and not quarantine:
+        if not judged.applied and not quarantine:
             return before
         files: tuple[WorldFile, ...] = ()
         state = before.state.world
-        if judged.accepted:
-            files = (_published(repository, judged.accepted, scratch),)
+        if judged.applied:
+            files = (_published(repository, judged.rows, scratch),)
             state = _state_after(repository, world, state, judged, scratch)
         added = Added(world=files, quarantine=quarantine)
         after = replace(before.state, world=state)
@@ -363,40 +413,25 @@ def _persist(
 def _state_after(
     repository: Repository, world: World, state: WorldState | None, judged: _Judged, scratch: Path
 ) -> WorldState:
-    entities = len(world.entities) + sum(1 for each in judged.changed if each not in world.entities)
+    entities = len(world.entities) + len(judged.changed.keys() - world.entities.keys())
     checkpoint = None if state is None else state.checkpoint
     covered = 0 if checkpoint is None else checkpoint.files
     events = sum(file.events for file in world.files[covered:])
-    if len(world.files) - covered >= CHECKPOINT_FILES or events >= max(CHECKPOINT_EVENTS, len(world.entities)):
+    if len(world.files) - covered >= CHECKPOINT_FILES or events >= max(CHECKPOINT_EVENTS, 2 * len(world.entities)):
         checkpoint = write_checkpoint(repository, world.entities, len(world.files), scratch)
-    total = len(judged.accepted) + (0 if state is None else state.events)
+    total = judged.applied + (0 if state is None else state.events)
     return WorldState(str(judged.clock), total, entities, checkpoint)
 
 
-def _published(repository: Repository, accepted: Sequence[_Accepted], scratch: Path) -> WorldFile:
+def _published(repository: Repository, rows: Sequence[pa.RecordBatch], scratch: Path) -> WorldFile:
     path = scratch / "world.parquet"
-    pq.write_table(_table(accepted), path, compression="zstd", use_dictionary=_ALIKE)
+    table = pa.Table.from_batches(rows).combine_chunks()
+    bounds = pc.min_max(table["hlc"]).as_py()
+    # Stable: the events of an entity stand in the order of their versions already.
+    ordered = table.take(pc.sort_indices(table["entity_id"]))
+    pq.write_table(ordered, path, compression="zstd", use_dictionary=_ALIKE)
     published = repository.store.publish(path, "segments/world-{sha256}.parquet")
-    readings = [each.hlc for each in accepted]
-    return WorldFile(**vars(published), events=len(accepted), first=min(readings), last=max(readings))
-
-
-def _table(accepted: Sequence[_Accepted]) -> pa.Table:
-    """Rows of `WORLD`, by entity and version."""
-    events, kinds, versions, readings, hashes = zip(*accepted, strict=True)
-    sent = dict(zip(WorldEvent._fields, zip(*events, strict=True), strict=True))
-    made = {
-        "entity_kind": kinds,
-        "payload": sent["payload_text"],
-        "version": versions,
-        "hlc": readings,
-        "handshake": sent["handshake_text"],
-        "event_hash": hashes,
-    }
-    arrays = [pa.array(made.get(each.name, sent.get(each.name)), each.type) for each in WORLD]
-    table = pa.Table.from_arrays(arrays, schema=WORLD)
-    # Stable: the events of an entity stand in the order of its versions already.
-    return table.take(pc.sort_indices(table["entity_id"]))
+    return WorldFile(**vars(published), events=len(table), first=bounds["min"], last=bounds["max"])
 
 
 def _quarantined(

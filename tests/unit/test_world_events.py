@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from ledger_cli.core.world import (
     PROTOCOL,
     Refused,
-    check_handshake,
     hashes_of,
     merge_patch,
     parse_event,
@@ -47,16 +46,16 @@ def event(**changes: Any) -> bytes:
 
 
 def test_an_event_is_read() -> None:
-    read = parse_event(event(causes=["a", "b", "a"], hlc="2026-01-29T19:21:00.000000Z-0002-dc-1", node="dc-1"))
+    read = parse_event(event(causes=["a", "b", "a"], hlc="2026-01-29T19:21:00.000000Z-0002-dc-1", node="dc-1"), {})
     assert (read.event_id, read.entity_id, read.entity_kind, read.module) == ("e1", "door-7", "entity", "building")
     assert (read.causes, read.expected_version, read.state_class) == (("a", "b"), 0, "persistent")
     assert (read.hlc, read.node) == ("2026-01-29T19:21:00.000000Z-0002-dc-1", "dc-1")
 
 
 def test_an_event_without_an_id_has_that_of_its_content() -> None:
-    ids = {parse_event(event(eventId=..., payload=payload)).event_id for payload in ({"a": 1}, {"a": 2}, {"a": 1})}
+    ids = {parse_event(event(eventId=..., payload=payload), {}).event_id for payload in ({"a": 1}, {"a": 2}, {"a": 1})}
     assert len(ids) == 2
-    signed = parse_event(event(eventId=..., payload={"a": 1}, handshake={"protocol": PROTOCOL, "signature": "00"}))
+    signed = parse_event(event(eventId=..., payload={"a": 1}, handshake={"protocol": PROTOCOL, "signature": "00"}), {})
     assert signed.event_id in ids
 
 
@@ -97,7 +96,7 @@ def test_an_event_without_an_id_has_that_of_its_content() -> None:
 )
 def test_what_is_no_event(text: bytes, told: str) -> None:
     with pytest.raises(Refused, match=told) as refused:
-        parse_event(text)
+        parse_event(text, {})
     assert refused.value.reason == "invalid_event"
 
 
@@ -105,8 +104,8 @@ def test_the_handshake() -> None:
     key = b"secret"
     raw = {name: value for name, value in EVENT.items() if name != "handshake"}
     right = {"protocol": PROTOCOL, "signature": signature(raw, key).decode()}
-    check_handshake(parse_event(event()), {})
-    check_handshake(parse_event(event(handshake=right)), {"building": key})
+    parse_event(event(), {})
+    parse_event(event(handshake=right), {"building": key})
     wrong: list[tuple[Any, dict[str, bytes]]] = [
         (..., {}),
         ("55-45-17", {}),
@@ -118,10 +117,10 @@ def test_the_handshake() -> None:
     ]
     for handshake, keys in wrong:
         with pytest.raises(Refused) as refused:
-            check_handshake(parse_event(event(handshake=handshake)), keys)
+            parse_event(event(handshake=handshake), keys)
         assert refused.value.reason == "invalid_handshake"
     with pytest.raises(Refused, match="signature is not that"):
-        check_handshake(parse_event(event(handshake=right, payload={"open": False})), {"building": key})
+        parse_event(event(handshake=right, payload={"open": False}), {"building": key})
 
 
 @given(st.dictionaries(st.text(max_size=4), _VALUES, max_size=4))
