@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.history import WorldCheckpoint, WorldFile
@@ -164,6 +165,26 @@ def read_parquet(repository: Repository, file: str, columns: list[str], filters:
         return pq.read_table(pa.BufferReader(repository.store.read_file(file)), columns=columns, filters=filters)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Corrupt(f"{file} cannot be read: run `ledger verify`") from error
+
+
+def read_entity(repository: Repository, file: str, columns: list[str], entity_id: str) -> pa.Table:
+    """The rows of one entity. Only where there are some, other columns than the ids are read. Corrupt as above."""
+    try:
+        with pq.ParquetFile(pa.BufferReader(repository.store.read_file(file))) as parquet:
+            groups = [each for each in range(parquet.num_row_groups) if _may_hold(parquet.metadata, each, entity_id)]
+            ids = parquet.read_row_groups(groups, ["entity_id"], use_threads=False)["entity_id"]
+            places = np.flatnonzero(pc.equal(ids, entity_id).to_numpy())
+            found = parquet.read_row_groups(groups if len(places) else [], columns, use_threads=False)
+            return found.take(places)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise Corrupt(f"{file} cannot be read: run `ledger verify`") from error
+
+
+def _may_hold(metadata: pq.FileMetaData, group: int, entity_id: str) -> bool:
+    row_group = metadata.row_group(group)
+    columns = (row_group.column(place) for place in range(row_group.num_columns))
+    bounds = next(each.statistics for each in columns if each.path_in_schema == "entity_id")
+    return bounds is None or not bounds.has_min_max or bool(bounds.min <= entity_id <= bounds.max)
 
 
 def write_checkpoint(

@@ -23,7 +23,9 @@ def main() -> int:
     """Measure the cases asked for; 1 where a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="*", choices=sorted(CASES), help="only these cases")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full 20 M and 100 M ticks")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of the full 20 M and 100 M ticks, 1 M and 5 M events"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="runs of each process; the best counts")
     parser.add_argument("--directory", type=Path, help="where the input is made, and kept [default: temporary]")
     parser.add_argument("--write", type=Path, help="also write the table there, as Markdown")

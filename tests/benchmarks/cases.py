@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.data import WORLD_KEY
 from tests.benchmarks.measure import LEDGER, ROOT, Cost, Job, in_turns, python, run
 
 NONLINEAR = ["--weight", "nonlinear:0.7,0.3"]
@@ -39,6 +40,72 @@ _JSON = (
     "tickId: 'BIGINT', x: 'DOUBLE', y: 'DOUBLE', activity: 'DOUBLE', jitter: 'DOUBLE', meta: 'VARCHAR', "
     "\"timestamp\": \\'VARCHAR\\'}})"
 ).replace("\\'", "'")
+
+
+_BARE = """
+import hmac, os, orjson
+from itertools import islice
+world = {{}}
+with open({source!r}, "rb") as lines, open({out!r}, "wb") as out:
+    while batch := list(islice(lines, 10_000)):
+        for line in batch:
+            event = orjson.loads(line)
+            handshake = event.pop("handshake")
+            text = orjson.dumps(event, option=orjson.OPT_SORT_KEYS)
+            if not hmac.compare_digest(hmac.digest({key!r}, text, "sha256").hex(), handshake["signature"]):
+                raise SystemExit("wrong signature")
+            world[event["entityId"]] = {{**world.get(event["entityId"], {{}}), **event["payload"]}}
+        out.writelines(batch)
+        out.flush()
+        os.fsync(out.fileno())
+"""
+_ASK = """
+import random, time
+from tests.benchmarks.data import WORLD_ENTITIES, world_moment
+{setup}
+draw = random.Random(5)
+questions = [(f"E{{draw.randrange(WORLD_ENTITIES)}}", world_moment(draw.randrange({events} // 2, {events})))
+             for _ in range({questions})]
+took = []
+for entity, moment in questions:
+    started = time.perf_counter()
+    {ask}
+    took.append(time.perf_counter() - started)
+print(sorted(took)[len(took) * 95 // 100])
+"""
+_OURS = """
+from ledger_cli import Ledger
+from ledger_cli.errors import NotFound
+ledger = Ledger.open({ledger!r})
+ledger.world.keep()
+def get(entity, at=None):
+    try:
+        return ledger.world.get(entity, at=at)
+    except NotFound:
+        return None
+"""
+_SQLITE = """
+import sqlite3
+from ledger_cli import Ledger
+with Ledger.open({ledger!r}) as ledger:
+    rows = [tuple(row.values()) for row in ledger.world.find().to_pylist()]
+database = sqlite3.connect({database!r})
+database.execute("CREATE TABLE IF NOT EXISTS world (entity_id TEXT PRIMARY KEY, entity_kind TEXT, version INTEGER, "
+                 "hlc TEXT, event_id TEXT, state TEXT) WITHOUT ROWID")
+database.executemany("INSERT OR REPLACE INTO world VALUES (?, ?, ?, ?, ?, ?)", rows)
+database.commit()
+def now(entity):
+    return database.execute("SELECT * FROM world WHERE entity_id = ?", [entity]).fetchone()
+"""
+_SORTED = """
+import duckdb
+database = duckdb.connect(config={{"threads": 2}})
+database.execute('''COPY (SELECT * FROM read_parquet('{ledger}/segments/world-*.parquet') ORDER BY entity_id, version)
+                    TO '{out}' (FORMAT parquet, COMPRESSION zstd)''')
+def past(entity, moment):
+    return database.execute("SELECT * FROM read_parquet('{out}') WHERE entity_id = ? AND hlc <= ? ORDER BY version",
+                            [entity, moment]).fetchall()
+"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +159,21 @@ class Bench:
             run([*LEDGER, "init", str(path), "--regions", "grid:128", *policy])
             run([*LEDGER, "ingest", "--ledger", str(path), str(source)])
         return path
+
+    def world_events(self, full: int) -> tuple[Path, int]:
+        """World events of 100,000 entities, and how many they are."""
+        events = max(20_000, int(full * self.scale))
+        return self.made(f"world-{events}.jsonl", f"world_events(PATH, {events})"), events
+
+    def world(self, name: str) -> tuple[Path, list[str]]:
+        """A new ledger that knows the type of the events, and the command that applies a file (to be appended)."""
+        path, key = self.directory / name, self.directory / "key"
+        shutil.rmtree(path, ignore_errors=True)
+        key.parent.mkdir(parents=True, exist_ok=True)
+        key.write_bytes(WORLD_KEY)
+        run([*LEDGER, "init", str(path)])
+        run([*LEDGER, "schema", "register", "physics.moved.v1", "--ledger", str(path)])
+        return path, ["env", f"LEDGER_KEYS=physics=file:{key}", *LEDGER, "world", "apply", "--ledger", str(path)]
 
     def copy(self, ledger: Path) -> Path:
         """A copy whose files are shared (they never change), its refs its own."""
@@ -189,6 +271,55 @@ def memory(bench: Bench) -> list[Finding]:
     ]
     most = max(large)
     return [*lines, Finding("peak memory in all", f"{most:.0f} MiB", "2048 MiB", most / 2048, 1)]
+
+
+def world_apply(bench: Bench) -> list[Finding]:
+    """world apply of signed events against a loop that parses, checks signatures, merges and writes."""
+    source, events = bench.world_events(1_000_000)
+    path, apply = bench.world("world-apply")
+    bare = _BARE.format(source=str(source), out=str(bench.directory / "out.jsonl"), key=WORLD_KEY)
+    jobs = [Job([*apply, str(source)], lambda: bench.world(path.name)), Job(python(bare))]
+    return [against(f"world apply of {events:,} events", 2.5, in_turns(jobs, bench.rounds))]
+
+
+def world_memory(bench: Bench) -> list[Finding]:
+    """Peak memory of world apply, 5 M events on 100,000 entities against 500,000."""
+    peaks = []
+    for full in (5_000_000, 500_000):
+        source, _ = bench.world_events(full)
+        path, apply = bench.world("world-memory")
+        peaks.append(run([*apply, str(source)]).peak)
+        shutil.rmtree(path)
+    large, small = peaks
+    return [Finding("peak memory of world apply", f"{large:.0f} MiB", f"{small:.0f} MiB", large / small, 1.3)]
+
+
+def world_get(bench: Bench) -> list[Finding]:
+    """world get in a process that has the ledger open: now against SQLite, at a past reading against DuckDB."""
+    source, events = bench.world_events(5_000_000)
+    path, apply = bench.world("world-get")
+    run([*apply, str(source)])
+    names = {"ledger": str(path), "out": str(bench.directory / "sorted.parquet")}
+    names["database"] = str(bench.directory / "world.sqlite")
+    found = []
+    for name, target, questions, other, ours, others in (
+        ("world get, p95", 5, 20_000, _SQLITE, "get(entity)", "now(entity)"),
+        ("world get --at, p95", 2, 300, _SORTED, "get(entity, moment)", "past(entity, moment)"),
+    ):
+        took = []
+        for setup, ask in ((_OURS, ours), (other, others)):
+            script = _ASK.format(setup=setup.format(**names), ask=ask, events=events, questions=questions)
+            took.append(min(_asked(script) for _ in range(bench.rounds)))
+        told = [f"{1e6 * seconds:,.0f} µs" for seconds in took]
+        found.append(Finding(name, told[0], told[1], took[0] / took[1], target))
+    shutil.rmtree(path)
+    return found
+
+
+def _asked(script: str) -> float:
+    """The number of seconds that a script prints last."""
+    done = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return float(done.stdout.splitlines()[-1])
 
 
 def more_ticks(bench: Bench) -> list[Finding]:
@@ -317,6 +448,9 @@ CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "small-steps": small_steps,
     "gamma-region": gamma_region,
     "linear": linear,
+    "world-apply": world_apply,
+    "world-get": world_get,
+    "world-memory": world_memory,
     "more-ticks": more_ticks,
     "memory": memory,
 }

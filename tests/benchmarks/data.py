@@ -65,6 +65,11 @@ WORLD_START = datetime(2026, 1, 1, tzinfo=UTC)
 WORLD_KEY = b"the key of the module physics"
 
 
+def world_moment(number: int) -> str:
+    """The clock reading of an event of `world_events`."""
+    return f"{WORLD_START + timedelta(milliseconds=number):%Y-%m-%dT%H:%M:%S.%f}Z-0000-n1"
+
+
 def world_events(path: Path, events: int, entities: int = WORLD_ENTITIES) -> Path:
     """JSON Lines of signed world events, each with a reading 1 ms after the last; one in ten names a cause."""
     draw = random.Random(17)
@@ -73,7 +78,6 @@ def world_events(path: Path, events: int, entities: int = WORLD_ENTITIES) -> Pat
     with open(path, "wb") as file:
         for number in range(events):
             entity = draw.randrange(entities)
-            moment = WORLD_START + timedelta(milliseconds=number)
             event: dict[str, Any] = {
                 "eventId": f"e{number}",
                 "entityId": f"E{entity}",
@@ -84,7 +88,7 @@ def world_events(path: Path, events: int, entities: int = WORLD_ENTITIES) -> Pat
                     "awake": draw.random() < 0.5,
                 },
                 "expectedVersion": versions[entity],
-                "hlc": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z-0000-n1",
+                "hlc": world_moment(number),
             }
             versions[entity] += 1
             if number % 10 == 9:
