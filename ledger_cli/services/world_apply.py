@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -117,7 +116,7 @@ REFUSALS_TOLD = 1000
 
 _made = tuple.__new__
 _NEVER = Hlc(0, 0, "")
-_NO_PARTS: Mapping[tuple[str, str], Any] = MappingProxyType({})
+_NO_PARTS: Mapping[tuple[str, str], Any] = {}
 Line = tuple[int, bytes]
 
 
