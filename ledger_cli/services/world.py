@@ -6,7 +6,7 @@ then, so that only the events since have to be folded again; it is a cache, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,11 +69,14 @@ class KnownEvents:
         # What is looked up in order lies close together.
         sought = np.sort(hashes.view(np.uint64))
         found: dict[int, set[int]] = {}
+        low, high = sought & ~self._FILE, sought | self._FILE
         for run in self._runs:
-            first = np.searchsorted(run, sought & ~self._FILE, side="left")
-            last = np.searchsorted(run, sought | self._FILE, side="right")
-            for place in np.flatnonzero(last > first).tolist():
-                for entry in run[first[place] : last[place]].tolist():
+            first = np.searchsorted(run, low)
+            inside = first < len(run)
+            inside[inside] = run[first[inside]] <= high[inside]
+            for place in np.flatnonzero(inside).tolist():
+                last = np.searchsorted(run, high[place], side="right")
+                for entry in run[first[place] : last].tolist():
                     found.setdefault(entry % self.FILES, set()).add(int(sought[place].astype(np.int64)))
         return found
 
@@ -135,15 +138,14 @@ class World:
         found: dict[str, Known] = {}
         for low, candidates in sorted(self._known.files(hashes).items()):
             for file in self.files[low :: KnownEvents.FILES]:
-                filters = [("event_hash", "in", candidates)]
                 columns = ["event_id", "entity_id", "type", "payload", "hlc"]
-                for row in self._table(file, columns, filters).to_pylist():
+                for row in read_some(self._repository, file.file, columns, "event_hash", list(candidates)).to_pylist():
                     if row["event_id"] in event_ids:
                         found[row["event_id"]] = Known(row["entity_id"], row["type"], row["payload"], row["hlc"])
         return found
 
-    def _table(self, file: WorldFile, columns: list[str], filters: Any = None) -> pa.Table:
-        return read_parquet(self._repository, file.file, columns, filters)
+    def _table(self, file: WorldFile, columns: list[str]) -> pa.Table:
+        return read_parquet(self._repository, file.file, columns)
 
 
 def folded(entity: Entity | None, row: Mapping[str, Any], reducer: Reducer) -> Entity:
@@ -159,32 +161,43 @@ def folded(entity: Entity | None, row: Mapping[str, Any], reducer: Reducer) -> E
     )
 
 
-def read_parquet(repository: Repository, file: str, columns: list[str], filters: Any = None) -> pa.Table:
-    """Columns of a file of the ledger. Corrupt where it cannot be read."""
+def read_parquet(
+    repository: Repository, file: str, columns: list[str], filters: Sequence[tuple[str, str, Any]] | None = None
+) -> pa.Table:
+    """Columns of a file of the ledger, all rows or those that pass the filters. Corrupt where it cannot be read.
+
+    A filter `entity_id =` comes first, the others, over some of the columns, after it.
+    """
+    alone = [each for each in filters or () if each[:2] == ("entity_id", "=")]
+    if filters and alone:
+        table = read_some(repository, file, columns, "entity_id", [alone[0][2]])
+        rest = [each for each in filters if each is not alone[0]]
+        return table.filter(pq.filters_to_expression(rest)) if rest and len(table) else table
     try:
         return pq.read_table(pa.BufferReader(repository.store.read_file(file)), columns=columns, filters=filters)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Corrupt(f"{file} cannot be read: run `ledger verify`") from error
 
 
-def read_entity(repository: Repository, file: str, columns: list[str], entity_id: str) -> pa.Table:
-    """The rows of one entity. Only where there are some, other columns than the ids are read. Corrupt as above."""
+def read_some(repository: Repository, file: str, columns: list[str], by: str, values: list[Any]) -> pa.Table:
+    """The rows whose column `by` has one of some values; without any, nothing else is read. Corrupt as above."""
     try:
         with pq.ParquetFile(pa.BufferReader(repository.store.read_file(file))) as parquet:
-            groups = [each for each in range(parquet.num_row_groups) if _may_hold(parquet.metadata, each, entity_id)]
-            ids = parquet.read_row_groups(groups, ["entity_id"], use_threads=False)["entity_id"]
-            places = np.flatnonzero(pc.equal(ids, entity_id).to_numpy())
+            bounds = min(values), max(values)
+            groups = [each for each in range(parquet.num_row_groups) if _meets(parquet.metadata, each, by, bounds)]
+            known = parquet.read_row_groups(groups, [by], use_threads=False)[by]
+            places = np.flatnonzero(pc.is_in(known, pa.array(values, known.type)).to_numpy())
             found = parquet.read_row_groups(groups if len(places) else [], columns, use_threads=False)
             return found.take(places)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise Corrupt(f"{file} cannot be read: run `ledger verify`") from error
 
 
-def _may_hold(metadata: pq.FileMetaData, group: int, entity_id: str) -> bool:
+def _meets(metadata: pq.FileMetaData, group: int, by: str, bounds: tuple[Any, Any]) -> bool:
     row_group = metadata.row_group(group)
     columns = (row_group.column(place) for place in range(row_group.num_columns))
-    bounds = next(each.statistics for each in columns if each.path_in_schema == "entity_id")
-    return bounds is None or not bounds.has_min_max or bool(bounds.min <= entity_id <= bounds.max)
+    held = next((each.statistics for each in columns if each.path_in_schema == by), None)
+    return held is None or not held.has_min_max or bool(held.min <= bounds[1] and bounds[0] <= held.max)
 
 
 def write_checkpoint(
