@@ -169,15 +169,15 @@ def _explained(
         keys[event["tickId"], event["entityId"]] = (side, loser.raw)
     if not keys:
         return
-    ticks = sorted({tick for tick, _ in keys})
+    wanted = pa.table({"tick_id": [tick for tick, _ in keys], "entity_id": [entity for _, entity in keys]})
     winners: dict[tuple[int, str], str] = {}
     for draft in drafts:
-        near = [tick for tick in ticks if draft.tick_min <= tick <= draft.tick_max]
+        near = [tick for tick, _ in keys if draft.tick_min <= tick <= draft.tick_max]
         if near:
-            table = pq.read_table(draft.path, columns=TICKS.names, filters=[("tick_id", "in", near)])
-            for row in zip(*(table[name].to_pylist() for name in TICKS.names), strict=True):
-                tick = Tick(*row)
-                if (tick.tick_id, tick.entity_id) in keys:
-                    winners[tick.tick_id, tick.entity_id] = tick.canonical()
+            table = pq.read_table(draft.path, columns=TICKS.names, filters=[("tick_id", "in", set(near))])
+            found = table.join(wanted, ["tick_id", "entity_id"], join_type="left semi")
+            for row in zip(*(found[name].to_pylist() for name in TICKS.names), strict=True):
+                winner = Tick(*row)
+                winners[winner.tick_id, winner.entity_id] = winner.canonical()
     for key, (side, text) in keys.items():
         yield TickConflict(winners[key], names[1 - side], text, names[side])
