@@ -50,6 +50,12 @@ GAMMA_FILES = {
 
 GRAPH_FORMATS = "ledger_cli.render.relations:FORMATS"
 WRITE_GRAPH = "ledger_cli.render.relations:write"
+PLAN_FILES = {
+    ".png": "ledger_cli.render.conflicts:write_png",
+    ".svg": "ledger_cli.render.conflicts:write_svg",
+}
+"""What draws the conflicts of a reconciliation, by the suffix of the file."""
+
 WHOLE_FILE = "ledger_cli.render.files:whole_file"
 CHECK_DIRECTORY = "ledger_cli.render.files:check_directory"
 IMPORTER = "ledger_cli.engines.importer:DuckImporter"
@@ -216,6 +222,19 @@ def write_graph(target: str, graph: Any, format: str) -> None:
     """Write a graph of relations to a file."""
     with resolve(WHOLE_FILE)(target) as path:
         resolve(WRITE_GRAPH)(path, graph, format)
+
+
+def check_plan_picture(target: str) -> None:
+    """UsageError, before any work, where the conflicts of a reconciliation cannot be drawn there."""
+    if Path(target).suffix.lower() not in PLAN_FILES:
+        raise UsageError(f"{target}: conflicts are drawn into a file that ends with {' or '.join(PLAN_FILES)}")
+    resolve(CHECK_DIRECTORY)(target)
+
+
+def draw_plan(target: str, plan: Any) -> None:
+    """Draw the conflicts of a reconciliation into a file."""
+    with resolve(WHOLE_FILE)(target) as path:
+        resolve(PLAN_FILES[Path(target).suffix.lower()])(path, plan)
 
 
 def polars_frame(table: pa.Table) -> polars.DataFrame:

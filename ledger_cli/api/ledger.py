@@ -355,6 +355,11 @@ class Ledger:
         with self._repository.store.scratch() as scratch:
             return plan(self._repository, self._make_importer(), a, theirs, into, scratch)
 
+    def draw_reconciliation(self, target: str | os.PathLike[str], plan: ReconcilePlan) -> None:
+        """Draw what becomes of every conflict of a plan into an .svg or .png file."""
+        wiring.check_plan_picture(os.fspath(target))
+        wiring.draw_plan(os.fspath(target), plan)
+
     def fetch(self, location: str | os.PathLike[str], branch: str = MAIN, *, remote: str | None = None) -> BranchView:
         """Copy a branch of another ledger, with its log, as `REMOTE.BRANCH`; what is here already is not copied again.
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unicodedata import east_asian_width
 
-from ledger_cli.errors import MissingExtra, UsageError
+from ledger_cli.errors import UsageError
+from ledger_cli.render.common.svg import FONT, LETTER_PX, cut, escaped, png, width_of, written
 from ledger_cli.render.common.trees import Branching, as_tree
-from ledger_cli.render.common.words import counted, printable
+from ledger_cli.render.common.words import counted
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -30,18 +29,15 @@ PICTURE_ENTITIES_MAX = 500
 _NO_ENTITY = "no entity"
 _COLOURS = {"entity": ("#e8f1fb", "#3b78b8"), "space": ("#e9f6ee", "#3a8f5c"), "relationship": ("#f4ecfa", "#8353a8")}
 _MISSING = ("#ffffff", "#a9adb3")
-_FONT = "font-family='Helvetica, Arial, Liberation Sans, sans-serif'"
 _MARGIN_PX = 24
 _TITLE_PX = 40
 _ROW_PX = 56
 _BOX_PX = 40
-_LETTER_PX = 7.3
 _SMALL_LETTER_PX = 5.8
 _ID_MAX = 32
 _LABEL_MAX = 24
 _GAP_PX = 64
 _PORT_PX = 13
-_PIXEL_RATIO = 2.0
 
 
 def rendered(graph: Any, format: str) -> bytes:
@@ -53,7 +49,7 @@ def rendered(graph: Any, format: str) -> bytes:
             f"{len(graph.entities)} entities are too many for a picture (at most {PICTURE_ENTITIES_MAX}): "
             f"give a smaller --depth, or --format dot"
         )
-    return svg_text(graph).encode() if format == "svg" else _png(svg_text(graph))
+    return svg_text(graph).encode() if format == "svg" else png(svg_text(graph))
 
 
 def write(path: str | PathLike[str], graph: Any, format: str) -> None:
@@ -98,18 +94,18 @@ def svg_text(graph: Any) -> str:
     height = max(box.middle for box in boxes.values()) + _BOX_PX / 2 + _MARGIN_PX
     at = "" if graph.at is None else f" at {graph.at}"
     title = f"{graph.entity_id} · {graph.branch}{at} · {counted(len(graph.relations), 'relation')}"
-    width = max(width, 2 * _MARGIN_PX + _width(title, _LETTER_PX * 1.1))
+    width = max(width, 2 * _MARGIN_PX + width_of(title, LETTER_PX * 1.1))
     led = [each for name in tree.below for each, _ in tree.below[name]]
     drawn = [*led, *tree.other]
     curves = _curves(drawn, boxes)
     return "\n".join(
         [
             f"<svg xmlns='http://www.w3.org/2000/svg' width='{width:.0f}' height='{height:.0f}'"
-            f" viewBox='0 0 {width:.0f} {height:.0f}' {_FONT}>",
+            f" viewBox='0 0 {width:.0f} {height:.0f}' {FONT}>",
             "<defs><marker id='end' viewBox='0 0 8 8' refX='7.5' refY='4' markerWidth='8' markerHeight='8'"
             " orient='auto'><path d='M0,0.5 L8,4 L0,7.5 z' fill='#6b7280'/></marker></defs>",
             "<rect width='100%' height='100%' fill='#ffffff'/>",
-            _written(_MARGIN_PX, _MARGIN_PX + 6, title, 14, "#1f2937", "font-weight='bold'"),
+            written(_MARGIN_PX, _MARGIN_PX + 6, title, 14, "#1f2937", "font-weight='bold'"),
             *(_line(curve, dashed=place >= len(led)) for place, curve in enumerate(curves)),
             *(_box(name, kinds[name], box, name == graph.entity_id) for name, box in boxes.items()),
             *(_label(each, curve) for each, curve in zip(drawn, curves, strict=True)),
@@ -138,7 +134,7 @@ def _placed(tree: Branching, kinds: Mapping[str, str | None]) -> dict[str, _Box]
             walk += [(name, True), *((end, False) for end in reversed(ends))]
         else:
             rows[name], free = float(free), free + 1
-    widths = {name: max(_width(_cut(name, _ID_MAX)), _small(kinds[name] or _NO_ENTITY)) + 24 for name in order}
+    widths = {name: max(width_of(cut(name, _ID_MAX)), _small(kinds[name] or _NO_ENTITY)) + 24 for name in order}
     gaps = _gaps(tree, columns)
     left, lefts = float(_MARGIN_PX), []
     for column in range(max(columns.values()) + 1):
@@ -158,7 +154,7 @@ def _gaps(tree: Branching, columns: Mapping[str, int]) -> dict[int, float]:
     gaps: dict[int, float] = {}
     for name, ends in tree.below.items():
         for each, _ in ends:
-            needed = _GAP_PX + _small(_cut(each.label, _LABEL_MAX))
+            needed = _GAP_PX + _small(cut(each.label, _LABEL_MAX))
             gaps[columns[name]] = max(gaps.get(columns[name], 0), needed)
     return gaps
 
@@ -169,11 +165,11 @@ def _box(name: str, kind: str | None, box: _Box, root: bool) -> str:
     centre = (box.left + box.right) / 2
     told = "text-anchor='middle'"
     return (
-        f"<g><title>{_escaped(name)}</title><rect x='{box.left:.1f}' y='{box.middle - _BOX_PX / 2:.1f}'"
+        f"<g><title>{escaped(name)}</title><rect x='{box.left:.1f}' y='{box.middle - _BOX_PX / 2:.1f}'"
         f" width='{box.right - box.left:.1f}' height='{_BOX_PX}' rx='7' fill='{fill}' stroke='{stroke}'"
         f" stroke-width='{2.5 if root else 1.2}'{dashes}/>"
-        + _written(centre, box.middle - 2, _cut(name, _ID_MAX), 13, "#1f2937", told)
-        + _written(centre, box.middle + 13, kind or _NO_ENTITY, 10, "#6b7280", told)
+        + written(centre, box.middle - 2, cut(name, _ID_MAX), 13, "#1f2937", told)
+        + written(centre, box.middle + 13, kind or _NO_ENTITY, 10, "#6b7280", told)
         + "</g>"
     )
 
@@ -227,33 +223,8 @@ def _label(relation: Any, points: _Curve) -> str:
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = points
     x, y = (x0 + 3 * x1 + 3 * x2 + x3) / 8, (y0 + 3 * y1 + 3 * y2 + y3) / 8
     halo = "text-anchor='middle' paint-order='stroke' stroke='#ffffff' stroke-width='4' stroke-linejoin='round'"
-    return _written(x, y + 3.5, _cut(relation.label, _LABEL_MAX), 10.5, "#374151", halo)
-
-
-def _written(x: float, y: float, text: str, size: float, colour: str, more: str) -> str:
-    return f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size:g}' fill='{colour}' {more}>{_escaped(text)}</text>"
-
-
-def _escaped(text: str) -> str:
-    return escape(printable(text))
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _width(text: str, letter: float = _LETTER_PX) -> float:
-    return letter * sum(1.7 if east_asian_width(each) in "WF" else 1 for each in text)
+    return written(x, y + 3.5, cut(relation.label, _LABEL_MAX), 10.5, "#374151", halo)
 
 
 def _small(text: str) -> float:
-    return _width(text, _SMALL_LETTER_PX)
-
-
-def _png(svg: str) -> bytes:
-    try:
-        import vl_convert
-    except ImportError as problem:
-        raise MissingExtra("render", "vl-convert") from problem
-    png: bytes = vl_convert.svg_to_png(svg, scale=_PIXEL_RATIO)
-    return png
+    return width_of(text, _SMALL_LETTER_PX)

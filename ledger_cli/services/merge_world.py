@@ -63,7 +63,8 @@ _WRITES = """
     GROUP BY ALL"""
 """What one side alone wrote last to each field of the entities that the other one changed too."""
 _CONFLICTS = """
-    SELECT entity_id, module, state_class, field, a.value AS value_a, b.value AS value_b, a.hlc > b.hlc AS a_later,
+    SELECT entity_id, module, state_class, field, a.value AS value_a, b.value AS value_b,
+           a.hlc AS hlc_a, b.hlc AS hlc_b,
            CASE WHEN a.hlc > b.hlc THEN a.type ELSE b.type END AS type
     FROM a JOIN b USING (entity_id, module, state_class, field)
     WHERE a.value <> b.value ORDER BY entity_id, module, state_class, field"""
@@ -81,8 +82,25 @@ class FieldConflict:
     a: Any
     b: Any
     """What each side wrote last, null for a field it took away."""
-    later: str
-    """The branch whose write has the higher reading."""
+    hlc_a: str
+    hlc_b: str
+    """When: the readings of these writes."""
+
+    @property
+    def later(self) -> str:
+        """The side that wrote last."""
+        return "a" if self.hlc_a > self.hlc_b else "b"
+
+    @property
+    def kept(self) -> str:
+        """Whose value stays: `a`, `b`, `both`, or `neither` before a person has decided."""
+        if self.rule in ("sum", "union"):
+            return "both"
+        if self.rule == "manual":
+            return "neither"
+        if self.rule in ("max", "min") and self.a is not None and self.b is not None:
+            return "a" if (self.a > self.b) == (self.rule == "max") else "b"
+        return self.later
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -94,7 +112,9 @@ class FieldConflict:
             "rule": self.rule,
             "a": self.a,
             "b": self.b,
-            "later": self.later,
+            "hlcA": self.hlc_a,
+            "hlcB": self.hlc_b,
+            "kept": self.kept,
         }
 
 
@@ -179,7 +199,7 @@ def unite_world(repository: Repository, a: Branch, b: Branch, rules: Mapping[tup
         news_for_b=found["only_a"] > len(known[1]) or found["lower_a"] > 0 or bool(untold[1]),
         refused=tuple(refused),
         fresh_refusals=any(untold),
-        conflicts=tuple(_conflicts(repository, apart, rules, (a.name, b.name))),
+        conflicts=tuple(_conflicts(repository, apart, rules)),
     )
 
 
@@ -222,7 +242,6 @@ def _conflicts(
     repository: Repository,
     apart: tuple[Sequence[str], Sequence[str]],
     rules: Mapping[tuple[str, str], str],
-    names: tuple[str, str],
 ) -> Iterator[FieldConflict]:
     """What both sides wrote to since they parted, as far as it is not the same."""
     if not apart[0] or not apart[1]:
@@ -250,7 +269,8 @@ def _conflicts(
             rules.get((row["type"], row["field"]), "lww"),
             orjson.loads(row["value_a"]),
             orjson.loads(row["value_b"]),
-            names[0] if row["a_later"] else names[1],
+            row["hlc_a"],
+            row["hlc_b"],
         )
 
 

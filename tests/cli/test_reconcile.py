@@ -113,7 +113,11 @@ def test_fields_of_the_world(parted: Path, ledger: Run) -> None:
     assert (plan["onlyA"], plan["onlyB"], plan["conflicts"]) == (1, 1, 1)
     (conflict,) = plan["listed"]
     assert (conflict["entityId"], conflict["field"], conflict["rule"]) == ("x", "a", "lww")
-    assert (conflict["a"], conflict["b"], conflict["later"]) == (1, 2, "trial")
+    assert (conflict["a"], conflict["b"], conflict["kept"]) == (1, 2, "b")
+    drawn = ledger("reconcile", "main", "trial", "--plan", "--out", "plan.svg")
+    assert "drew plan.svg" in drawn.err
+    assert "x · m.a" in Path("plan.svg").read_text()
+    assert "ends with .png or .svg" in ledger("reconcile", "main", "trial", "--out", "plan.txt", code=2).err
     ledger("reconcile", "main", "trial")
     found = ledger("world", "get", "x", "--json").json
     assert (found["version"], found["state"]) == (2, {"persistent": {"m": {"a": 2, "b": 1, "c": 3}}})

@@ -28,6 +28,9 @@ def reconcile(
         str | None,
         typer.Option("--as", metavar="NAME", help="What the other ledger is called here [default: its directory]."),
     ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="Draw the conflicts into an .svg or .png file too.")
+    ] = None,
     limit: LimitOption = None,
     message: MessageOption = "",
     ledger: LedgerOption = None,
@@ -46,14 +49,21 @@ def reconcile(
 
     Example: ledger reconcile main ../other-ledger
     """
+    from ledger_cli import wiring
     from ledger_cli.api import Ledger
     from ledger_cli.render.views.reconcile import plan_views, reconciled_line
 
-    out = Output(as_json)
+    if out is not None:
+        wiring.check_plan_picture(out)
+    output = Output(as_json)
     with Ledger.open(ledger) as opened:
         if plan:
-            made = opened.plan_reconcile(a, b, into=into, remote=remote)
-            out.emit(made, *plan_views(made, out.most(limit)))
+            found = opened.plan_reconcile(a, b, into=into, remote=remote)
+            output.emit(found, *plan_views(found, output.most(limit)))
         else:
             done = opened.reconcile(a, b, into=into, remote=remote, why=message)
-            out.emit(done, reconciled_line(done))
+            found = done.plan
+            output.emit(done, reconciled_line(done))
+        if out is not None:
+            opened.draw_reconciliation(out, found)
+            output.note(f"drew {out}")

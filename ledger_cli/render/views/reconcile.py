@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import RenderableType
 
+from ledger_cli.render.common.conflicts import differing, outcome_words
 from ledger_cli.render.common.tables import fields, more, table
 from ledger_cli.render.common.words import counted, shown
-
-_OUTCOMES = {
-    "nothing": "{b} is part of {a}: nothing to do",
-    "advance": "{a} is part of {b}: it just moves on",
-    "merge": "both have something new: their events are folded anew from the split",
-}
 
 
 def plan_views(plan: Any, most: int | None) -> list[RenderableType]:
@@ -27,8 +21,8 @@ def plan_views(plan: Any, most: int | None) -> list[RenderableType]:
         views += ["", table(["entity", "tick", "kept", "refused"], rows)]
         views += more(len(plan.ticks.losers) - len(rows), "conflicts", "--json lists 1 000, quarantine has all")
     if world:
-        written = [(c.entity_id, f"{c.module}.{c.field}", c.rule, c.a, c.b, c.later) for c in world[:most]]
-        views += ["", table(["entity", "field", "rule", plan.a, plan.b, "later"], written)]
+        written = [(c.entity_id, f"{c.module}.{c.field}", c.rule, c.a, c.b, kept_words(plan, c)) for c in world[:most]]
+        views += ["", table(["entity", "field", "rule", plan.a, plan.b, "kept"], written)]
         views += more(len(world) - len(written), "fields", "--limit N shows more, --json 1 000")
     if plan.world.refused:
         told = [(reason, text) for text, reason in plan.world.refused[:most]]
@@ -37,21 +31,17 @@ def plan_views(plan: Any, most: int | None) -> list[RenderableType]:
     return views
 
 
+def kept_words(plan: Any, conflict: Any) -> str:
+    """Whose value of a field stays."""
+    words: dict[str, str] = {"a": plan.a, "b": plan.b, "both": "both", "neither": "to be decided"}
+    return words[conflict.kept]
+
+
 def _tick_row(conflict: Any) -> tuple[str, str, str, str]:
     """The key of two events, and what each has otherwise than the other one."""
     kept, refused = json.loads(conflict.kept), json.loads(conflict.refused)
-    names = [name for name in {**kept, **refused} if kept.get(name) != refused.get(name)]
-
-    def told(event: dict[str, Any], branch: str) -> str:
-        return f"{branch}: " + ", ".join(f"{name} {_value(name, event.get(name))}" for name in names)
-
-    return kept["entityId"], str(kept["tickId"]), told(kept, conflict.kept_of), told(refused, conflict.refused_of)
-
-
-def _value(name: str, value: Any) -> str:
-    if name != "timestamp" or value is None:
-        return shown(value)
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
+    told = f"{conflict.kept_of}: {differing(kept, refused)}", f"{conflict.refused_of}: {differing(refused, kept)}"
+    return kept["entityId"], str(kept["tickId"]), *told
 
 
 def _pairs(plan: Any) -> dict[str, Any]:
@@ -59,7 +49,7 @@ def _pairs(plan: Any) -> dict[str, Any]:
     kept = sum(split.keep.values())
     where = "no commit" if not kept else f"{counted(kept, 'commit')}, watermark {split.watermark}"
     return {
-        "outcome": _OUTCOMES[plan.outcome].format(a=plan.a, b=plan.b),
+        "outcome": outcome_words(plan),
         "in common": where,
         "ticks": _counts(plan, plan.ticks, len(plan.ticks.losers)),
         "world events": _counts(plan, plan.world, len(plan.world.conflicts)),
