@@ -175,6 +175,16 @@ SETTINGS: tuple[Setting, ...] = (
         [],
         "where the keys of modules are that sign their events: MODULE=env:VARIABLE | MODULE=file:PATH",
     ),
+    Setting("world", "max_lag", "integer", 10_000, "events; a module that is further behind is told as too late"),
+    Setting("world", "max_skew", "number", 5, "seconds; a node whose clock is further off is told as wrong"),
+    Setting("snapshots", "keep_snapshots", "integer", 30, "snapshots of a branch that are kept: the newest so many"),
+    Setting(
+        "snapshots",
+        "snapshot_wait",
+        "integer",
+        60,
+        "seconds; so long a snapshot waits for modules to acknowledge the events before it",
+    ),
     Setting("engine", "threads", "threads", 0, "threads; 0: all cores"),
     Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),
 )
@@ -185,6 +195,7 @@ _SECTIONS = {
     "ingest": "How events are read.",
     "gamma": "The projection.",
     "world": "The world behind the ticks.",
+    "snapshots": "Snapshots of the world.",
     "engine": "The machine. Nothing here changes an id.",
 }
 _VIEW = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")

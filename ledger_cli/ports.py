@@ -76,6 +76,17 @@ class Store(Protocol):
         """Path or URL by which an engine reads the file."""
         ...
 
+    def folders(self, folder: str) -> list[str]:
+        """The names of what lies directly in a folder of the ledger, sorted; none where it is not there."""
+        ...
+
+    def remove(self, folder: str) -> None:
+        """Take a folder with its files away, if it is there. After a kill some may be left: call it again.
+
+        For what no move names any more; nobody may be publishing into it.
+        """
+        ...
+
     def scratch(self) -> AbstractContextManager[Path]:
         """A local directory for unfinished files, gone afterwards (after a kill: at the next call)."""
         ...

@@ -36,6 +36,7 @@ SOURCE = "ledger_cli.sources.catalog:source_of"
 SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
 OPEN = "ledger_cli.sources.opening:open_stream"
 _BLOCK = 1 << 18
+_LOOK_SECONDS = 0.2
 EXPAND = "ledger_cli.sources.opening:expand"
 WRITE_TICKS = "ledger_cli.sources.writers:write_ticks"
 PAGE = ".html"
@@ -249,6 +250,15 @@ def polars_frame(table: pa.Table) -> polars.DataFrame:
 def clock() -> int:
     """The wall clock of this machine, in µs since 1970."""
     return time.time_ns() // 1000
+
+
+def patience(seconds: float) -> Iterator[None]:
+    """Something to look at what others do by: at once, then a few times a second, until the time is up."""
+    end = time.monotonic() + seconds
+    yield
+    while time.monotonic() < end:
+        time.sleep(_LOOK_SECONDS)
+        yield
 
 
 def node(name: str | None) -> str:

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     import polars
     import pyarrow as pa
 
+    from ledger_cli.api.snapshots import SnapshotApi
     from ledger_cli.api.world import WorldApi
     from ledger_cli.core.gamma_view import GammaView
     from ledger_cli.services.commit import CommitResult
     from ledger_cli.services.diff import DiffResult, Parting
+    from ledger_cli.services.doctor import Diagnosis
     from ledger_cli.services.fork import BranchView, Tag
     from ledger_cli.services.gamma import Gamma, GammaAt
     from ledger_cli.services.graph import GraphLine
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ledger_cli.services.reconcile import Reconciled, ReconcilePlan
     from ledger_cli.services.replay import ReplayReport
     from ledger_cli.services.status import Status
+    from ledger_cli.services.world_health import Limits
 
 MAIN = "main"
 FRAMES = 200
@@ -80,6 +83,13 @@ class Ledger:
         from ledger_cli.api.world import WorldApi
 
         return WorldApi(self._repository, self.config)
+
+    @cached_property
+    def snapshots(self) -> SnapshotApi:
+        """Snapshots of the world."""
+        from ledger_cli.api.snapshots import SnapshotApi
+
+        return SnapshotApi(self._repository, self.config)
 
     def __enter__(self) -> Ledger:
         return self
@@ -318,7 +328,7 @@ class Ledger:
         from ledger_cli.api.notebook.status import StatusInNotebook
         from ledger_cli.services.status import status
 
-        return StatusInNotebook(**vars(status(self._repository, branch)))
+        return StatusInNotebook(**vars(status(self._repository, branch, self._limits())))
 
     # -- history ------------------------------------------------------------------------------------------
 
@@ -447,7 +457,20 @@ class Ledger:
 
         return verify(self._repository, branches)
 
+    def doctor(self, branch: str = MAIN) -> Diagnosis:
+        """Check the clocks and modules of a branch's world, and drill snapshot and restore; nothing is changed."""
+        from ledger_cli.services.doctor import diagnose
+        from ledger_cli.services.world_types import reducer_of, registered
+
+        reducers = reducer_of(registered(self._repository))
+        return diagnose(self._repository, reducers, branch, self._limits(), wiring.clock)
+
     # -- helpers ------------------------------------------------------------------------------------------
+
+    def _limits(self) -> Limits:
+        from ledger_cli.services.world_health import Limits
+
+        return Limits(self.config["max_lag"], self.config["max_skew"])
 
     def _make_importer(self) -> Importer:
         if self._importer is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ledger_cli.services.moment import Moment
+    from ledger_cli.services.subscriptions import Polled, SubscriptionView
     from ledger_cli.services.world import Reducer, World
     from ledger_cli.services.world_apply import ApplyResult
     from ledger_cli.services.world_graph import WorldGraph
@@ -26,6 +27,8 @@ DEPTH = 2
 """Relations between an entity and the last that its graph shows."""
 When = str | int | datetime
 """A moment: a text as `--at` takes it, a tick, or a time with its zone."""
+POLLED = 1000
+"""Events of a poll where nobody says how many."""
 
 
 class WorldApi:
@@ -81,6 +84,43 @@ class WorldApi:
     def register_file(self, type: str, schema: str | None, reducer: str = "merge", why: str = "") -> RegisteredType:
         """Make a type of events known, with the JSON Schema in a file."""
         return self.register(type, None if schema is None else wiring.read_json_file(schema), reducer, why)
+
+    def subscribe(
+        self,
+        module: str,
+        types: Sequence[str] = ("*",),
+        branch: str = MAIN,
+        start: int | None = None,
+        why: str = "",
+    ) -> SubscriptionView:
+        """Let a module listen to types of events (`building.*`) behind a position; None: from where it stands."""
+        from ledger_cli.services.subscriptions import subscribe
+
+        return subscribe(self._repository, branch, module, types, start, why)
+
+    def unsubscribe(self, module: str, branch: str = MAIN, why: str = "") -> None:
+        """Take a subscription away."""
+        from ledger_cli.services.subscriptions import unsubscribe
+
+        unsubscribe(self._repository, branch, module, why)
+
+    def subscriptions(self, branch: str = MAIN) -> list[SubscriptionView]:
+        """The modules that listen to a branch, with their lag."""
+        from ledger_cli.services.subscriptions import views
+
+        return views(self._repository, self._repository.branch(branch))
+
+    def poll(self, module: str, branch: str = MAIN, limit: int = POLLED) -> Polled:
+        """The next events for a module, in order; the same ones until they are acknowledged."""
+        from ledger_cli.services.subscriptions import poll
+
+        return poll(self._repository, branch, module, limit)
+
+    def ack(self, module: str, position: int, branch: str = MAIN, why: str = "") -> SubscriptionView:
+        """Say that a module is done with all events up to a position."""
+        from ledger_cli.services.subscriptions import ack
+
+        return ack(self._repository, branch, module, position, why)
 
     def get(self, entity_id: str, branch: str = MAIN, at: When | None = None, module: str | None = None) -> EntityView:
         """An entity, now or at a moment. NotFound where there is none."""

@@ -79,6 +79,9 @@ class Runner:
         given.setdefault("commit", given.get("branch", MAIN))
         return self._ledger.tag(**_named(given, {"commit": "place"}))
 
+    def _snapshot(self, given: dict[str, Any]) -> Any:
+        return self._ledger.snapshots.create(**_named(given))
+
     def _verify(self, given: dict[str, Any]) -> Any:
         return self._ledger.verify(**given)
 

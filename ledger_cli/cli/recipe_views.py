@@ -26,6 +26,8 @@ def command_line(step: Step, location: str) -> str:
     words, options = ["ledger", step.do], []
     if step.do == "replay" and "fork" not in step.arguments:
         options.append("--verify")
+    if step.do == "snapshot":
+        words.append("create")
     given = dict(step.arguments)
     for name in _ARGUMENTS:
         value = given.pop(name, None)
@@ -97,6 +99,12 @@ def _tag(step: Step, result: Any) -> list[RenderableType]:
     return [f"{result.name} names {result.commit.commit_id}"]
 
 
+def _snapshot(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.snapshots import created_line
+
+    return [created_line(result)]
+
+
 def _verify(step: Step, result: Any) -> list[RenderableType]:
     from ledger_cli.render.views.checks import integrity_views
 
@@ -153,6 +161,7 @@ _VIEWS: dict[str, Callable[[Step, Any], list[RenderableType]]] = {
     "fork": _fork,
     "replay": _replay,
     "tag": _tag,
+    "snapshot": _snapshot,
     "verify": _verify,
     "log": _log,
     "show": _show,

@@ -108,6 +108,45 @@ class WorldState:
 
 
 @dataclass(frozen=True)
+class Subscription:
+    """What a module listens to on a branch, and how far it has come.
+
+    `created`: the move that began the branch; `types`: names of types, `*` in them for any text; `cursor`: events
+    of the branch's log that the module is done with, those of other types among them.
+    """
+
+    branch: str
+    created: int
+    module: str
+    types: tuple[str, ...]
+    cursor: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A cut through a branch's world after its first `events` events, which are those up to its move `move`.
+
+    `id`: the move of `admin` that announced it; `hlc`: the branch's clock at the cut; `at`: RFC 3339 UTC; `bytes` of
+    all files; `manifest`: the SHA-256 of the file that lists them.
+    """
+
+    id: int
+    branch: str
+    created: int
+    move: int
+    events: int
+    hlc: str
+    at: str
+    by: str
+    why: str = ""
+    entities: int = 0
+    bytes: int = 0
+    digest: str | None = None
+    """SHA-256 of the state; None: announced alone."""
+    manifest: str | None = None
+
+
+@dataclass(frozen=True)
 class Tile:
     """A Parquet file with what many commits of a chain add up to in each region (see services.tiles).
 
@@ -203,6 +242,10 @@ class State:
     """Of the ref `admin` alone: commit digests by tag."""
     types: Mapping[str, Any] = field(default_factory=dict)
     """Of the ref `admin` alone: what is registered of each type of world events."""
+    subscriptions: Mapping[str, Subscription] = field(default_factory=dict)
+    """Of the ref `admin` alone, by branch and module: `main/physics`."""
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    """Of the ref `admin` alone, by id as text, with those that are announced."""
 
     @property
     def commits(self) -> int:
@@ -275,6 +318,9 @@ class Move:
         if state.get("world") is not None:
             state["world"] = _world(state["world"])
         state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))
+        listening = state.get("subscriptions", {})
+        state["subscriptions"] = {name: _subscription(each) for name, each in listening.items()}
+        state["snapshots"] = {name: _build(Snapshot, each) for name, each in state.get("snapshots", {}).items()}
         run = raw.get("run")
         checkpoint = raw.get("checkpoint")
         return Move(
@@ -330,6 +376,10 @@ def _world(raw: dict[str, Any]) -> WorldState:
     checkpoint = raw.get("checkpoint")
     built = None if checkpoint is None else _build(WorldCheckpoint, checkpoint)
     return _build(WorldState, {**raw, "checkpoint": built})
+
+
+def _subscription(raw: dict[str, Any]) -> Subscription:
+    return _build(Subscription, {**raw, "types": tuple(raw["types"])})
 
 
 def _segment(raw: dict[str, Any]) -> Segment:

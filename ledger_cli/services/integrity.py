@@ -20,6 +20,7 @@ from ledger_cli.core.history import (
     Move,
     QuarantineFile,
     Segment,
+    Snapshot,
     State,
     Tile,
     WorldCheckpoint,
@@ -31,6 +32,8 @@ from ledger_cli.core.jcs import digest_of
 from ledger_cli.errors import Corrupt, LedgerError, NotFound
 from ledger_cli.services.integrity_commits import Links, broken, chains, check_file
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.snapshot_files import MANIFEST
+from ledger_cli.services.snapshots import damages, path_of, show
 
 _RESTORE = "restore it from a copy of the ledger, then run `ledger verify` again"
 _DAMAGE = (
@@ -126,6 +129,7 @@ def verify(repository: Repository, branches: Sequence[str] | None = None) -> Int
             _guarded(seen, f"refs/{name}", _check_policies, name, life, seen)
             _guarded(seen, f"refs/{name}", _check_world, repository, name, life[-1], whole, seen)
     _check_tags(logs.get(ADMIN, []), seen)
+    _check_snapshots(repository, logs.get(ADMIN, []), seen)
     return IntegrityReport(
         refs=len(names),
         moves=seen.moves,
@@ -333,6 +337,23 @@ def _check_tags(moves: Sequence[Move], seen: _Seen) -> None:
         if not there:
             what = f"tag {tag!r} names the commit {tags[tag][:12]}, which is in no file"
             seen.wrong(_file_of_move(ADMIN, moves[-1].seq), what, f"take it away: `ledger tag --delete {tag}`")
+
+
+def _check_snapshots(repository: Repository, moves: Sequence[Move], seen: _Seen) -> None:
+    """Every file of the snapshots that are kept is as it was written; those that were pruned are gone."""
+    for record in moves[-1].state.snapshots.values() if moves else ():
+        if record.digest is not None:
+            _guarded(seen, path_of(record, MANIFEST), _check_snapshot, repository, record, seen)
+
+
+def _check_snapshot(repository: Repository, record: Snapshot, seen: _Seen) -> None:
+    found = dict(damages(repository, record))
+    for file, what in found.items():
+        seen.wrong(file, what, "restore it from a copy, or make another snapshot and prune this one")
+    manifest = path_of(record, MANIFEST)
+    files = () if manifest in found else show(repository, record).files or ()
+    seen.files |= {path_of(record, each.file): (each.sha256, each.bytes) for each in files}
+    seen.files[manifest] = str(record.manifest), record.bytes - sum(each.bytes for each in files)
 
 
 def _digest_at(chain: tuple[Any, Any, Any] | None, height: int) -> bytes:

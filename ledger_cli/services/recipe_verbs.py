@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger_cli.config import SETTINGS
+from ledger_cli.core.durations import seconds_of
 from ledger_cli.core.tick_json import FIELDS
 from ledger_cli.errors import UsageError
 
@@ -60,6 +61,14 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _time(value: Any) -> str:
+    try:
+        seconds_of(_text(value))
+    except UsageError as error:
+        raise ValueError from error
+    return str(value)
+
+
 def _place(value: Any) -> str:
     return _text(value) if isinstance(value, str) else str(_integer(value))
 
@@ -88,6 +97,7 @@ TEXT = Kind("text", _text)
 TEXTS = Kind("text, or a list of texts", _texts)
 INTEGER = Kind("a whole number", _integer)
 FLAG = Kind("true or false", _flag)
+TIME = Kind("a length of time like 30m, 1h or 7d", _time)
 PLACE = Kind("a commit id, tag, branch or tick", _place)
 MAP = Kind(f"a table of SQL by field ({', '.join(FIELDS)})", _fields)
 SETTINGS_OF_POLICY = Kind(f"a table of {', '.join(POLICY)}", _table_of(POLICY))
@@ -114,6 +124,7 @@ VERBS = {
     "fork": Verb({"name": TEXT, "from": PLACE, "policy": SETTINGS_OF_POLICY, **_COMMON}, ("name",)),
     "replay": Verb({"fork": TEXT, "from": PLACE, "to": INTEGER, "policy": SETTINGS_OF_POLICY, **_COMMON}),
     "tag": Verb({"name": TEXT, "commit": PLACE, **_COMMON}, ("name",)),
+    "snapshot": Verb({"every": TIME, "wait": INTEGER, **_COMMON}),
     "verify": Verb({"branches": TEXTS}),
     "log": Verb({"region": TEXT, "since": INTEGER, "until": INTEGER, "limit": INTEGER, "branch": TEXT}),
     "show": Verb({"commit": PLACE, "branch": TEXT}, ("commit",)),
@@ -134,7 +145,7 @@ VERBS = {
 }
 """The words are those of the command line: `ledger VERB --help` says what each does. `out` is in the ledger's folder.
 
-A replay without `fork` verifies; `from` is then a tick."""
+A replay without `fork` verifies; `from` is then a tick. A snapshot is made."""
 
 
 def checked_arguments(do: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ledger_cli.core.policy import REGION_MAPS, WEIGHTS
 from ledger_cli.ports import Measure, TickRange
 from ledger_cli.services.fork import branch_digest
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world_health import Limits, WorldHealth, health
 
 _ONE_BUCKET = 2**53
 # For counting alone: one region, and a weight that costs nothing.
@@ -61,6 +62,7 @@ class Status:
     forks: tuple[str, ...]
     tags: Mapping[str, str]
     world: WorldState | None
+    health: WorldHealth
 
     def __repr__(self) -> str:
         watermark = "no commit yet" if self.watermark is None else f"watermark {self.watermark}"
@@ -93,12 +95,12 @@ class Status:
             "digest": self.digest,
             "forks": list(self.forks),
             "tags": dict(self.tags),
-            "world": None if self.world is None else _world_json(self.world),
+            "world": None if self.world is None else _world_json(self.world, self.health),
         }
 
 
-def status(repository: Repository, branch: str) -> Status:
-    """Where a branch stands."""
+def status(repository: Repository, branch: str, limits: Limits) -> Status:
+    """Where a branch stands. `limits`: beyond which modules and clocks of its world are told as wrong."""
     found = repository.branch(branch)
     state, policy, segments = found.state, found.policy, found.segments()
     rows_open, rows_late = _unfolded(repository, found, segments)
@@ -122,11 +124,18 @@ def status(repository: Repository, branch: str) -> Status:
         forks=tuple(name for name in repository.branch_names() if _is_fork(repository.branch(name), branch)),
         tags=repository.tags,
         world=state.world,
+        health=health(repository, found, limits),
     )
 
 
-def _world_json(world: WorldState) -> dict[str, Any]:
-    return {"events": world.events, "entities": world.entities, "hlc": world.hlc}
+def _world_json(world: WorldState, found: WorldHealth) -> dict[str, Any]:
+    return {
+        "events": world.events,
+        "entities": world.entities,
+        "hlc": world.hlc,
+        "modules": [each.to_json() for each in found.modules],
+        "nodes": [each.to_json() for each in found.nodes],
+    }
 
 
 def _is_fork(branch: Branch, parent: str) -> bool:

@@ -102,13 +102,16 @@ class World:
         self._known: KnownEvents | None = None
         self._indexed = 0
 
-    def follow(self, branch: Branch) -> None:
-        """Fold what came in since; after a reconciliation, which orders events anew, everything."""
+    def follow(self, branch: Branch, cached: bool = True) -> None:
+        """Fold what came in since; after a reconciliation, which orders events anew, everything.
+
+        `cached`: at first, the branch's checkpoint may stand for what it covers.
+        """
         files = branch.world_files()
         if files[: len(self.files)] != self.files:
             self.entities, self.files, self._known, self._indexed = {}, [], None, 0
         state = branch.state.world
-        if not self.files and state is not None and state.checkpoint is not None:
+        if cached and not self.files and state is not None and state.checkpoint is not None:
             self.entities = dict(read_checkpoint(self._repository, state.checkpoint))
             self.files = files[: state.checkpoint.files]
         for file in files[len(self.files) :]:

@@ -127,6 +127,18 @@ class DirectoryStore:
         """See `ports.Store`."""
         return str(self.root / file)
 
+    def folders(self, folder: str) -> list[str]:
+        """See `ports.Store`."""
+        try:
+            return sorted(os.listdir(self.root / folder))
+        except FileNotFoundError:
+            return []
+
+    def remove(self, folder: str) -> None:
+        """See `ports.Store`."""
+        with _disk_errors(), suppress(FileNotFoundError):
+            shutil.rmtree(self.root / folder)
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """See `ports.Store`. A directory nobody holds the lock of was left by a killed process."""

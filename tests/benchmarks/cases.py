@@ -437,6 +437,38 @@ def linear(bench: Bench) -> list[Finding]:
     return found
 
 
+_WORLD = """
+import json
+from ledger_cli import Ledger
+def events(first, last):
+    for n in range(first, last):
+        yield json.dumps({{"eventId": f"e{{n}}", "entityId": f"E{{n * 7919 % {entities}}}", "type": "physics.moved.v1",
+                           "payload": {{"x": n % 997 / 8, "y": n % 31}}, "handshake": {{"protocol": "55-45-17"}}}})
+with Ledger.create("{path}") as ledger:
+    ledger.world.register("physics.moved.v1")
+    ledger.world.apply(events(0, {events} * 99 // 100))
+    ledger.snapshots.create()
+    ledger.world.apply(events({events} * 99 // 100, {events}))
+"""
+_REPLAY = """
+from ledger_cli import Ledger
+from ledger_cli.services.snapshots import replayed
+with Ledger.open("{path}") as ledger:
+    replayed(ledger._repository, ledger.snapshots._reducers(), ledger._repository.branch("main"))
+"""
+
+
+def snapshot_restore(bench: Bench) -> list[Finding]:
+    """snapshot restore with a tail of 1 % of 5 M events against a replay from nothing; 50 events an entity."""
+    events = bench.rows(5_000_000)
+    base, work = bench.directory / f"world-{events}", bench.directory / "work"
+    if not base.exists():
+        run(python(_WORLD.format(path=base, events=events, entities=events // 50)))
+    ours = Job([*LEDGER, "snapshot", "restore", "--no-verify", "--ledger", str(work)], lambda: bench.copy(base))
+    other = Job(python(_REPLAY.format(path=base)))
+    return [against(f"snapshot restore, {events:,} events", 0.2, in_turns([ours, other], bench.rounds))]
+
+
 CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "help": help_page,
     "commit-fixed": commit_fixed,
@@ -453,4 +485,5 @@ CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "world-memory": world_memory,
     "more-ticks": more_ticks,
     "memory": memory,
+    "snapshot-restore": snapshot_restore,
 }

@@ -43,7 +43,7 @@ def test_what_every_command_takes(each: Walked) -> None:
 
 
 @pytest.fixture
-def prepared(forked: Path, ledger: Run) -> Path:
+def prepared(forked: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the examples name: files of ticks and events, `old`, `baseline`, door-7, the recipes, another ledger."""
     ticks = forked / "ticks.jsonl.zst"
     (forked / "more").mkdir()
@@ -56,6 +56,11 @@ def prepared(forked: Path, ledger: Run) -> Path:
     (forked / "events.jsonl").write_text(json.dumps({**event, "handshake": {"protocol": PROTOCOL}}))
     ledger("schema", "register", "building.opened.v1")
     ledger("world", "apply", forked / "events.jsonl")
+    ledger("snapshot", "create")
+    ledger("world", "subscribe", "physics")
+    # Moves are made in another year here than events, and nobody acknowledges any.
+    monkeypatch.setenv("LEDGER_MAX_SKEW", "1e9")
+    monkeypatch.setenv("LEDGER_SNAPSHOT_WAIT", "0")
     for name in ("recipes", "fixtures"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, forked / name)

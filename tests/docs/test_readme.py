@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from ledger_cli.api import Ledger
 from ledger_cli.cli.main import COMMANDS
+from ledger_cli.core.world import PROTOCOL
 from tests.docs import readme
 from tests.docs.readme import README, ROOT
 
@@ -100,6 +102,10 @@ def test_the_layout_on_disk(tmp_path: Path) -> None:
     with Ledger.create(tmp_path, interval=1) as ledger:
         ledger.ingest(ROOT / "fixtures" / "bad.jsonl", ROOT / "fixtures" / "ticks.parquet", max_tick_jump=1000)
         ledger.commit(final=True)
+        ledger.world.register("building.opened.v1")
+        event = {"entityId": "door-7", "type": "building.opened.v1", "payload": {}, "handshake": {"protocol": PROTOCOL}}
+        ledger.world.apply([json.dumps(event)])
+        ledger.snapshots.create()
     tree = re.search(r"^```\nworld/\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     assert tree is not None
     shown = {line.split()[1].split("/")[0] for line in tree[1].splitlines()}

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Job:
-    """One act: a method of `Ledger` with its arguments."""
+    """One act: a method of `Ledger`, like `commit` or `world.apply_file`, with its arguments."""
 
     ledger: Path
     act: str
@@ -80,6 +81,7 @@ def main() -> None:
     import ledger_cli.api
     import ledger_cli.engines.duck
     import ledger_cli.engines.importer
+    import ledger_cli.services.snapshots
     import ledger_cli.sources.csv
     import ledger_cli.sources.lines  # noqa: F401
 
@@ -107,7 +109,7 @@ def _begin(job: dict[str, Any]) -> tuple[int, int]:
     error = ""
     try:
         with Ledger.open(job["ledger"]) as ledger:
-            getattr(ledger, job["act"])(*job["arguments"], **job["options"])
+            attrgetter(job["act"])(ledger)(*job["arguments"], **job["options"])
     except LedgerError as caught:
         error = f"{type(caught).__name__}: {caught}"
     except BaseException as caught:  # noqa: BLE001 - the parent shows it

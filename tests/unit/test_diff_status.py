@@ -14,8 +14,10 @@ from ledger_cli.services.log import log
 from ledger_cli.services.lookup import resolve
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.status import status
+from ledger_cli.services.world_health import Limits
 from tests.support import add_events, events_at, make_ledger, policy_json, run
 
+LIMITS = Limits(lag=10_000, skew=5)
 POLICY = policy_json({"kind": "fixed", "interval": 20})
 
 
@@ -113,19 +115,19 @@ def test_what_is_shared_is_not_read(ledger: Repository, monkeypatch: pytest.Monk
 def test_the_status_of_a_branch(ledger: Repository) -> None:
     add_events(ledger, "main", events_at(2, 90, 120, 130, entity="G"))
     fork(ledger, "main", "other")
-    told = status(ledger, "main")
+    told = status(ledger, "main", LIMITS)
     assert (told.rows, told.segments, told.highest_tick, told.watermark) == (37, 3, 130, 96)
     assert (told.rows_open, told.rows_late) == (3, 2)
     assert (told.commits, told.shards["0"].start, told.forks) == (4, 80, ("other",))
     assert told.last_run is not None
     assert (told.last_run.commits, told.last_run.by) == (4, "tester")
     assert told.to_json()["policy"] == POLICY
-    assert status(ledger, "other").parent == "main"
-    assert status(ledger, "other").last_run is None
-    assert status(ledger, "other").digest == told.digest
+    assert status(ledger, "other", LIMITS).parent == "main"
+    assert status(ledger, "other", LIMITS).last_run is None
+    assert status(ledger, "other", LIMITS).digest == told.digest
 
 
 def test_the_status_of_an_empty_branch(tmp_path: Path) -> None:
-    told = status(make_ledger(tmp_path / "ledger"), "main")
+    told = status(make_ledger(tmp_path / "ledger"), "main", LIMITS)
     assert (told.rows, told.watermark, told.policy, told.last_run, told.rows_open) == (0, None, None, None, 0)
     assert told.to_json()["shards"] == {}

@@ -25,7 +25,6 @@ from ledger_cli.services.lookup import resolve
 from ledger_cli.services.replay import verify_replay, what_if
 from ledger_cli.services.replay_run import RunCheck, Window
 from ledger_cli.services.repository import Repository
-from ledger_cli.services.status import status
 from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
 
 POLICY = policy_json({"kind": "fixed", "interval": 20}, shards=2)
@@ -248,7 +247,7 @@ def test_a_fork_that_does_not_begin_where_it_says(root: Path) -> None:
 
 
 def test_a_log_cut_short_has_another_digest(root: Path) -> None:
-    known = status(open_ledger(root), "main").digest
+    known = branch_digest(open_ledger(root).branch("main").state)
     assert verify_replay(open_ledger(root), "main", expect=known).ok
     assert verify_replay(open_ledger(root), "main", expect=known[:12].upper()).ok
     max((root / "refs/main").iterdir()).unlink()

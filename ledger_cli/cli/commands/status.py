@@ -13,7 +13,8 @@ def status(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: 
     """Where a branch stands: rows, watermark, open epochs, quarantine, and one digest of all its commits.
 
     JSON: branch, parent, moves, rows, segments, highestTick, watermark, policy, policyDigest, commits, shards (by
-    number: head, commits, start), rowsOpen, rowsLate, quarantined, lastRun, digest, forks, tags.
+    number: head, commits, start), rowsOpen, rowsLate, quarantined, lastRun, digest, forks, tags, world (events,
+    entities, hlc, modules: module, types, cursor, lag, ok; nodes: node, hlc, skewSeconds, ok).
 
     Example: ledger status --branch main
     """

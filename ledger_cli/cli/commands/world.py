@@ -29,6 +29,7 @@ AtOption = Annotated[
         show_default=False,
     ),
 ]
+ModuleArgument = Annotated[str, typer.Argument(metavar="MODULE", help="Who listens.")]
 ModuleOption = Annotated[str | None, typer.Option("--module", metavar="NAME", help="The state of this module alone.")]
 
 
@@ -84,6 +85,106 @@ def apply(
             f"{refused} of {counted(result.read, 'event')} {were} refused{nothing}: "
             f'`ledger sql "SELECT * FROM quarantine"` shows {them}, --allow-quarantine ends with 0'
         )
+
+
+@app.command()
+def subscribe(
+    module: Annotated[
+        str | None, typer.Argument(metavar="[MODULE]", help="Who listens; without it all are listed.")
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--types", metavar="TYPE", help="A type, * for any text; repeatable [default: all]."),
+    ] = None,
+    start: Annotated[
+        int | None,
+        typer.Option(
+            "--from",
+            metavar="POSITION",
+            min=0,
+            help="Behind this event of the log [default: where it stands, at first 0].",
+            show_default=False,
+        ),
+    ] = None,
+    delete: Annotated[str | None, typer.Option("--delete", metavar="MODULE", help="Take a subscription away.")] = None,
+    message: MessageOption = "",
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a module listen to types of events on a branch, or list those that do. `ledger world poll` hands them out.
+
+    JSON: module, branch, types, cursor, lag (events not acknowledged yet); a list of these without MODULE; `deleted`
+    with --delete.
+
+    Example: ledger world subscribe physics --types "building.*"
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.world import subscription_line, subscription_table
+
+    if module is None and (types or start is not None):
+        raise UsageError("say who listens: `ledger world subscribe MODULE`")
+    if delete is not None and (module is not None or types or start is not None):
+        raise UsageError("--delete takes the module itself: `ledger world subscribe --delete MODULE`")
+    out = Output(as_json)
+    with Ledger.open(ledger) as opened:
+        if delete is not None:
+            opened.world.unsubscribe(delete, branch, message)
+            out.emit({"deleted": delete}, f"{delete} does not listen to {branch} any more")
+        elif module is None:
+            found = opened.world.subscriptions(branch)
+            out.emit([each.to_json() for each in found], subscription_table(found))
+        else:
+            made = opened.world.subscribe(module, types or ("*",), branch, start, message)
+            out.emit(made, subscription_line(made))
+
+
+@app.command()
+def poll(
+    module: ModuleArgument,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many events.")] = 1000,
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """The next events for a module, a JSON object a line, in the order of the branch, each with its position.
+
+    The same ones come again until `ledger world ack` says that they are dealt with: each at least once.
+
+    JSON: module, branch, cursor, upTo (up to this position these are all), events: a list of position, and the event
+    as it was sent, with version and hlc.
+
+    Example: ledger world poll physics --limit 10
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.world import delivered_lines
+
+    with Ledger.open(ledger) as opened:
+        found = opened.world.poll(module, branch, limit)
+    Output(as_json).emit(found, *delivered_lines(found.events))
+
+
+@app.command()
+def ack(
+    module: ModuleArgument,
+    position: Annotated[int, typer.Argument(metavar="POSITION", min=0, help="Of the last event dealt with.")],
+    message: MessageOption = "",
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Say that a module is done with all events up to a position; one before its cursor changes nothing.
+
+    JSON: module, branch, types, cursor, lag.
+
+    Example: ledger world ack physics 1
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.world import subscription_line
+
+    with Ledger.open(ledger) as opened:
+        found = opened.world.ack(module, position, branch, message)
+    Output(as_json).emit(found, subscription_line(found))
 
 
 @app.command()

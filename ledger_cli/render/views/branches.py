@@ -30,6 +30,8 @@ def status_pairs(status: Any) -> dict[str, Any]:
         "branch digest": status.digest,
         "moves": status.moves,
         "world": None if status.world is None else _world(status.world),
+        **{f"module {each.subscription.module}": _module(each) for each in status.health.modules},
+        **{f"clock of {each.node}": _clock(each) for each in status.health.nodes},
         "forks": ", ".join(status.forks) or None,
         "tags": ", ".join(sorted(status.tags)) or None,
     }
@@ -38,6 +40,17 @@ def status_pairs(status: Any) -> dict[str, Any]:
 def _world(world: Any) -> str:
     entities, events = counted(world.entities, "entity", "entities"), counted(world.events, "event")
     return f"{entities} by {events}, clock {world.hlc}"
+
+
+def _module(found: Any) -> str:
+    one = found.subscription
+    behind = f"{counted(one.lag, 'event')} behind" if one.lag else "up to date"
+    return f"{behind}, listens to {', '.join(one.types)}" + ("" if found.ok else " · TOO FAR BEHIND")
+
+
+def _clock(found: Any) -> str:
+    way = "ahead" if found.skew > 0 else "behind"
+    return f"{abs(found.skew):.1f} s {way}, last at {found.hlc}" + ("" if found.ok else " · TOO FAR OFF")
 
 
 def status_views(status: Any) -> list[RenderableType]:

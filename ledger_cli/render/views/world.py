@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ledger_cli.render.common.tables import fields, more, table
 from ledger_cli.render.common.trees import as_tree
-from ledger_cli.render.common.words import printable
+from ledger_cli.render.common.words import counted, printable
 
 
 def apply_table(result: Any) -> RenderableType:
@@ -82,6 +82,25 @@ def graph_views(graph: Any, most: int | None) -> list[RenderableType]:
             if leads_on:
                 places.append((end, below))
     return [*trees.values(), *more(len(graph.relations) - told, "relations", "--json lists them")]
+
+
+def subscription_line(one: Any) -> str:
+    """Where a module stands."""
+    behind = f"{counted(one.lag, 'event')} to come" if one.lag else "up to date"
+    return f"{one.module} listens to {', '.join(one.types)} on {one.branch} from event {one.cursor + 1} on: {behind}"
+
+
+def subscription_table(found: Sequence[Any]) -> RenderableType:
+    """The modules that listen to a branch."""
+    if not found:
+        return "no module listens yet: `ledger world subscribe MODULE` lets one"
+    rows = [(each.module, ", ".join(each.types), each.cursor, each.lag) for each in found]
+    return table(["module", "types", "cursor", "lag"], rows)
+
+
+def delivered_lines(events: Sequence[Any]) -> list[str]:
+    """Events, a line of JSON each."""
+    return [json.dumps(each.to_json(), ensure_ascii=False) for each in events]
 
 
 def type_table(types: Sequence[Any]) -> RenderableType:

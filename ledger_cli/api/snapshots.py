@@ -1,0 +1,98 @@
+"""`Ledger.snapshots`: cuts through the world of a branch, made, looked at, checked and brought back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger_cli import wiring
+from ledger_cli.config import Config
+from ledger_cli.services.repository import Repository
+
+if TYPE_CHECKING:
+    from ledger_cli.core.history import Snapshot
+    from ledger_cli.services.snapshots import Proof, Reducers, Restored, SnapshotView
+
+MAIN = "main"
+
+
+class SnapshotApi:
+    """The snapshots of a ledger. They are named by their ids; None is the newest of a branch."""
+
+    def __init__(self, repository: Repository, config: Config) -> None:
+        """Use `Ledger.snapshots`."""
+        self._repository = repository
+        self._config = config
+
+    def create(
+        self, branch: str = MAIN, wait: int | None = None, every: str | None = None, why: str = ""
+    ) -> SnapshotView:
+        """Make a snapshot of the world as it is now.
+
+        `wait`: seconds for which modules that subscribe may take to come to the cut, 0 for not at all; None: as in
+        `ledger.toml`. `every`, like `1h`: only where the newest is as old.
+        """
+        from ledger_cli.core.durations import seconds_of
+        from ledger_cli.services.snapshots import create
+
+        seconds = self._config["snapshot_wait"] if wait is None else wait
+        return create(
+            self._repository,
+            self._reducers(),
+            branch,
+            wiring.patience(seconds) if seconds else None,
+            self._config["keep_snapshots"],
+            None if every is None else seconds_of(every),
+            why,
+        )
+
+    def show(self, snapshot: int | None = None, branch: str = MAIN) -> SnapshotView:
+        """A snapshot with its files."""
+        from ledger_cli.services.snapshots import show
+
+        return show(self._repository, self._found(snapshot, branch))
+
+    def verify(self, snapshot: int | None = None, branch: str = MAIN) -> Proof:
+        """Check the files of a snapshot, and its state against a replay from nothing."""
+        from ledger_cli.services.snapshots import verify
+
+        return verify(self._repository, self._reducers(), self._found(snapshot, branch))
+
+    def restore(
+        self,
+        snapshot: int | None = None,
+        branch: str = MAIN,
+        to: str | None = None,
+        verify: bool = True,
+        why: str = "",
+    ) -> Restored:
+        """Let its branch start from a snapshot and the events since, or begin a new one (`to`) at the cut.
+
+        `verify`: first compare with a replay from nothing.
+        """
+        from ledger_cli.services.snapshots import restore
+
+        found = self._found(snapshot, branch)
+        return restore(self._repository, self._reducers(), found, to, verify, why)
+
+    def prune(self, keep: int | None = None, branch: str = MAIN, why: str = "") -> list[SnapshotView]:
+        """Take away all snapshots of a branch but the newest; None: as many as in `ledger.toml` stay."""
+        from ledger_cli.services.snapshots import SnapshotView, prune
+
+        kept = self._config["keep_snapshots"] if keep is None else keep
+        return [SnapshotView(each) for each in prune(self._repository, kept, branch, why)]
+
+    def _found(self, snapshot: int | None, branch: str) -> Snapshot:
+        from ledger_cli.services.snapshots import find
+
+        return find(self._repository, snapshot, branch)
+
+    def _reducers(self) -> Reducers:
+        from ledger_cli.services.world_types import reducer_of, registered
+
+        return reducer_of(registered(self._repository))
+
+    def list(self, branch: str = MAIN) -> list[SnapshotView]:
+        """The snapshots of a branch, newest first."""
+        from ledger_cli.services.snapshots import SnapshotView, snapshots
+
+        return [SnapshotView(each) for each in snapshots(self._repository, branch)]

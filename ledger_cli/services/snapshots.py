@@ -1,0 +1,487 @@
+"""`ledger snapshot`: cuts through the world of a branch, kept as files that others can read too.
+
+A snapshot is announced in the ref `admin`, which fixes the cut: all events up to the branch's present move, and its
+clock then. Its maker waits until every module that subscribes to the branch has acknowledged what it listens to up
+to there, writes the files, and completes the record. What was announced alone is shown nowhere; the next
+announcement on the branch takes it away, so of two makers at once the first gives way. Files are those of a record, or
+are collected. The log of events stays the truth: any snapshot can be proved by a replay from nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ledger_cli.core.history import ADMIN, Snapshot, State, WorldCheckpoint, WorldFile
+from ledger_cli.core.world import Entity
+from ledger_cli.errors import Conflict, Corrupt, Difference, LedgerError, NotFound, UsageError
+from ledger_cli.services.cut import Cut
+from ledger_cli.services.fork import begin
+from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.slices import heights_of
+from ledger_cli.services.snapshot_files import (
+    MANIFEST,
+    SnapshotFile,
+    damaged,
+    digest_of_state,
+    digest_of_table,
+    entities_of,
+    manifest_text,
+    read_manifest,
+    read_table,
+    state_digest,
+    write_files,
+)
+from ledger_cli.services.subscriptions import lag, subscriptions
+from ledger_cli.services.world import Reducer, World, write_checkpoint
+from ledger_cli.services.world_log import log_length
+
+FOLDER = "snapshots"
+_ATTEMPTS = 20
+Reducers = Callable[[str], Reducer]
+
+
+@dataclass(frozen=True)
+class SnapshotView:
+    """A complete snapshot. `files`: what it consists of, where that was asked for."""
+
+    record: Snapshot
+    files: tuple[SnapshotFile, ...] | None = None
+    made: bool = True
+    """Whether it was made just now, and not there already."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`, and as the manifest has it."""
+        listed = {} if self.files is None else {"files": [each.to_json() for each in self.files]}
+        return {**_about(self.record), "bytes": self.record.bytes, "manifest": self.record.manifest, **listed}
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A state that was restored. `tail`: the events that were replayed on top of the snapshot."""
+
+    snapshot: int
+    branch: str
+    source: str
+    """The branch that the snapshot is of."""
+    entities: int
+    events: int
+    tail: int
+    digest: str
+    verified: bool
+    """Whether a replay from nothing gave the same state."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {**vars(self)}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a check of a snapshot found: names of files with what is wrong, and the digests of its state."""
+
+    snapshot: int
+    branch: str
+    events: int
+    digest: str | None
+    replayed: str
+    findings: tuple[tuple[str, str], ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is as it was written, and as a replay from nothing makes it."""
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        found = [{"file": file, "what": what} for file, what in self.findings]
+        return {**vars(self), "ok": self.ok, "findings": found}
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A snapshot that was made and restored for the sake of it, and compared with a replay from nothing. Seconds."""
+
+    branch: str
+    entities: int
+    events: int
+    ok: bool
+    snapshot: float
+    restore: float
+    replay: float
+
+
+# -- looking --------------------------------------------------------------------------------------------------
+
+
+def snapshots(repository: Repository, branch: str | None = None) -> list[Snapshot]:
+    """The complete ones, of a branch or of all, newest first."""
+    found = (each for each in _records(repository).values() if each.digest is not None)
+    return sorted((each for each in found if branch in (None, each.branch)), key=lambda each: -each.id)
+
+
+def find(repository: Repository, snapshot: int | None, branch: str) -> Snapshot:
+    """A complete snapshot by its id; None: the newest of a branch. NotFound where there is none."""
+    known = snapshots(repository, branch if snapshot is None else None)
+    found = next((each for each in known if snapshot in (None, each.id)), None)
+    if found is None:
+        named = f"no snapshot of {branch} yet" if snapshot is None else f"no snapshot {snapshot}"
+        raise NotFound(f"there is {named}: `ledger snapshot list` shows them, `ledger snapshot create` makes one")
+    return found
+
+
+def newest_of(repository: Repository, branch: Branch) -> Snapshot | None:
+    """The newest snapshot of a branch, not of a deleted one of its name."""
+    known = snapshots(repository, branch.name)
+    return next((each for each in known if each.created == branch.state.created), None)
+
+
+def show(repository: Repository, record: Snapshot) -> SnapshotView:
+    """A snapshot with its files. Corrupt where its manifest is damaged."""
+    return SnapshotView(record, tuple(_files(repository, record)))
+
+
+def _records(repository: Repository) -> Mapping[str, Snapshot]:
+    admin = repository.find(ADMIN)
+    return {} if admin is None else admin.state.snapshots
+
+
+def _about(record: Snapshot) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "branch": record.branch,
+        "move": record.move,
+        "events": record.events,
+        "hlc": record.hlc,
+        "entities": record.entities,
+        "digest": record.digest,
+        "createdAt": record.at,
+        "createdBy": record.by,
+        "why": record.why,
+    }
+
+
+def path_of(record: Snapshot, file: str) -> str:
+    """Where a file of a snapshot is within the ledger."""
+    return f"{FOLDER}/{record.id}/{file}"
+
+
+def _files(repository: Repository, record: Snapshot) -> list[SnapshotFile]:
+    where = path_of(record, MANIFEST)
+    text = repository.store.read_file(where)
+    if hashlib.sha256(text).hexdigest() != record.manifest:
+        raise damaged(where)
+    return read_manifest(text, where)
+
+
+# -- making ---------------------------------------------------------------------------------------------------
+
+
+def create(
+    repository: Repository,
+    reducers: Reducers,
+    branch_name: str,
+    patience: Iterable[object] | None,
+    keep: int,
+    every: int | None = None,
+    why: str = "",
+) -> SnapshotView:
+    """Make a snapshot of a branch's world as it is now, and keep the newest `keep` of the branch.
+
+    `patience` yields as long as modules are waited for; None: not at all. `every`, in seconds: one that is no
+    older will do. One of the same cut is not made twice. LedgerError where a module does not come along in time,
+    Conflict where another one is announced meanwhile: then nothing is kept.
+    """
+    if keep < 1:
+        raise UsageError(f"of {keep} snapshots none would be left: set keep_snapshots in ledger.toml to 1 or more")
+    branch = repository.branch(branch_name)
+    if not log_length(branch):
+        raise UsageError(f"{branch_name} has no world event yet: `ledger world apply` brings some")
+    newest = newest_of(repository, branch)
+    if newest is not None and (newest.events == log_length(branch) or _is_fresh(repository, newest, every)):
+        return SnapshotView(newest, made=False)
+    announced = _announce(repository, branch, why)
+    try:
+        if patience is not None:
+            _wait(repository, announced, patience)
+        world = World(repository, reducers)
+        world.follow(repository.branch_at(branch_name, announced.move))
+        return _complete(repository, announced, world.entities, keep)
+    except BaseException:
+        with suppress(LedgerError, OSError):
+            _withdraw(repository, announced)
+        raise
+
+
+def _is_fresh(repository: Repository, record: Snapshot, every: int | None) -> bool:
+    if every is None:
+        return False
+    age = datetime.fromisoformat(repository.author.now()) - datetime.fromisoformat(record.at)
+    return age.total_seconds() < every
+
+
+def _announce(repository: Repository, branch: Branch, why: str) -> Snapshot:
+    """Fix the cut. An earlier announcement on the branch was left by a killed process, or gives way."""
+    world = branch.state.world
+    assert world is not None
+    made: list[Snapshot] = []
+
+    def announced(state: State) -> State:
+        admin = repository.find(ADMIN)
+        at, by = repository.author.now(), repository.author.name
+        number = 0 if admin is None else admin.seq + 1
+        cut = (branch.name, branch.state.created, branch.seq, world.events, world.hlc)
+        made[:] = [Snapshot(number, *cut, at, by, why)]
+        kept = {
+            key: each for key, each in state.snapshots.items() if each.digest is not None or each.branch != branch.name
+        }
+        return replace(state, snapshots={**kept, str(number): made[0]})
+
+    repository.administer("announce", why or f"snapshot of {branch.name}", announced)
+    return made[0]
+
+
+def _wait(repository: Repository, announced: Snapshot, patience: Iterable[object]) -> None:
+    """Until every module that subscribes has come to the cut. LedgerError where it takes too long."""
+    behind: list[str] = []
+    for _ in patience:
+        branch = repository.branch(announced.branch)
+        if str(announced.id) not in _records(repository) or branch.state.created != announced.created:
+            raise _gave_way(announced)
+        behind = [
+            each.module for each in subscriptions(repository, branch) if lag(repository, branch, each, announced.events)
+        ]
+        if not behind:
+            return
+    raise LedgerError(
+        f"no snapshot was made: {', '.join(behind)} did not acknowledge event {announced.events} of "
+        f"{announced.branch} in time: see `ledger world subscribe`, give more --wait, or --no-wait"
+    )
+
+
+def _complete(repository: Repository, announced: Snapshot, entities: Mapping[str, Entity], keep: int) -> SnapshotView:
+    with repository.store.scratch() as scratch:
+        files = write_files(entities, scratch)
+        digest = state_digest({each.module: each.digest for each in files})
+        record = replace(announced, entities=len(entities), digest=digest)
+        manifest = scratch / MANIFEST
+        manifest.write_bytes(manifest_text(_about(record), files))
+        for each in files:
+            repository.store.publish(scratch / each.file, path_of(record, each.file))
+        published = repository.store.publish(manifest, path_of(record, MANIFEST))
+    size = sum(each.bytes for each in files) + published.bytes
+    record = replace(record, manifest=published.sha256, bytes=size)
+
+    def completed(state: State) -> State:
+        if state.snapshots.get(str(record.id)) != announced:
+            raise _gave_way(announced)
+        return _kept({**state.snapshots, str(record.id): record}, state, keep, record.branch)
+
+    repository.administer("snapshot", record.why or f"of {record.branch}", completed)
+    # It is there. What cannot be removed now is removed with the next one.
+    with suppress(LedgerError):
+        collect(repository)
+    return SnapshotView(record, tuple(files))
+
+
+def _gave_way(announced: Snapshot) -> Conflict:
+    return Conflict(
+        f"another snapshot of {announced.branch} was announced meanwhile, or it was reconciled: this one was given up, "
+        "`ledger snapshot list` shows those that are there"
+    )
+
+
+def _withdraw(repository: Repository, announced: Snapshot) -> None:
+    def withdrawn(state: State) -> State:
+        kept = {key: each for key, each in state.snapshots.items() if each != announced}
+        return replace(state, snapshots=kept)
+
+    if _records(repository).get(str(announced.id)) == announced:
+        repository.administer("withdraw", announced.why or f"snapshot of {announced.branch}", withdrawn)
+    collect(repository)
+
+
+# -- keeping --------------------------------------------------------------------------------------------------
+
+
+def prune(repository: Repository, keep: int, branch: str, why: str = "") -> list[Snapshot]:
+    """Take away all snapshots of a branch but the newest `keep`; gives those that went."""
+    if keep < 0:
+        raise UsageError(f"{keep} snapshots cannot be kept: use a number from 0")
+    gone = snapshots(repository, branch)[keep:]
+    if gone:
+        repository.administer(
+            "prune", why or f"snapshots of {branch}", lambda state: _kept(state.snapshots, state, keep, branch)
+        )
+    collect(repository)
+    return gone
+
+
+def _kept(records: Mapping[str, Snapshot], state: State, keep: int, branch: str) -> State:
+    complete = sorted((each.id for each in records.values() if each.digest and each.branch == branch), reverse=True)
+    gone = set(complete[keep:])
+    return replace(state, snapshots={key: each for key, each in records.items() if each.id not in gone})
+
+
+def collect(repository: Repository) -> None:
+    """Remove files that belong to no record. Listed before the records are read: an announcement comes first."""
+    there = repository.store.folders(FOLDER)
+    known = _records(repository)
+    for name in there:
+        if name.isdigit() and name not in known:
+            repository.store.remove(f"{FOLDER}/{name}")
+
+
+# -- using ----------------------------------------------------------------------------------------------------
+
+
+def load(repository: Repository, record: Snapshot) -> dict[str, Entity]:
+    """The state of a snapshot, each file checked. Corrupt, naming the file, where one is not as it was written."""
+    return loaded(lambda file: repository.store.read_file(path_of(record, file)), _files(repository, record), record)
+
+
+def loaded(read: Callable[[str], bytes], files: Sequence[SnapshotFile], record: Snapshot) -> dict[str, Entity]:
+    """The same, of any place that files can be read from."""
+    return entities_of({each.module: read_table(read, each, path_of(record, each.file)) for each in files})
+
+
+def restore(
+    repository: Repository,
+    reducers: Reducers,
+    record: Snapshot,
+    target: str | None = None,
+    proved: bool = True,
+    why: str = "",
+) -> Restored:
+    """Bring the world back from a snapshot: load it, replay the events since, compare with a replay from nothing.
+
+    The branch then starts from there, and not from its last checkpoint. With a `target`, a branch of that name is
+    begun at the cut instead, ticks and all. Difference where the two states differ (`proved`): nothing is changed.
+    """
+    branch = repository.branch_at(record.branch, record.move) if target else repository.branch(record.branch)
+    world = World(repository, reducers)
+    world.files = _covered(repository, branch, record)
+    world.entities = load(repository, record)
+    world.follow(branch)
+    digest = digest_of_state(world.entities)
+    if proved and digest != replayed(repository, reducers, branch):
+        raise Difference(
+            f"snapshot {record.id} and the {log_length(branch) - record.events} events since give another state than "
+            "a replay from nothing: `ledger snapshot verify` and `ledger verify` tell more; nothing was changed"
+        )
+    _begin_from(repository, branch, world, target, why or f"snapshot {record.id}")
+    tail = log_length(branch) - record.events
+    made = target or record.branch
+    return Restored(
+        record.id, made, record.branch, len(world.entities), log_length(branch), tail, digest, verified=proved
+    )
+
+
+def _covered(repository: Repository, branch: Branch, record: Snapshot) -> list[WorldFile]:
+    """The files of a branch's log that a snapshot stands for. UsageError where they are others now."""
+    files = branch.world_files()
+    then = [each.file for each in repository.branch_at(record.branch, record.move).world_files()]
+    if [each.file for each in files[: len(then)]] != then:
+        raise UsageError(
+            f"{record.branch} does not begin with the events of snapshot {record.id} any more, since it was reconciled "
+            "or made again: restore into a new branch by --to NAME"
+        )
+    return files[: len(then)]
+
+
+def _begin_from(repository: Repository, branch: Branch, world: World, target: str | None, why: str) -> None:
+    """Let a branch, or a new one at the same move, start from a state."""
+    with repository.store.scratch() as scratch:
+        checkpoint = write_checkpoint(repository, world.entities, len(world.files), scratch)
+    if target is not None:
+        parent = Branch(repository, branch.name, replace(branch.move, state=_with(branch, checkpoint)), branch.raw)
+        cut = Cut(parent, heights_of(parent.state), parent.state.watermark, whole=True)
+        begin(repository, parent, target, cut, None, why, "restore")
+        return
+    for _ in range(_ATTEMPTS):
+        try:
+            repository.advance(branch.name, branch, "restore", _with(branch, checkpoint), why)
+            return
+        except Conflict:
+            # The state holds for the events that it was made of, whatever came behind them.
+            created, branch = branch.state.created, repository.branch(branch.name)
+            if branch.state.created != created:
+                break
+    raise Conflict(f"branch {branch.name} is moved by many processes at once: run the command again")
+
+
+def _with(branch: Branch, checkpoint: WorldCheckpoint) -> State:
+    world = branch.state.world
+    assert world is not None
+    return replace(branch.state, world=replace(world, checkpoint=checkpoint))
+
+
+def replayed(repository: Repository, reducers: Reducers, branch: Branch) -> str:
+    """The digest of a branch's world, folded from its first event on."""
+    world = World(repository, reducers)
+    world.follow(branch, cached=False)
+    return digest_of_state(world.entities)
+
+
+def verify(repository: Repository, reducers: Reducers, record: Snapshot) -> Proof:
+    """Check every file of a snapshot, and its state against a replay from nothing."""
+    findings = dict(damages(repository, record))
+    digests: dict[str | None, str] = {}
+    for each in [] if findings else _files(repository, record):
+        where = path_of(record, each.file)
+        digests[each.module] = digest_of_table(
+            read_table(lambda file: repository.store.read_file(path_of(record, file)), each, where)
+        )
+        if digests[each.module] != each.digest:
+            findings[where] = "its rows are not those that the manifest tells"
+    digest = state_digest(digests) if digests else None
+    replay = replayed(repository, reducers, repository.branch_at(record.branch, record.move))
+    manifest = path_of(record, MANIFEST)
+    if digest is not None and digest != record.digest:
+        findings.setdefault(manifest, "the digest of its state is not that of its files")
+    if replay != record.digest:
+        findings.setdefault(manifest, f"a replay of the {record.events} events from nothing gives another state")
+    return Proof(record.id, record.branch, record.events, digest, replay, tuple(sorted(findings.items())))
+
+
+def damages(repository: Repository, record: Snapshot) -> Iterable[tuple[str, str]]:
+    """The files of a snapshot that are not as they were written, each with what is wrong."""
+    try:
+        files = _files(repository, record)
+    except Corrupt:
+        yield path_of(record, MANIFEST), "its SHA-256 is not the one in the log: it was changed or torn, or is missing"
+        return
+    for each in files:
+        where = path_of(record, each.file)
+        try:
+            whole = repository.store.digest_of_file(where) == each.sha256
+        except Corrupt:
+            yield where, "is missing"
+            continue
+        if not whole:
+            yield where, "its SHA-256 is not the one in the manifest: it was changed or torn"
+
+
+def drill(repository: Repository, reducers: Reducers, branch: Branch, scratch: Path, clock: Callable[[], int]) -> Drill:
+    """Prove that a branch's world can be brought back, in a local directory. `clock`: µs."""
+    state = branch.state.world
+    assert state is not None
+    times = [clock()]
+    world = World(repository, reducers)
+    world.follow(branch)
+    files = write_files(world.entities, scratch)
+    times.append(clock())
+    record = Snapshot(0, branch.name, branch.state.created, branch.seq, state.events, state.hlc, "", "")
+    entities = loaded(lambda file: (scratch / file).read_bytes(), files, record)
+    digests = {state_digest({each.module: each.digest for each in files}), digest_of_state(entities)}
+    times.append(clock())
+    digests.add(replayed(repository, reducers, branch))
+    times.append(clock())
+    took = [(end - start) / 1e6 for start, end in pairwise(times)]
+    return Drill(branch.name, len(entities), state.events, len(digests) == 1, *took)

@@ -1,0 +1,162 @@
+"""`ledger world subscribe`, `poll` and `ack`, and what `ledger status` says of those who listen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger_cli import wiring
+from ledger_cli.core.world import PROTOCOL
+from tests.cli.conftest import Run
+
+OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
+STANDING = """\
+module  types       cursor  lag
+───────────────────────────────
+doors   building.*       0    3
+engine  *                2    3
+"""
+
+
+def event(number: int, **fields: Any) -> dict[str, Any]:
+    usual = {"eventId": f"e{number}", "entityId": f"door-{number}", "type": OPENED, "payload": {"n": number}}
+    return {**usual, "handshake": {"protocol": PROTOCOL}, **fields}
+
+
+def lines(*events: dict[str, Any]) -> str:
+    return "".join(json.dumps(each) + "\n" for each in events)
+
+
+@pytest.fixture
+def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger with five events: e1, e3 and e5 of doors, e2 and e4 of physics; moves are made when its clock stands."""
+    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000)
+    monkeypatch.setattr(wiring, "now", lambda: "2026-01-01T00:00:00.000Z")
+    monkeypatch.setenv("LEDGER_NODE", "here")
+    ledger("init", tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    for name in (OPENED, MOVED):
+        ledger("schema", "register", name)
+    events = [event(number, type=MOVED if number % 2 == 0 else OPENED) for number in range(1, 6)]
+    ledger("world", "apply", "-", stdin=lines(*events))
+    return tmp_path / "home"
+
+
+def polled(ledger: Run, module: str, *options: str) -> list[str]:
+    return [json.loads(line)["eventId"] for line in ledger("world", "poll", module, *options).out.splitlines()]
+
+
+def test_what_is_polled_comes_again_until_it_is_acknowledged(home: Path, ledger: Run) -> None:
+    made = ledger("world", "subscribe", "doors", "--types", "building.*")
+    assert made.out == "doors listens to building.* on main from event 1 on: 3 events to come\n"
+    assert polled(ledger, "doors") == ["e1", "e3", "e5"]
+    assert polled(ledger, "doors", "--limit", "2") == ["e1", "e3"]
+    found = ledger("world", "poll", "doors", "--limit", "2", "--json").json
+    assert [(each["position"], each["eventId"]) for each in found["events"]] == [(1, "e1"), (3, "e3")]
+    assert (found["cursor"], found["upTo"]) == (0, 3)
+    assert found["events"][0]["payload"] == {"n": 1}
+    left = ledger("world", "ack", "doors", "3", "--json").json
+    assert left == {"module": "doors", "branch": "main", "types": ["building.*"], "cursor": 3, "lag": 1}
+    assert ledger("world", "ack", "doors", "1", "--json").json["cursor"] == 3
+    assert polled(ledger, "doors") == ["e5"]
+    assert ledger("world", "ack", "doors", "5").out.endswith("up to date\n")
+    assert polled(ledger, "doors") == []
+    assert ledger("world", "poll", "doors", "--json").json["upTo"] == 5
+    assert ledger("verify").code == 0
+
+
+def test_modules_go_at_their_own_pace(home: Path, ledger: Run) -> None:
+    assert "no module listens yet" in ledger("world", "subscribe").out
+    ledger("world", "subscribe", "engine")
+    ledger("world", "subscribe", "doors", "--types", "building.*")
+    ledger("world", "ack", "engine", "2")
+    assert ledger("world", "subscribe").out == STANDING
+    assert polled(ledger, "engine") == ["e3", "e4", "e5"]
+    moves = len(ledger("sql", "FROM refs WHERE branch = 'admin'", "--json").json)
+    ledger("world", "subscribe", "engine")
+    assert len(ledger("sql", "FROM refs WHERE branch = 'admin'", "--json").json) == moves
+    again = ledger("world", "subscribe", "engine", "--types", MOVED, "--json").json
+    assert (again["types"], again["cursor"], again["lag"]) == ([MOVED], 2, 1)
+    assert ledger("world", "subscribe", "engine", "--from", "0", "--json").json["lag"] == 5
+    ledger("world", "subscribe", "--delete", "engine")
+    assert "'engine' is not subscribed on main" in ledger("world", "poll", "engine", code=2).err
+
+
+def test_late_events_of_other_nodes_are_not_missed(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors")
+    ledger("world", "ack", "doors", "5")
+    late = event(6, hlc="2025-06-01T00:00:00.000000Z-0000-there")
+    ledger("world", "apply", "-", stdin=lines(late))
+    assert polled(ledger, "doors") == ["e6"]
+
+
+def test_a_branch_has_modules_of_its_own(home: Path, ledger: Run) -> None:
+    ledger("fork", "alt")
+    ledger("world", "subscribe", "doors", "--branch", "alt", "--from", "5")
+    ledger("world", "apply", "-", "--branch", "alt", stdin=lines(event(7)))
+    assert polled(ledger, "doors", "--branch", "alt") == ["e7"]
+    assert "is not subscribed on main" in ledger("world", "poll", "doors", code=2).err
+    ledger("branch", "delete", "alt")
+    ledger("fork", "alt")
+    assert ledger("world", "subscribe", "--branch", "alt", "--json").json == []
+    assert ledger("world", "subscribe", "doors", "--branch", "alt", "--json").json["cursor"] == 0
+
+
+def test_after_a_reconciliation_events_come_again_rather_than_never(home: Path, ledger: Run) -> None:
+    for name in ("early", "done"):
+        ledger("world", "subscribe", name)
+    ledger("world", "ack", "early", "2")
+    ledger("fork", "alt")
+    ledger("world", "apply", "-", stdin=lines(event(6)))
+    ledger("world", "apply", "-", "--branch", "alt", stdin=lines(event(7)))
+    ledger("world", "ack", "done", "6")
+    ledger("reconcile", "main", "alt")
+    assert polled(ledger, "early")[:3] == ["e3", "e4", "e5"]
+    assert sorted(polled(ledger, "early")[3:]) == sorted(polled(ledger, "done")) == ["e6", "e7"]
+    assert [each["lag"] for each in ledger("world", "subscribe", "--json").json] == [2, 5]
+    # What was polled before may have stood at another place.
+    stale = ledger("world", "ack", "early", "6", code=2).err
+    assert "ordered anew by a reconciliation: nothing was acknowledged" in stale
+    assert len(polled(ledger, "early")) == 5
+    assert ledger("world", "ack", "early", "7", "--json").json["lag"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["subscribe", "Doors"], "cannot be a module"),
+        (["subscribe", "doors", "--types", "building"], "write it as building.opened.v1"),
+        (["subscribe", "doors", "--types", "Building.*"], "write it as building.opened.v1"),
+        (["subscribe", "doors", "--from", "6"], "has no position 6: its last event is 5"),
+        (["subscribe", "--types", "building.*"], "say who listens"),
+        (["subscribe", "doors", "--delete", "doors"], "--delete takes the module itself"),
+        (["subscribe", "--delete", "doors"], "is not subscribed"),
+        (["ack", "doors", "1"], "is not subscribed"),
+        (["ack", "engine", "6"], "has no position 6: its last event is 5"),
+        (["poll", "engine", "--branch", "nope"], "there is no branch 'nope'"),
+    ],
+)
+def test_errors(arguments: list[str], told: str, home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "engine")
+    assert told in ledger("world", *arguments, code=2).err
+
+
+def test_status_tells_lag_and_skew(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger("world", "subscribe", "doors", "--types", "building.*")
+    ahead = event(6, hlc="2026-01-01T00:00:30.000000Z-0000-there")
+    ledger("world", "apply", "-", stdin=lines(ahead))
+    shown = ledger("status").out
+    assert "module doors    4 events behind, listens to building.*\n" in shown
+    assert "clock of here   0.0 s behind, last at 2026-01-01T00:00:00.000000Z-0004-here\n" in shown
+    assert "clock of there  30.0 s ahead, last at 2026-01-01T00:00:30.000000Z-0000-there · TOO FAR OFF\n" in shown
+    monkeypatch.setenv("LEDGER_MAX_LAG", "3")
+    monkeypatch.setenv("LEDGER_MAX_SKEW", "30")
+    told = ledger("status", "--json").json["world"]
+    assert told["modules"] == [{"module": "doors", "types": ["building.*"], "cursor": 0, "lag": 4, "ok": False}]
+    assert [(each["node"], each["skewSeconds"], each["ok"]) for each in told["nodes"]] == [
+        ("here", 0.0, True),
+        ("there", 30.0, True),
+    ]
