@@ -221,11 +221,37 @@ _STRATEGY_TAKES = {
 
 
 @dataclass(frozen=True)
+class TypeSettings:
+    """What a table `[types."module.name.v1"]` says of a type of world events; None: what is registered."""
+
+    schema: str | None = None
+    """A file, from the directory of the ledger."""
+    reducer: str | None = None
+    fields: Mapping[str, str] | None = None
+    upcast: Mapping[str, Any] | None = None
+    constraints: tuple[str, ...] = ()
+    consistency: str = "eventual"
+
+
+CONSISTENCIES = ("eventual", "causal", "strong")
+_TYPE_KINDS = {
+    "schema": (str, "the name of a file in quotes"),
+    "reducer": (str, "merge or replace in quotes"),
+    "fields": (dict, 'a table such as {visits = "sum"}'),
+    "upcast": (dict, 'a table such as {rename = {old = "new"}}'),
+    "constraints": (list, "a list of SQL in quotes"),
+    "consistency": (str, "eventual, causal or strong in quotes"),
+}
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings in force. `views`: SQL of the user's own, by name."""
 
     values: Mapping[str, Any]
     views: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, TypeSettings] = field(default_factory=dict)
+    """Of types of world events, by name."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -274,10 +300,10 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
             f"{FILE_NAME} is not TOML ({error}): correct it, or compare with a fresh `ledger init`"
         ) from error
     values = {setting.name: setting.default for setting in SETTINGS}
-    views = _views(tree.pop("views", {}))
+    views, types = _views(tree.pop("views", {})), _type_settings(tree.pop("types", {}))
     for section, entries in tree.items():
         if section not in _SECTIONS or not isinstance(entries, dict):
-            raise UsageError(f"{FILE_NAME} has no [{section}]: use {', '.join(_SECTIONS)}, views")
+            raise UsageError(f"{FILE_NAME} has no [{section}]: use {', '.join(_SECTIONS)}, views, types")
         for name, value in entries.items():
             if name not in _BY_NAME or _BY_NAME[name].section != section:
                 known = ", ".join(each.name for each in SETTINGS if each.section == section)
@@ -286,7 +312,7 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
     for setting in SETTINGS:
         if environment.get(setting.variable):
             values[setting.name] = setting.parsed(environment[setting.variable])
-    return Config(values, views)
+    return Config(values, views, types)
 
 
 def _views(entries: Any) -> dict[str, str]:
@@ -303,6 +329,27 @@ def _views(entries: Any) -> dict[str, str]:
             raise UsageError(f"{FILE_NAME}: [views] {name} must be a SELECT in quotes")
         taken.add(name.casefold())
     return dict(entries)
+
+
+def _type_settings(tables: Any) -> dict[str, TypeSettings]:
+    """Of the tables below `[types]`. UsageError names what is wrong."""
+    types = {}
+    for name, entries in tables.items() if isinstance(tables, dict) else [("", None)]:
+        where = f'{FILE_NAME}: [types."{name}"]'
+        if not isinstance(entries, dict) or not entries.keys() <= _TYPE_KINDS.keys():
+            # Without the quotes the parts of a name are tables in tables.
+            raise UsageError(f"{where} takes {', '.join(_TYPE_KINDS)}, and its name stands in quotes")
+        for key, value in entries.items():
+            kind, told = _TYPE_KINDS[key]
+            of_texts: Any = {"fields": dict.values, "constraints": iter}.get(key)
+            fits = isinstance(value, kind)
+            if not fits or (of_texts is not None and not all(isinstance(each, str) for each in of_texts(value))):
+                raise UsageError(f"{where}: {key} = {value!r} must be {told}")
+        settings = TypeSettings(**{**entries, "constraints": tuple(entries.get("constraints", ()))})
+        if settings.consistency not in CONSISTENCIES:
+            raise UsageError(f"{where}: consistency must be {_TYPE_KINDS['consistency'][1]}")
+        types[name] = settings
+    return types
 
 
 def policy_from(policy: Policy, options: Mapping[str, Any]) -> Policy:

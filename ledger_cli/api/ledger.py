@@ -82,7 +82,7 @@ class Ledger:
         """The world behind the ticks."""
         from ledger_cli.api.world import WorldApi
 
-        return WorldApi(self._repository, self.config)
+        return WorldApi(self._repository, self.config, self.root)
 
     @cached_property
     def snapshots(self) -> SnapshotApi:

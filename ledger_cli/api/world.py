@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
-from ledger_cli.config import Config
+from ledger_cli.config import FILE_NAME, Config
+from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
 
 if TYPE_CHECKING:
@@ -17,10 +20,12 @@ if TYPE_CHECKING:
     from ledger_cli.services.moment import Moment
     from ledger_cli.services.subscriptions import Polled, SubscriptionView
     from ledger_cli.services.world import Reducer, World
-    from ledger_cli.services.world_apply import ApplyResult
+    from ledger_cli.services.world_apply import ApplyResult, Rules
+    from ledger_cli.services.world_classes import CacheDrop, SessionEnd
+    from ledger_cli.services.world_constraints import Constraints
     from ledger_cli.services.world_graph import WorldGraph
     from ledger_cli.services.world_query import EntityView, Transition
-    from ledger_cli.services.world_types import RegisteredType
+    from ledger_cli.services.world_types import RegisteredType, SchemaCheck
 
 MAIN = "main"
 DEPTH = 2
@@ -34,25 +39,70 @@ POLLED = 1000
 class WorldApi:
     """The world behind the ticks. A moment (`at`) is one of those that `ledger world --help` names."""
 
-    def __init__(self, repository: Repository, config: Config) -> None:
+    def __init__(self, repository: Repository, config: Config, root: Path) -> None:
         """Use `Ledger.world`."""
         self._repository = repository
         self._config = config
+        self._root = root
         self._kept: dict[str, tuple[int, World]] = {}
 
     def register(
-        self, type: str, schema: Mapping[str, Any] | None = None, reducer: str = "merge", why: str = ""
+        self,
+        type: str,
+        schema: Mapping[str, Any] | None = None,
+        reducer: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        upcast: Mapping[str, Any] | None = None,
+        why: str = "",
     ) -> RegisteredType:
-        """Make a type of events known, with the JSON Schema of its payload."""
+        """Make a type of events known: JSON Schema of the payload, reducer, rules by field, upcaster of the version
+        before; None: as recorded, or none."""
         from ledger_cli.services.world_types import register
 
-        return register(self._repository, type, schema, reducer, why)
+        return register(self._repository, type, schema, reducer, fields, upcast, why)
+
+    def check(self, type: str, schema: Mapping[str, Any]) -> SchemaCheck:
+        """What another JSON Schema would break of a type's."""
+        from ledger_cli.services.world_types import check
+
+        return check(self._repository, type, schema)
+
+    def deprecate(self, type: str, until: str, why: str = "") -> RegisteredType:
+        """Accept events of a version until a date (that day included, in UTC) or moment, and refuse them afterwards."""
+        from ledger_cli.services.world_types import deprecate
+
+        return deprecate(self._repository, type, until, why)
 
     def types(self) -> list[RegisteredType]:
         """The types that are known."""
         from ledger_cli.services.world_types import registered
 
-        return list(registered(self._repository).values())
+        return [self._with_settings(each) for each in registered(self._repository).values()]
+
+    def _with_settings(self, known: RegisteredType) -> RegisteredType:
+        """A type with what ledger.toml alone says of it."""
+        settings = self._config.types.get(known.name)
+        if settings is None:
+            return known
+        return replace(known, constraints=settings.constraints, consistency=settings.consistency)
+
+    def _declared(self) -> dict[str, RegisteredType]:
+        """The types that are known, those that ledger.toml names registered now. UsageError where they differ."""
+        from ledger_cli.core.world import type_parts
+        from ledger_cli.services.world_types import register, registered
+
+        try:
+            named = sorted(self._config.types, key=type_parts)
+        except ValueError as error:
+            raise UsageError(f"{FILE_NAME}, [types]: {error}") from error
+        for name in named:
+            settings = self._config.types[name]
+            schema = None if settings.schema is None else wiring.read_json_file(str(self._root / settings.schema))
+            try:
+                register(self._repository, name, schema, settings.reducer, settings.fields, settings.upcast, FILE_NAME)
+            except UsageError as error:
+                raise UsageError(f"{FILE_NAME}: {error}") from error
+        return registered(self._repository)
 
     def apply(
         self,
@@ -63,27 +113,51 @@ class WorldApi:
         why: str = "",
     ) -> ApplyResult:
         """Apply events, each a JSON text. What is refused changes nothing; `atomic`: then none does."""
-        from ledger_cli.services.world_apply import Rules, apply
-        from ledger_cli.services.world_types import registered, rules_of
+        from ledger_cli.services.world_apply import apply
 
-        rules = Rules(
-            types=rules_of(registered(self._repository)),
-            keys=wiring.module_keys(self._config["keys"]),
-            node=wiring.node(self._config["node"]),
-            clock=wiring.clock,
-            max_drift=round(self._config["max_drift"] * 1e6),
-        )
+        rules = self._rules()
         lines = map(_bytes, events)
         world = self._world(self._repository.branch(branch))
         return apply(self._repository, world, branch, lines, rules, source, atomic, why)
 
+    def end_session(
+        self, branch: str = MAIN, module: str | None = None, entity_id: str | None = None, why: str = ""
+    ) -> SessionEnd:
+        """End the session state of a module (None: of each) in an entity (None: in all), by events of the log."""
+        from ledger_cli.services.world_classes import end_session
+
+        world = self._world(self._repository.branch(branch))
+        return end_session(self._repository, world, branch, self._rules(), module, entity_id, why)
+
+    def drop_cache(self, branch: str = MAIN, why: str = "") -> CacheDrop:
+        """Let go of the cache state that a branch keeps; it is folded again from the events when it is asked for."""
+        from ledger_cli.services.world_classes import drop_cache
+
+        return drop_cache(self._repository, branch, why)
+
+    def _rules(self) -> Rules:
+        from ledger_cli.services.world_apply import Rules
+        from ledger_cli.services.world_types import rules_of
+
+        return Rules(
+            types=rules_of(self._declared(), wiring.clock()),
+            keys=wiring.module_keys(self._config["keys"]),
+            node=wiring.node(self._config["node"]),
+            clock=wiring.clock,
+            max_drift=round(self._config["max_drift"] * 1e6),
+            constraints=self._constraints(),
+        )
+
+    def _constraints(self) -> Constraints | None:
+        """Those of ledger.toml. The engine is made where there are any."""
+        from ledger_cli.services.world_constraints import Constraints
+
+        by_type = {name: each.constraints for name, each in self._config.types.items() if each.constraints}
+        return Constraints(self._repository.engine.query, by_type) if by_type else None
+
     def apply_file(self, name: str, branch: str = MAIN, atomic: bool = False, why: str = "") -> ApplyResult:
         """Apply the events of a file, URL or `-`, one a line."""
         return self.apply(wiring.open_lines(name), branch, atomic, name, why)
-
-    def register_file(self, type: str, schema: str | None, reducer: str = "merge", why: str = "") -> RegisteredType:
-        """Make a type of events known, with the JSON Schema in a file."""
-        return self.register(type, None if schema is None else wiring.read_json_file(schema), reducer, why)
 
     def subscribe(
         self,
@@ -222,10 +296,13 @@ class WorldApi:
         """The present world of a branch, kept between calls."""
         from ledger_cli.services.world import World
 
+        # Of now: others may have registered types meanwhile.
+        reducers = self._reducers()
         created, world = self._kept.get(branch.name, (-1, None))
         if world is None or created != branch.state.created:
-            world = World(self._repository, self._reducers())
+            world = World(self._repository, reducers)
             self._kept[branch.name] = branch.state.created, world
+        world.reducers = reducers
         world.follow(branch)
         return world
 

@@ -44,7 +44,7 @@ COMMANDS = {
     "sql": Entry("Look", "Ask read-only SQL over ticks, commits, entries, state, quarantine and refs."),
     "status": Entry("Look", "Where a branch stands: rows, watermark, open epochs, quarantine."),
     "world": Entry("World", "Change the world behind the ticks by events, and look into it."),
-    "schema": Entry("World", "Register the types of world events, or list them."),
+    "schema": Entry("World", "Register the types of world events, compare their schemas, end old versions."),
     "snapshot": Entry("Keep", "Snapshots of the world: make, list, check, restore and prune them."),
     "doctor": Entry("Keep", "Check clocks and modules, and drill snapshot and restore."),
     "fork": Entry("History", "Begin a branch at a commit, tag or tick of another; nothing is copied."),

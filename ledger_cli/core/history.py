@@ -87,6 +87,15 @@ class WorldFile:
 
 
 @dataclass(frozen=True)
+class CacheFile:
+    """A Parquet file of the parts of the class `cache` that entities had at a checkpoint, in bytes."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class WorldCheckpoint:
     """A Parquet file of all entities after the first `files` files of a branch's world events: a cache."""
 
@@ -95,6 +104,10 @@ class WorldCheckpoint:
     bytes: int
     entities: int
     files: int
+    cached: int = 0
+    """Entities that have parts of the class `cache`, which are not in the file."""
+    cache: CacheFile | None = None
+    """Where those parts are; None: there are none, or they were dropped, and are folded again from the events."""
 
 
 @dataclass(frozen=True)
@@ -374,12 +387,17 @@ def _tile(raw: dict[str, Any]) -> Tile:
 
 def _world(raw: dict[str, Any]) -> WorldState:
     checkpoint = raw.get("checkpoint")
-    built = None if checkpoint is None else _build(WorldCheckpoint, checkpoint)
+    built = None if checkpoint is None else _checkpoint(checkpoint)
     return _build(WorldState, {**raw, "checkpoint": built})
 
 
 def _subscription(raw: dict[str, Any]) -> Subscription:
     return _build(Subscription, {**raw, "types": tuple(raw["types"])})
+
+
+def _checkpoint(raw: dict[str, Any]) -> WorldCheckpoint:
+    cache = raw.get("cache")
+    return _build(WorldCheckpoint, {**raw, "cache": None if cache is None else _build(CacheFile, cache)})
 
 
 def _segment(raw: dict[str, Any]) -> Segment:

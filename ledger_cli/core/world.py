@@ -31,7 +31,7 @@ CLASSES = ("persistent", "session", "cache", "transient")
 REASONS = {
     "invalid_event": "is no world event",
     "invalid_handshake": "its handshake is missing or wrong",
-    "unknown_type": "its type is not registered",
+    "unknown_type": "its type is not registered, or its version no longer accepted",
     "version_conflict": "the entity has another version than expected",
     "constraint_violation": "it breaks a rule of its type",
     "causal_gap": "a cause is not known, or not before it",
@@ -72,6 +72,7 @@ WORLD = pa.schema(
         pa.field("entity_id", pa.string(), nullable=False),
         pa.field("entity_kind", pa.string(), nullable=False),
         pa.field("type", pa.string(), nullable=False),
+        pa.field("read_as", pa.string()),
         pa.field("module", pa.string(), nullable=False),
         pa.field("state_class", pa.string(), nullable=False),
         pa.field("payload", pa.string(), nullable=False),
@@ -84,7 +85,10 @@ WORLD = pa.schema(
         pa.field("event_hash", pa.int64(), nullable=False),
     ]
 )
-"""One row an event, sorted by (entity_id, version). `version`: the entity's after it; `event_hash`: see `hashes_of`."""
+"""One row an event, sorted by (entity_id, version). `version`: the entity's after it; `event_hash`: see `hashes_of`.
+
+`read_as`: the newer version of its type that its payload was read as, by upcasters, for good; null: its own.
+"""
 
 
 class Refused(Exception):
@@ -308,6 +312,14 @@ def hashes_of(event_ids: Iterable[str]) -> npt.NDArray[np.int64]:
 
 _MERGED = frozenset({dict, type(None)})
 """Types of what a merge patch does not simply put in place."""
+
+
+def with_part(parts: Mapping[tuple[str, str], Any], part: tuple[str, str], value: Any) -> dict[tuple[str, str], Any]:
+    """Parts of an entity, one of them with another value; None: without it."""
+    changed = {**parts, part: value}
+    if value is None:
+        del changed[part]
+    return changed
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

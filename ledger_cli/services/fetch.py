@@ -29,6 +29,7 @@ from ledger_cli.services.fork import heads_of
 from ledger_cli.services.merge_base import in_chains
 from ledger_cli.services.reconcile import keep_old
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world_types import decisive
 
 
 def fetch(repository: Repository, other: Repository, branch: str, remote: str) -> Branch:
@@ -50,19 +51,22 @@ def fetch(repository: Repository, other: Repository, branch: str, remote: str) -
 
 
 def _share_types(repository: Repository, other: Repository, remote: str) -> None:
-    """Make known what the other ledger knows of types of world events: state is made of events by them."""
+    """Make known what the other ledger knows of types of world events: state is made of events by them.
+
+    What only judges new events, a schema or an end, may differ.
+    """
     admins = [each.find(ADMIN) for each in (repository, other)]
     mine, theirs = ({} if admin is None else admin.state.types for admin in admins)
 
     def both(state: State) -> State:
         for name, record in theirs.items():
-            if state.types.get(name, record) != record:
+            if decisive(state.types.get(name, record)) != decisive(record):
                 raise UsageError(
                     f"{name} is registered otherwise in {remote} than here: register one of the two as its next version"
                 )
         return replace(state, types={**theirs, **state.types})
 
-    if any(mine.get(name) != record for name, record in theirs.items()):
+    if any(decisive(mine.get(name, {})) != decisive(record) for name, record in theirs.items()):
         repository.administer("schema", f"types of {remote}", both)
 
 
@@ -193,8 +197,10 @@ def _files(move: Move) -> Iterator[tuple[str, str]]:
     named: list[Segment | CommitFile | QuarantineFile | WorldFile | Tile] = [*added.segments, *added.commits]
     for each in [*named, *added.quarantine, *added.world, *state.tiles]:
         yield each.file, each.sha256
-    if state.world is not None and state.world.checkpoint is not None:
-        yield state.world.checkpoint.file, state.world.checkpoint.sha256
+    checkpoint = None if state.world is None else state.world.checkpoint
+    for each in () if checkpoint is None else (checkpoint, checkpoint.cache):
+        if each is not None:
+            yield each.file, each.sha256
 
 
 def _copy_file(repository: Repository, other: Repository, file: str, sha256: str, scratch: Path) -> None:

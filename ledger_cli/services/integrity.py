@@ -16,6 +16,7 @@ import pyarrow as pa
 from ledger_cli.core.history import (
     ADMIN,
     Added,
+    CacheFile,
     CommitFile,
     Move,
     QuarantineFile,
@@ -214,10 +215,14 @@ def _parsed(raw: bytes, seq: int) -> Move:
 
 def _collect(move: Move, seen: _Seen) -> None:
     added = move.added
-    named: list[Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint] = [*added.segments]
+    named: list[Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint | CacheFile] = [
+        *added.segments
+    ]
     named += [*added.commits, *added.quarantine, *added.world, *move.state.tiles]
     if move.state.world is not None and move.state.world.checkpoint is not None:
         named.append(move.state.world.checkpoint)
+        if move.state.world.checkpoint.cache is not None:
+            named.append(move.state.world.checkpoint.cache)
     for each in named:
         known = seen.files.setdefault(each.file, (each.sha256, each.bytes))
         if known[0] != each.sha256:

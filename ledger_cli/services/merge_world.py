@@ -32,7 +32,7 @@ _TOLD = "concat_ws(chr(0), entity_id, type, payload)"
 _UNITED = f"""
     WITH every AS (
         SELECT *, row_number() OVER same AS copy, first_value({_TOLD}) OVER same AS told
-        FROM files WINDOW same AS (PARTITION BY event_id ORDER BY hlc, entity_id, payload, type)),
+        FROM files WINDOW same AS (PARTITION BY event_id ORDER BY hlc, entity_id, payload, type, read_as)),
     known AS (
         SELECT every.*, coalesce(since.version, 0) AS base, coalesce(since.entity_kind,
                first_value(every.entity_kind) OVER (PARTITION BY entity_id ORDER BY hlc, event_id)) AS kind

@@ -30,6 +30,7 @@ from ledger_cli.services.merge_commits import joined
 from ledger_cli.services.merge_ticks import TickUnion, unite_ticks
 from ledger_cli.services.merge_world import WorldUnion, state_of, unite_world
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world_types import field_rules
 
 KIND = "reconcile"
 _ATTEMPTS = 5
@@ -95,7 +96,7 @@ def plan(repository: Repository, importer: Importer, a: str, b: str, into: str |
         raise UsageError(f"{a!r} is one branch: name two")
     _one_policy(one, other)
     ticks = unite_ticks(repository, importer, one, other, scratch)
-    world = unite_world(repository, one, other, {})
+    world = unite_world(repository, one, other, field_rules(repository))
     split = split_of(repository, one, other)
     outcome = _outcome(repository, one, other, ticks, world)
     return ReconcilePlan(one.name, other.name, into or one.name, outcome, split, ticks, world)

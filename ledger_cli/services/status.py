@@ -11,7 +11,10 @@ from ledger_cli.core.policy import REGION_MAPS, WEIGHTS
 from ledger_cli.ports import Measure, TickRange
 from ledger_cli.services.fork import branch_digest
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world_classes import ClassSize, class_sizes
 from ledger_cli.services.world_health import Limits, WorldHealth, health
+from ledger_cli.services.world_query import entities_at
+from ledger_cli.services.world_types import reducer_of, registered
 
 _ONE_BUCKET = 2**53
 # For counting alone: one region, and a weight that costs nothing.
@@ -62,6 +65,8 @@ class Status:
     forks: tuple[str, ...]
     tags: Mapping[str, str]
     world: WorldState | None
+    world_classes: Mapping[str, ClassSize]
+    """State of the world by its class."""
     health: WorldHealth
 
     def __repr__(self) -> str:
@@ -95,7 +100,7 @@ class Status:
             "digest": self.digest,
             "forks": list(self.forks),
             "tags": dict(self.tags),
-            "world": None if self.world is None else _world_json(self.world, self.health),
+            "world": None if self.world is None else _world_json(self.world, self.world_classes, self.health),
         }
 
 
@@ -125,14 +130,20 @@ def status(repository: Repository, branch: str, limits: Limits) -> Status:
         tags=repository.tags,
         world=state.world,
         health=health(repository, found, limits),
+        world_classes={} if state.world is None else _world_classes(repository, found),
     )
 
 
-def _world_json(world: WorldState, found: WorldHealth) -> dict[str, Any]:
+def _world_classes(repository: Repository, branch: Branch) -> dict[str, ClassSize]:
+    return class_sizes(entities_at(repository, branch, reducer_of(registered(repository))).values())
+
+
+def _world_json(world: WorldState, classes: Mapping[str, ClassSize], found: WorldHealth) -> dict[str, Any]:
     return {
         "events": world.events,
         "entities": world.entities,
         "hlc": world.hlc,
+        "classes": {name: each.to_json() for name, each in classes.items()},
         "modules": [each.to_json() for each in found.modules],
         "nodes": [each.to_json() for each in found.nodes],
     }

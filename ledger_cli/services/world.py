@@ -6,7 +6,7 @@ then, so that only the events since have to be folded again; it is a cache, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ledger_cli.core.history import WorldCheckpoint, WorldFile
-from ledger_cli.core.world import Entity
+from ledger_cli.core.history import CacheFile, WorldCheckpoint, WorldFile
+from ledger_cli.core.world import Entity, with_part
 from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Published
 from ledger_cli.services.repository import Branch, Repository
 
 Reducer = Callable[[Any, Mapping[str, Any]], Any]
-"""The new state of a module's part of an entity, of the old one (None: there is none) and an event's payload."""
+"""The new state of a module's part of an entity, of the old one and an event's payload; None: there is none."""
+READ_AS = ">"
+"""Between the type of a stored event and the one that it was read as."""
 
 ENTITIES = pa.schema(
     [
@@ -36,8 +38,12 @@ ENTITIES = pa.schema(
     ]
 )
 """One row an entity, sorted by id. `state`: JSON, by class and module."""
-_FOLDED = ["event_id", "entity_id", "entity_kind", "type", "module", "state_class", "payload", "version", "hlc"]
+_FOLDED = [
+    *("event_id", "entity_id", "entity_kind", "type", "read_as", "module", "state_class", "payload", "version", "hlc")
+]
 ROWS_PER_ROW_GROUP = 8192
+CACHE = "cache"
+"""The class whose parts are never in a checkpoint."""
 
 _RUN_LIMIT = 2**20
 
@@ -94,9 +100,9 @@ class World:
     """The world of a branch as of one of its moves."""
 
     def __init__(self, repository: Repository, reducers: Callable[[str], Reducer]) -> None:
-        """`reducers`: the reducer of a type."""
+        """`reducers`: the reducer of a type, or of `type>type` where it was read as a newer version."""
         self._repository = repository
-        self._reducers = reducers
+        self.reducers = reducers
         self.entities: dict[str, Entity] = {}
         self.files: list[WorldFile] = []
         self._known: KnownEvents | None = None
@@ -112,7 +118,7 @@ class World:
             self.entities, self.files, self._known, self._indexed = {}, [], None, 0
         state = branch.state.world
         if cached and not self.files and state is not None and state.checkpoint is not None:
-            self.entities = dict(read_checkpoint(self._repository, state.checkpoint))
+            self.entities = read_checkpoint(self._repository, state.checkpoint, files, self.reducers)
             self.files = files[: state.checkpoint.files]
         for file in files[len(self.files) :]:
             for row in _rows(self._table(file, _FOLDED)):
@@ -129,7 +135,7 @@ class World:
 
     def _fold(self, row: Mapping[str, Any]) -> None:
         entity = self.entities.get(row["entity_id"])
-        self.entities[row["entity_id"]] = folded(entity, row, self._reducers(row["type"]))
+        self.entities[row["entity_id"]] = folded(entity, row, self.reducers)
 
     def known(self, event_ids: Collection[str], hashes: Hashes) -> dict[str, Known]:
         """Those of some events that are stored, by id."""
@@ -151,16 +157,17 @@ class World:
         return read_parquet(self._repository, file.file, columns)
 
 
-def folded(entity: Entity | None, row: Mapping[str, Any], reducer: Reducer) -> Entity:
+def folded(entity: Entity | None, row: Mapping[str, Any], reducers: Callable[[str], Reducer]) -> Entity:
     """An entity after a stored event; None: there was none."""
     part = row["module"], row["state_class"]
+    reducer = reducers(row["type"] if row["read_as"] is None else f"{row['type']}{READ_AS}{row['read_as']}")
     before = {} if entity is None else entity.parts
     return Entity(
         row["entity_kind"],
         row["version"],
         row["hlc"],
         row["event_id"],
-        {**before, part: reducer(before.get(part), orjson.loads(row["payload"]))},
+        with_part(before, part, reducer(before.get(part), orjson.loads(row["payload"]))),
     )
 
 
@@ -206,11 +213,35 @@ def _meets(metadata: pq.FileMetaData, group: int, by: str, bounds: tuple[Any, An
 def write_checkpoint(
     repository: Repository, entities: Mapping[str, Entity], files: int, scratch: Any
 ) -> WorldCheckpoint:
-    """Publish all entities as of the first `files` files of events."""
-    path = scratch / "entities.parquet"
-    pq.write_table(entity_table(entities), path, compression="zstd", row_group_size=ROWS_PER_ROW_GROUP)
-    published: Published = repository.store.publish(path, "tiles/world-{sha256}.parquet")
-    return WorldCheckpoint(**vars(published), entities=len(entities), files=files)
+    """Publish all entities as of the first `files` files of events, what is of the class `cache` apart."""
+    kept, cached = without_cache(entities)
+
+    def publish(some: Mapping[str, Entity], name: str) -> Published:
+        # A published file is linked to where it was written.
+        path = scratch / name
+        pq.write_table(entity_table(some), path, compression="zstd", row_group_size=ROWS_PER_ROW_GROUP)
+        return repository.store.publish(path, "tiles/world-{sha256}.parquet")
+
+    cache = CacheFile(**vars(publish(cached, "cache.parquet"))) if cached else None
+    whole = publish(kept, "entities.parquet")
+    return WorldCheckpoint(**vars(whole), entities=len(entities), files=files, cached=len(cached), cache=cache)
+
+
+def without_cache(entities: Mapping[str, Entity]) -> tuple[Mapping[str, Entity], dict[str, Entity]]:
+    """Entities without their parts of the class `cache`, and those that have such with these alone."""
+    cached = {}
+    for name, entity in entities.items():
+        own = {part: value for part, value in entity.parts.items() if part[1] == CACHE}
+        if own:
+            cached[name] = entity._replace(parts=own)
+    if not cached:
+        return entities, cached
+    rest = {
+        name: entity._replace(parts={part: value for part, value in entity.parts.items() if part[1] != CACHE})
+        for name, entity in entities.items()
+        if name in cached
+    }
+    return {**entities, **rest}, cached
 
 
 def entity_table(entities: Mapping[str, Entity]) -> pa.Table:
@@ -244,10 +275,37 @@ def nested(parts: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
     return state
 
 
-def read_checkpoint(repository: Repository, checkpoint: WorldCheckpoint) -> Iterator[tuple[str, Entity]]:
-    """The entities of a checkpoint."""
-    for row in _rows(read_parquet(repository, checkpoint.file, ENTITIES.names)):
-        yield row["entity_id"], entity_of(row)
+def read_checkpoint(
+    repository: Repository,
+    checkpoint: WorldCheckpoint,
+    files: Sequence[WorldFile],
+    reducers: Callable[[str], Reducer],
+    only: Sequence[tuple[str, str, Any]] = (),
+) -> dict[str, Entity]:
+    """The entities of a checkpoint. `files`: those of the branch; what was dropped is folded from them.
+
+    `only`: conditions on what is the same in all events of an entity; nothing else is read.
+    """
+
+    def read(file: str) -> dict[str, Entity]:
+        table = read_parquet(repository, file, ENTITIES.names, list(only) or None)
+        return {row["entity_id"]: entity_of(row) for row in _rows(table)}
+
+    entities = read(checkpoint.file)
+    if not checkpoint.cached:
+        return entities
+    cached: dict[str, Entity] = {}
+    if checkpoint.cache is not None:
+        cached = read(checkpoint.cache.file)
+    else:
+        for each in files[: checkpoint.files]:
+            filters = [("state_class", "=", CACHE), *only]
+            table = read_parquet(repository, each.file, _FOLDED, filters)
+            for row in _rows(table.sort_by([("entity_id", "ascending"), ("version", "ascending")])):
+                cached[row["entity_id"]] = folded(cached.get(row["entity_id"]), row, reducers)
+    for name, entity in cached.items():
+        entities[name] = entities[name]._replace(parts={**entities[name].parts, **entity.parts})
+    return entities
 
 
 def entity_of(row: Mapping[str, Any]) -> Entity:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -31,12 +32,14 @@ from ledger_cli.core.world import (
     Refused,
     WorldEvent,
     hashes_of,
+    with_part,
 )
 from ledger_cli.core.world_batch import read_events
 from ledger_cli.errors import Conflict
 from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import Known, Reducer, World, write_checkpoint
+from ledger_cli.services.world_constraints import BatchConstraints, Constraints, Step
 
 BATCH_EVENTS = 10_000
 CHECKPOINT_FILES = 64
@@ -55,6 +58,10 @@ class TypeRule:
 
     reducer: Reducer
     check: Callable[[Any], None]
+    read_as: str | None = None
+    """The newer version that `reducer` reads payloads as."""
+    state_class: str | None = None
+    """The only class that its events have."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class Rules:
     node: str
     clock: Callable[[], int]
     max_drift: int
+    constraints: Constraints | None = None
+    """None: no type has any."""
 
 
 @dataclass(frozen=True)
@@ -249,12 +258,51 @@ def _judge(
         portion: list[tuple[int, WorldEvent]] = []
         for (line, _), event in zip(batch[first : first + BATCH_EVENTS], events[first:], strict=False):
             if isinstance(event, Refused):
-                judged.refused.append(Refusal(line, None, event.reason, event.detail))
+                judge.judged.refused.append(Refusal(line, None, event.reason, event.detail))
             else:
                 portion.append((line, event))
-        judge.run(portion)
-    judged.refused.sort(key=lambda refusal: refusal.line)
-    return judged
+        if rules.constraints is None:
+            judge.run(portion)
+        else:
+            judge = _constrained(judge, portion, rules.constraints.over(world.entities))
+    judge.judged.refused.sort(key=lambda refusal: refusal.line)
+    return judge.judged
+
+
+_PORTION_MIN = 16
+
+
+def _constrained(judge: _Judge, events: Sequence[tuple[int, WorldEvent]], constraints: BatchConstraints) -> _Judge:
+    """Judge events as if one by one: a refused one has not come. They are asked about in portions, large ones first."""
+    size = BATCH_EVENTS
+    while events:
+        portion = events[:size]
+        trial = judge.fork()
+        trial.run(portion)
+        found = constraints.broken(judge.judged.changed, trial.steps, _apart(portion))
+        broken = {each.line: each.detail for each in found}
+        if not broken:
+            judge, events, size = trial, events[size:], min(2 * size, BATCH_EVENTS)
+            continue
+        judge, size = judge.fork(), max(_PORTION_MIN, len(portion) // 2)
+        if None in broken:
+            size = len(portion) // 2
+            continue
+        if len(broken) == 1:
+            # All before it stands.
+            place = [line in broken for line, _ in portion].index(True)
+            judge.run(portion[:place])
+            events = events[place:]
+        for line, event in events:
+            if line in broken:
+                judge.refuse((line, event), Refused("constraint_violation", broken[line]))
+        events = [each for each in events if each[0] not in broken]
+    return judge
+
+
+def _apart(events: Sequence[tuple[int, WorldEvent]]) -> bool:
+    """Whether what becomes of one event cannot depend on those of other entities: by a cause, or an id twice."""
+    return not any(event.causes for _, event in events) and len({event.event_id for _, event in events}) == len(events)
 
 
 @dataclass
@@ -266,6 +314,7 @@ class _Accepted:
     versions: list[int] = field(default_factory=list)
     readings: list[str] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
+    read_as: list[str | None] = field(default_factory=list)
 
     def rows(self) -> pa.RecordBatch:
         """As rows of `WORLD`."""
@@ -277,6 +326,7 @@ class _Accepted:
             "hlc": self.readings,
             "handshake": sent["handshake_text"],
             "event_hash": self.hashes,
+            "read_as": self.read_as,
         }
         arrays = [pa.array(made.get(each.name, sent.get(each.name)), each.type) for each in WORLD]
         return pa.RecordBatch.from_arrays(arrays, schema=WORLD)
@@ -288,13 +338,30 @@ class _Judge:
     def __init__(self, world: World, rules: Rules, judged: _Judged) -> None:
         self._world = world
         self._rules = rules
-        self._judged = judged
+        self.judged = judged
+        self.steps: list[Step] = []
+        """What each event did; kept only where there are constraints."""
         self._now = rules.clock()
         self._latest = str(Hlc(min(self._now + rules.max_drift, LAST_WALL), 0, ""))[:WALL_LENGTH]
         """The wall clock that no reading may be beyond."""
         self._accepted = _Accepted()
         self._stored: Mapping[str, Known] = {}
         self._fresh: dict[str, Known] = {}
+
+    def fork(self) -> _Judge:
+        """The same, to go on with alone; without the steps so far."""
+        other = copy(self)
+        other.steps = []
+        other._fresh = dict(self._fresh)
+        judged = self.judged
+        other.judged = replace(
+            judged, rows=list(judged.rows), refused=list(judged.refused), changed=dict(judged.changed)
+        )
+        return other
+
+    def refuse(self, event: tuple[int, WorldEvent], refused: Refused) -> None:
+        """Leave an event out."""
+        self.judged.refused.append(Refusal(event[0], event[1].event_id, refused.reason, refused.detail))
 
     def run(self, events: Sequence[tuple[int, WorldEvent]]) -> None:
         """Judge some events, with their lines."""
@@ -306,15 +373,15 @@ class _Judge:
         one = self._one
         for (line, event), hash_ in zip(events, hashes.tolist(), strict=True):
             try:
-                one(event, hash_)
+                one(line, event, hash_)
             except Refused as refused:
-                self._judged.refused.append(Refusal(line, event.event_id, refused.reason, refused.detail))
+                self.refuse((line, event), refused)
         if self._accepted.events:
-            self._judged.rows.append(self._accepted.rows())
+            self.judged.rows.append(self._accepted.rows())
 
-    def _one(self, event: WorldEvent, hash_: int) -> None:
+    def _one(self, line: int, event: WorldEvent, hash_: int) -> None:
         # This is done for every event: one function, and tuples made without the detour of their class.
-        judged = self._judged
+        judged = self.judged
         event_id, entity_id, kind, type_, module, state_class, payload, expected, reading, _, causes, *_ = event
         if event_id in self._fresh or event_id in self._stored:
             self._again(event)
@@ -322,6 +389,8 @@ class _Judge:
         rule = self._rules.types.get(type_)
         if rule is None:
             raise Refused("unknown_type", f"{type_} is not registered: `ledger schema register {type_}`")
+        if rule.state_class is not None and rule.state_class != state_class:
+            raise Refused("invalid_event", f"stateClass of {type_} must be {rule.state_class}")
         entity = judged.changed.get(entity_id) or self._world.entities.get(entity_id)
         version, parts = (0, _NO_PARTS) if entity is None else (entity.version, entity.parts)
         if expected is not None and expected != version:
@@ -350,11 +419,16 @@ class _Judge:
             raise Refused("constraint_violation", f"the reducer of {type_} failed: {error}") from error
         if judged.clock is None or reading > judged.clock:
             judged.clock = reading
+        kind = kind or "entity"
+        version += 1
+        if self._rules.constraints is not None:
+            then = Entity(kind, version, reading, event_id, with_part(parts, part, value))
+            written = state_class != _UNVERSIONED
+            self.steps.append(Step(line, rule.read_as or type_, state_class, entity_id, entity, then, written))
         if state_class == _UNVERSIONED:
             judged.transient += 1
             return
-        kind = kind or "entity"
-        version += 1
+        changed = {**parts, part: value} if value is not None else with_part(parts, part, None)
         self._fresh[event_id] = _made(Known, (entity_id, type_, event.payload_text, reading))
         accepted = self._accepted
         accepted.events.append(event)
@@ -362,7 +436,8 @@ class _Judge:
         accepted.versions.append(version)
         accepted.readings.append(reading)
         accepted.hashes.append(hash_)
-        judged.changed[entity_id] = _made(Entity, (kind, version, reading, event_id, {**parts, part: value}))
+        accepted.read_as.append(rule.read_as)
+        judged.changed[entity_id] = _made(Entity, (kind, version, reading, event_id, changed))
 
     def _again(self, event: WorldEvent) -> None:
         """An event whose id is known: the same once more, or another one."""
@@ -370,7 +445,7 @@ class _Judge:
         same = known.entity_id == event.entity_id and known.type == event.type
         if not same or orjson.loads(known.payload) != event.payload:
             raise Refused("invalid_event", f"eventId {event.event_id} is that of another event")
-        self._judged.duplicates += 1
+        self.judged.duplicates += 1
 
     def _reading_of(self, cause: str) -> str:
         known = self._fresh.get(cause) or self._stored.get(cause)
@@ -380,7 +455,7 @@ class _Judge:
 
     def _next(self, node: str | None) -> str:
         """The reading of an event that brought none."""
-        clock = self._judged.clock
+        clock = self.judged.clock
         wall, counter, _ = _NEVER if clock is None else Hlc.parse(clock)
         return str(send(Hlc(wall, counter, node or self._rules.node), self._now, self._rules.max_drift))
 

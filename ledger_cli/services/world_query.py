@@ -19,7 +19,7 @@ from ledger_cli.core.world import WORLD, Entity
 from ledger_cli.errors import NotFound
 from ledger_cli.services.moment import Moment
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.world import ENTITIES, Reducer, entity_of, folded, read_parquet
+from ledger_cli.services.world import Reducer, folded, read_checkpoint, read_parquet
 
 Reducers = Callable[[str], Reducer]
 Filters = Sequence[tuple[str, str, Any]]
@@ -56,6 +56,7 @@ class Transition:
             "entityId": row["entity_id"],
             "entityKind": row["entity_kind"],
             "type": row["type"],
+            "readAs": row["read_as"],
             "module": row["module"],
             "stateClass": row["state_class"],
             "payload": orjson.loads(row["payload"]),
@@ -112,11 +113,10 @@ def entities_at(
     covered = 0
     if checkpoint is not None:
         covered = checkpoint.files
-        rows = read_parquet(repository, checkpoint.file, ENTITIES.names, list(only) or None).to_pylist()
-        entities = {row["entity_id"]: entity_of(row) for row in rows}
+        entities = read_checkpoint(repository, checkpoint, branch.world_files(), reducers, only)
     for row in _events(repository, branch.world_files()[covered:], only, None, at):
         entity = entities.get(row["entity_id"])
-        entities[row["entity_id"]] = folded(entity, row, reducers(row["type"]))
+        entities[row["entity_id"]] = folded(entity, row, reducers)
     return entities
 
 

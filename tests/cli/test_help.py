@@ -44,7 +44,7 @@ def test_what_every_command_takes(each: Walked) -> None:
 
 @pytest.fixture
 def prepared(forked: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the examples name: files of ticks and events, `old`, `baseline`, door-7, the recipes, another ledger."""
+    """What the examples name: files of ticks, events and a schema, two branches, door-7, the recipes, a ledger."""
     ticks = forked / "ticks.jsonl.zst"
     (forked / "more").mkdir()
     sizes = ("--entities", "3", "--ticks", "50", "--seed", "7")
@@ -54,7 +54,9 @@ def prepared(forked: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path
     ledger("init", forked.parent / "other-ledger", "--regions", "grid:10", "--interval", "10")
     event = {"entityId": "door-7", "type": "building.opened.v1", "payload": {"open": True}}
     (forked / "events.jsonl").write_text(json.dumps({**event, "handshake": {"protocol": PROTOCOL}}))
-    ledger("schema", "register", "building.opened.v1")
+    for version in (1, 2):
+        ledger("schema", "register", f"building.opened.v{version}")
+    (forked / "opened.json").write_text(json.dumps({"type": "object"}))
     ledger("world", "apply", forked / "events.jsonl")
     ledger("snapshot", "create")
     ledger("world", "subscribe", "physics")

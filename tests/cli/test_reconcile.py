@@ -124,6 +124,18 @@ def test_fields_of_the_world(parted: Path, ledger: Run) -> None:
     assert [each["eventId"] for each in ledger("world", "history", "x", "--json").json] == ["e0", "e1"]
 
 
+def test_rules_of_fields_unite_what_both_sides_did(parted: Path, ledger: Run) -> None:
+    ledger("schema", "register", "m.set.v1", "--field", "n=sum", "--field", "tags=union", "--field", "note=manual")
+    say(ledger, "main", 1, n=2, tags=["a"], note="x")
+    say(ledger, "trial", 2, n=3, tags=["b"], note="y")
+    say(ledger, "main", 3, n=5)
+    listed = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]["listed"]
+    assert {each["field"]: each["rule"] for each in listed} == {"n": "sum", "note": "manual", "tags": "union"}
+    ledger("reconcile", "main", "trial")
+    state = ledger("world", "get", "x", "--json").json["state"]["persistent"]["m"]
+    assert (state["n"], state["tags"]) == (10, ["a", "b"])
+
+
 def test_sync_of_two_ledgers(parted: Path, ledger: Run) -> None:
     ledger("init", "other", "--interval", "10", "--regions", "grid:10")
     add_other = ("--ledger", "other")

@@ -186,7 +186,9 @@ def test_schemas(home: Path, ledger: Run) -> None:
         ("building.opened.v2", "replace", 2),
     ]
     assert listed[1]["schema"]["required"] == ["open"]
-    assert "register building.opened.v3" in ledger("schema", "register", "building.opened.v2", code=2).err
+    ledger("schema", "register", "building.opened.v2")
+    other = ledger("schema", "register", "building.opened.v2", "--reducer", "merge", code=2)
+    assert "register building.opened.v3" in other.err
     assert "write it as module.name.v1" in ledger("schema", "register", "opened", code=2).err
     assert "there is no reducer 'sum'" in ledger("schema", "register", "a.b.v1", "--reducer", "sum", code=2).err
     schema.write_text('{"type": "colour"}')

@@ -43,7 +43,11 @@ def walk() -> Iterator[Walked]:
     context = root.context_class(root, info_name="ledger")
     for name in COMMANDS:
         command = root.get_command(context, name)
-        below = getattr(command, "commands", {})
-        yield Walked((name,), command, bool(below))
-        for inner, found in below.items():
-            yield Walked((name, inner), found, False)
+        yield from _below((name,), command)
+
+
+def _below(words: tuple[str, ...], command: Any) -> Iterator[Walked]:
+    inner = getattr(command, "commands", {})
+    yield Walked(words, command, bool(inner))
+    for name, found in inner.items():
+        yield from _below((*words, name), found)

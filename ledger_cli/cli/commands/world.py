@@ -19,6 +19,10 @@ from ledger_cli.errors import QuarantinedRows, UsageError
 from ledger_cli.render.output import Output, on_terminal
 
 app = command_app()
+session_app = command_app()
+cache_app = command_app()
+app.add_typer(session_app, name="session")
+app.add_typer(cache_app, name="cache")
 EntityArgument = Annotated[str, typer.Argument(metavar="ENTITY", help="The id of an entity, space or relationship.")]
 AtOption = Annotated[
     str | None,
@@ -363,3 +367,67 @@ def _graph_format(format: str | None, out: str | None, as_json: bool) -> str | N
     if format == "png" and out is None and on_terminal():
         raise UsageError("PNG is binary, and this is a terminal: add --out FILE.png, or use a pipe")
     return format
+
+
+@session_app.callback()
+def session() -> None:
+    """End what lasts for a session alone: state that events brought with stateClass session.
+
+    Example: ledger world session end --module building
+    """
+
+
+@session_app.command()
+def end(
+    module: Annotated[str | None, typer.Option("--module", metavar="NAME", help="Of this module alone.")] = None,
+    entity: Annotated[str | None, typer.Option("--entity", metavar="ID", help="In this entity alone.")] = None,
+    message: MessageOption = "",
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """End the session state, by one event of type MODULE.session_ended.v1 for each part; all else stays.
+
+    Others may send such events too, with stateClass session and an empty payload.
+
+    JSON: branch, entities, parts, hlc (the branch's clock).
+
+    Example: ledger world session end --entity door-7
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.common.words import counted
+
+    with Ledger.open(ledger) as opened:
+        ended = opened.world.end_session(branch, module, entity, message)
+    entities = counted(ended.entities, "entity", "entities")
+    Output(as_json).emit(ended, f"ended {counted(ended.parts, 'session part')} of {entities}")
+
+
+@cache_app.callback()
+def cache() -> None:
+    """Drop what can be made again: state that events brought with stateClass cache.
+
+    Example: ledger world cache drop
+    """
+
+
+@cache_app.command()
+def drop(
+    message: MessageOption = "",
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Let go of the cache state that a branch keeps. It is folded again from the events, and comes back equal.
+
+    JSON: branch, entities, bytes (of the file that was kept).
+
+    Example: ledger world cache drop
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.common.words import counted
+
+    with Ledger.open(ledger) as opened:
+        dropped = opened.world.drop_cache(branch, message)
+    entities = counted(dropped.entities, "entity", "entities")
+    Output(as_json).emit(dropped, f"dropped the cache state of {entities}: {counted(dropped.bytes, 'byte')}")

@@ -30,6 +30,7 @@ def status_pairs(status: Any) -> dict[str, Any]:
         "branch digest": status.digest,
         "moves": status.moves,
         "world": None if status.world is None else _world(status.world),
+        **({} if status.world is None else {"state": _classes(status.world_classes)}),
         **{f"module {each.subscription.module}": _module(each) for each in status.health.modules},
         **{f"clock of {each.node}": _clock(each) for each in status.health.nodes},
         "forks": ", ".join(status.forks) or None,
@@ -51,6 +52,17 @@ def _module(found: Any) -> str:
 def _clock(found: Any) -> str:
     way = "ahead" if found.skew > 0 else "behind"
     return f"{abs(found.skew):.1f} s {way}, last at {found.hlc}" + ("" if found.ok else " · TOO FAR OFF")
+
+
+def _classes(classes: Any) -> str:
+    """The classes of state in which there is any."""
+    lines = [
+        f"{name}: {counted(each.entities, 'entity', 'entities')}, {counted(each.parts, 'part')}, "
+        f"{counted(each.bytes, 'byte')}"
+        for name, each in classes.items()
+        if each.parts or name == "persistent"
+    ]
+    return "; ".join(lines)
 
 
 def status_views(status: Any) -> list[RenderableType]:

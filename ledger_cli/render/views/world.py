@@ -105,5 +105,27 @@ def delivered_lines(events: Sequence[Any]) -> list[str]:
 
 def type_table(types: Sequence[Any]) -> RenderableType:
     """The types of events that are known."""
-    rows = [(each.name, each.reducer, "any object" if each.schema is None else "JSON Schema") for each in types]
-    return table(["type", "reducer", "payload"], rows, left=["type", "reducer", "payload"])
+    rows = [
+        (
+            each.name,
+            each.reducer,
+            "any object" if each.schema is None else "JSON Schema",
+            ", ".join(f"{name}={rule}" for name, rule in each.fields.items()) or None,
+            "; ".join(each.constraints) or None,
+            each.until,
+        )
+        for each in types
+    ]
+    titles = ["type", "reducer", "payload", "fields", "constraints", "until"]
+    # Without the columns in which nothing stands.
+    shown = [place for place in range(len(titles)) if place < 3 or any(row[place] for row in rows)]
+    named = [titles[place] for place in shown]
+    return table(named, ([row[place] for place in shown] for row in rows), left=named)
+
+
+def break_table(check: Any) -> RenderableType:
+    """What a schema would break of another."""
+    if check.compatible:
+        return f"breaks nothing of {check.name}"
+    rows = [(each.path, each.rule, each.detail) for each in check.breaks]
+    return table(["payload", "rule", "what breaks"], rows, left=["payload", "rule", "what breaks"])
