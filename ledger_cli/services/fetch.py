@@ -198,9 +198,10 @@ def _files(move: Move) -> Iterator[tuple[str, str]]:
     for each in [*named, *added.quarantine, *added.world, *state.tiles]:
         yield each.file, each.sha256
     checkpoint = None if state.world is None else state.world.checkpoint
-    for each in () if checkpoint is None else (checkpoint, checkpoint.cache):
-        if each is not None:
-            yield each.file, each.sha256
+    if checkpoint is not None:
+        yield checkpoint.file, checkpoint.sha256
+        if checkpoint.cache is not None:
+            yield checkpoint.cache.file, checkpoint.cache.sha256
 
 
 def _copy_file(repository: Repository, other: Repository, file: str, sha256: str, scratch: Path) -> None:
