@@ -17,6 +17,8 @@ LedgerError                1
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LedgerError(Exception):
     """Anything the ledger refuses or cannot do. The message names the next step."""
@@ -87,6 +89,10 @@ class Difference(LedgerError):
 
 
 class NeedsDecision(LedgerError):
-    """A conflict that a person has to resolve."""
+    """A conflict that a person has to resolve. `asked`: the questions, as JSON."""
 
     exit_code = 5
+
+    def __init__(self, message: str, asked: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.asked = asked or {}

@@ -179,6 +179,21 @@ def read_json_file(path: str) -> Any:
         raise UsageError(f"{path} is no JSON: {error}") from error
 
 
+def write_new_json(name: str, value: Any) -> str:
+    """Write JSON into a file that is not there yet, numbered where one is; its name. LedgerError where it cannot be."""
+    path, number = Path(name), 1
+    while True:
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+            return str(path)
+        except FileExistsError:
+            number += 1
+            path = Path(name).with_suffix(f".{number}.json")
+        except OSError as error:
+            raise LedgerError(f"{path} cannot be written ({error.strerror}): go to another directory") from error
+
+
 def read_lines(path: str) -> list[str]:
     """The lines of a small text file. NotFound where there is none."""
     try:

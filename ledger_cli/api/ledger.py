@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ledger_cli.services.integrity import IntegrityReport
     from ledger_cli.services.log import CommitView, LogPage
     from ledger_cli.services.lookup import Place
+    from ledger_cli.services.merge_world import Judgement
     from ledger_cli.services.reconcile import Reconciled, ReconcilePlan
     from ledger_cli.services.replay import ReplayReport
     from ledger_cli.services.status import Status
@@ -347,23 +348,51 @@ class Ledger:
         return fork(self._repository, branch, name, place, chosen, why)
 
     def reconcile(
-        self, a: str, b: str, *, into: str | None = None, remote: str | None = None, why: str = ""
+        self,
+        a: str,
+        b: str,
+        *,
+        into: str | None = None,
+        remote: str | None = None,
+        resolutions: Mapping[str, Any] | None = None,
+        why: str = "",
     ) -> Reconciled:
         """Unite the histories of two branches: a moves on (or a new branch `into` does), b stays as it is.
 
-        b may be `DIR` or `DIR#BRANCH` of another ledger; it is fetched first, see `fetch`.
+        b may be `DIR` or `DIR#BRANCH` of another ledger; it is fetched first, see `fetch`. NeedsDecision, with the
+        conflicts as `asked`, where fields are to be decided by a person: with the choices filled in, that goes into
+        `resolutions`.
         """
         from ledger_cli.services.reconcile import reconcile
 
-        return reconcile(self._repository, self._make_importer(), a, self._fetched(b, remote), into, why)
+        theirs = self._fetched(b, remote)
+        return reconcile(self._repository, self._make_importer(), a, theirs, self._judgement(resolutions), into, why)
 
-    def plan_reconcile(self, a: str, b: str, *, into: str | None = None, remote: str | None = None) -> ReconcilePlan:
+    def plan_reconcile(
+        self,
+        a: str,
+        b: str,
+        *,
+        into: str | None = None,
+        remote: str | None = None,
+        resolutions: Mapping[str, Any] | None = None,
+    ) -> ReconcilePlan:
         """What `reconcile` would do, with every conflict; nothing is changed, but that another ledger is fetched."""
         from ledger_cli.services.reconcile import plan
 
         theirs = self._fetched(b, remote)
         with self._repository.store.scratch() as scratch:
-            return plan(self._repository, self._make_importer(), a, theirs, into, scratch)
+            judgement = self._judgement(resolutions)
+            return plan(self._repository, self._make_importer(), a, theirs, into, judgement, scratch)
+
+    def _judgement(self, resolutions: Mapping[str, Any] | None) -> Judgement:
+        from ledger_cli.services.merge_decisions import decisions_of
+        from ledger_cli.services.merge_world import Judgement
+        from ledger_cli.services.world_types import field_rules, reducer_of, registered
+
+        decisions = {} if resolutions is None else decisions_of(resolutions, "resolutions")
+        reducers = reducer_of(registered(self._repository))
+        return Judgement(field_rules(self._repository), reducers, self.world.constraints(), decisions)
 
     def draw_reconciliation(self, target: str | os.PathLike[str], plan: ReconcilePlan) -> None:
         """Draw what becomes of every conflict of a plan into an .svg or .png file."""

@@ -145,11 +145,11 @@ class WorldApi:
             node=wiring.node(self._config["node"]),
             clock=wiring.clock,
             max_drift=round(self._config["max_drift"] * 1e6),
-            constraints=self._constraints(),
+            constraints=self.constraints(),
         )
 
-    def _constraints(self) -> Constraints | None:
-        """Those of ledger.toml. The engine is made where there are any."""
+    def constraints(self) -> Constraints | None:
+        """Those of ledger.toml, None without any. The engine is made where there are some."""
         from ledger_cli.services.world_constraints import Constraints
 
         by_type = {name: each.constraints for name, each in self._config.types.items() if each.constraints}

@@ -8,8 +8,8 @@ both sides have under different readings happened at the lower one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ledger_cli.core.history import QuarantineFile, WorldCheckpoint, WorldFile, WorldState
-from ledger_cli.core.world import WORLD
+from ledger_cli.core.world import WORLD, type_parts
+from ledger_cli.services.merge_constraints import breaking
+from ledger_cli.services.merge_decisions import Decisions, FieldConflict, decided_events
 from ledger_cli.services.refusals import QUARANTINE, quarantined
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world import Reducer
+from ledger_cli.services.world_constraints import Constraints
 from ledger_cli.services.world_query import Transition
+from ledger_cli.services.world_types import RESOLVED
 
 LISTED = 1000
 """Conflicts that a plan lists."""
@@ -32,14 +37,16 @@ _TOLD = "concat_ws(chr(0), entity_id, type, payload)"
 _UNITED = f"""
     WITH every AS (
         SELECT *, row_number() OVER same AS copy, first_value({_TOLD}) OVER same AS told
-        FROM files WINDOW same AS (PARTITION BY event_id ORDER BY hlc, entity_id, payload, type, read_as)),
+        FROM (FROM files UNION ALL BY NAME FROM decided)
+        WINDOW same AS (PARTITION BY event_id ORDER BY hlc, entity_id, payload, type, read_as)),
     known AS (
         SELECT every.*, coalesce(since.version, 0) AS base, coalesce(since.entity_kind,
                first_value(every.entity_kind) OVER (PARTITION BY entity_id ORDER BY hlc, event_id)) AS kind
         FROM every LEFT JOIN since USING (entity_id) WHERE copy = 1)"""
 _RIGHT = f"""SELECT * FROM ({_UNITED}
     SELECT {_COLUMNS}, base + row_number() OVER (PARTITION BY entity_id ORDER BY hlc, event_id) AS version
-    FROM known WHERE entity_kind = kind ORDER BY hlc, entity_id, event_id)"""
+    FROM known ANTI JOIN left_out USING (event_id) WHERE entity_kind = kind ORDER BY hlc, entity_id, event_id)"""
+"""`decided`: events that are added; `left_out`: ids of those that are refused."""
 _WRONG = f"""SELECT * FROM ({_UNITED}
     SELECT *, 'invalid_event' AS reason FROM (SELECT {_COLUMNS}, version, told FROM every
         WHERE copy > 1 AND {_TOLD} <> told)
@@ -56,66 +63,19 @@ _COMPARED = """
     FROM a FULL JOIN b USING (event_id)"""
 _WRITES = """
     SELECT entity_id, module, state_class, field, arg_max(value, hlc) AS value, max(hlc) AS hlc,
-           arg_max(type, hlc) AS type
+           arg_max(event_id, hlc) AS event_id, min(entity_kind) AS entity_kind, arg_max(type, hlc) AS type
     FROM (SELECT own.*, field.key AS field, field.value::VARCHAR AS value
-          FROM (SELECT entity_id, module, state_class, hlc, type, payload FROM files ANTI JOIN others USING (event_id)
-                SEMI JOIN contested USING (entity_id)) AS own, json_each(own.payload) AS field)
+          FROM (SELECT entity_id, entity_kind, event_id, module, state_class, hlc, type, payload FROM files
+                ANTI JOIN others USING (event_id) SEMI JOIN contested USING (entity_id)) AS own,
+               json_each(own.payload) AS field)
     GROUP BY ALL"""
 """What one side alone wrote last to each field of the entities that the other one changed too."""
 _CONFLICTS = """
     SELECT entity_id, module, state_class, field, a.value AS value_a, b.value AS value_b,
-           a.hlc AS hlc_a, b.hlc AS hlc_b,
-           CASE WHEN a.hlc > b.hlc THEN a.type ELSE b.type END AS type
+           a.hlc AS hlc_a, b.hlc AS hlc_b, a.event_id AS event_a, b.event_id AS event_b,
+           a.entity_kind, a.type AS type_a, b.type AS type_b
     FROM a JOIN b USING (entity_id, module, state_class, field)
     WHERE a.value <> b.value ORDER BY entity_id, module, state_class, field"""
-
-
-@dataclass(frozen=True)
-class FieldConflict:
-    """A field of an entity that both sides wrote to since they parted, and what becomes of it."""
-
-    entity_id: str
-    module: str
-    state_class: str
-    field: str
-    rule: str
-    a: Any
-    b: Any
-    """What each side wrote last, null for a field it took away."""
-    hlc_a: str
-    hlc_b: str
-    """When: the readings of these writes."""
-
-    @property
-    def later(self) -> str:
-        """The side that wrote last."""
-        return "a" if self.hlc_a > self.hlc_b else "b"
-
-    @property
-    def kept(self) -> str:
-        """Whose value stays: `a`, `b`, `both`, or `neither` before a person has decided."""
-        if self.rule in ("sum", "union"):
-            return "both"
-        if self.rule == "manual":
-            return "neither"
-        if self.rule in ("max", "min") and self.a is not None and self.b is not None:
-            return "a" if (self.a > self.b) == (self.rule == "max") else "b"
-        return self.later
-
-    def to_json(self) -> dict[str, Any]:
-        """As printed with `--json`."""
-        return {
-            "entityId": self.entity_id,
-            "module": self.module,
-            "stateClass": self.state_class,
-            "field": self.field,
-            "rule": self.rule,
-            "a": self.a,
-            "b": self.b,
-            "hlcA": self.hlc_a,
-            "hlcB": self.hlc_b,
-            "kept": self.kept,
-        }
 
 
 @dataclass(frozen=True)
@@ -140,6 +100,12 @@ class WorldUnion:
     fresh_refusals: bool
     """Whether some of them are in the quarantine of one of the two only, or of none."""
     conflicts: tuple[FieldConflict, ...]
+    left_out: pa.Table
+    """event_id of those refused by a constraint, or for a cause that was."""
+    decided: pa.Table
+    """The events, rows of `WORLD`, by which a person's decisions become part of the log."""
+    undecided: tuple[FieldConflict, ...]
+    """Those of the conflicts that need one."""
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -149,6 +115,7 @@ class WorldUnion:
             "both": self.both,
             "refused": [{"event": orjson.loads(text), "reason": reason} for text, reason in self.refused[:LISTED]],
             "conflicts": len(self.conflicts),
+            "undecided": len(self.undecided),
             "listed": [conflict.to_json() for conflict in self.conflicts[:LISTED]],
         }
 
@@ -156,7 +123,7 @@ class WorldUnion:
         """The log of the union, published as far as it is new."""
         if not self.apart:
             return self.shared
-        rows = repository.engine.over(self.apart, _RIGHT, since=self.since).select(WORLD.names).cast(WORLD)
+        rows = _united(repository, self.apart, self.since, self.left_out, self.decided)
         made = [_published(repository, rows.slice(at, _EVENTS_PER_FILE), scratch) for at in _starts(rows)]
         return (*self.shared, *made)
 
@@ -174,8 +141,19 @@ class WorldUnion:
         yield QuarantineFile(**vars(published), rows=count, source=source, source_sha256=digest)
 
 
-def unite_world(repository: Repository, a: Branch, b: Branch, rules: Mapping[tuple[str, str], str]) -> WorldUnion:
-    """The union of the logs of two branches. `rules`: by type and field, where a field's is not `lww`."""
+@dataclass(frozen=True)
+class Judgement:
+    """What the union of two logs is judged by. `fields`: rules by type and field where they are not `lww`;
+    `decisions`: what a person chose, by conflict."""
+
+    fields: Mapping[tuple[str, str], str]
+    reducers: Callable[[str], Reducer]
+    constraints: Constraints | None = None
+    decisions: Decisions = field(default_factory=dict)
+
+
+def unite_world(repository: Repository, a: Branch, b: Branch, judgement: Judgement) -> WorldUnion:
+    """The union of the logs of two branches."""
     mine, theirs = a.world_files(), b.world_files()
     count = next((n for n, (x, y) in enumerate(zip(mine, theirs, strict=False)) if x.file != y.file), None)
     count = min(len(mine), len(theirs)) if count is None else count
@@ -184,7 +162,12 @@ def unite_world(repository: Repository, a: Branch, b: Branch, rules: Mapping[tup
     shared = tuple(mine[:count])
     since = _since(repository, [file.file for file in shared], every)
     found = _compared(repository, *apart)
-    refused = _refused(repository, every, since)
+    conflicts = tuple(_conflicts(repository, apart, judgement.fields))
+    clock = max((each.state.world.hlc for each in (a, b) if each.state.world is not None), default="")
+    decided, undecided = decided_events(conflicts, judgement.decisions, clock)
+    wrong = _wrong(repository, every, since, decided)
+    left_out = _broken(repository, shared, every, since, decided, wrong, judgement)
+    refused = tuple(sorted({*wrong.values(), *left_out.values()}))
     texts = {text for text, _ in refused}
     known = [texts & quarantined(repository, branch, texts) for branch in (a, b)]
     untold = [texts - each for each in known]
@@ -197,10 +180,52 @@ def unite_world(repository: Repository, a: Branch, b: Branch, rules: Mapping[tup
         both=found["in_both"],
         news_for_a=found["only_b"] > len(known[0]) or found["lower_b"] > 0 or bool(untold[0]),
         news_for_b=found["only_a"] > len(known[1]) or found["lower_a"] > 0 or bool(untold[1]),
-        refused=tuple(refused),
+        refused=refused,
         fresh_refusals=any(untold),
-        conflicts=tuple(_conflicts(repository, apart, rules)),
+        conflicts=conflicts,
+        left_out=pa.table({"event_id": pa.array(sorted(left_out), pa.string())}),
+        decided=decided,
+        undecided=undecided,
     )
+
+
+def _united(
+    repository: Repository, apart: Sequence[str], since: pa.Table, left_out: pa.Table, decided: pa.Table
+) -> pa.Table:
+    """The rows of the union behind what is shared, in order."""
+    rows = repository.engine.over(apart, _RIGHT, since=since, left_out=left_out, decided=decided)
+    return rows.select(WORLD.names).cast(WORLD)
+
+
+def _broken(
+    repository: Repository,
+    shared: Sequence[WorldFile],
+    apart: Sequence[str],
+    since: pa.Table,
+    decided: pa.Table,
+    wrong: Mapping[str, tuple[str, str]],
+    judgement: Judgement,
+) -> dict[str, tuple[str, str]]:
+    """By id, the events that a constraint refuses, as text with the reason, and those whose cause is refused."""
+    if not apart or (judgement.constraints is None and not wrong):
+        return {}
+    none = pa.table({"event_id": pa.array([], pa.string())})
+    rows = _united(repository, apart, since, none, decided).to_pylist()
+    broken = {}
+    if judgement.constraints is not None:
+        broken = breaking(repository, shared, rows, judgement.constraints, judgement.reducers)
+    found = {row["event_id"]: (_text_of(row), "constraint_violation") for row in rows if row["event_id"] in broken}
+    gone = {*found, *(name for name, (_, reason) in wrong.items() if reason == "constraint_violation")}
+    # Causes stand before their effects.
+    for row in rows:
+        if row["event_id"] not in gone and gone.intersection(row["causes"]):
+            gone.add(row["event_id"])
+            found[row["event_id"]] = (_text_of(row), "causal_gap")
+    return found
+
+
+def _text_of(row: Mapping[str, Any]) -> str:
+    return orjson.dumps(Transition(row).to_json(), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _since(repository: Repository, shared: Sequence[str], apart: Sequence[str]) -> pa.Table:
@@ -224,18 +249,20 @@ def _compared(repository: Repository, a: Sequence[str], b: Sequence[str]) -> dic
     return row
 
 
-def _refused(repository: Repository, apart: Sequence[str], since: pa.Table) -> list[tuple[str, str]]:
+def _wrong(
+    repository: Repository, apart: Sequence[str], since: pa.Table, decided: pa.Table
+) -> dict[str, tuple[str, str]]:
+    """By id, the events that contradict another one, as text with the reason."""
     if not apart:
-        return []
-    found = []
-    for row in repository.engine.over(apart, _WRONG, since=since).to_pylist():
+        return {}
+    found = {}
+    for row in repository.engine.over(apart, _WRONG, since=since, decided=decided).to_pylist():
         if row["told"] is not None:
             told = row["told"].split("\0", 2)
             if told[:2] == [row["entity_id"], row["type"]] and orjson.loads(told[2]) == orjson.loads(row["payload"]):
                 continue  # the same event, its payload in other words
-        text = orjson.dumps(Transition(row).to_json(), option=orjson.OPT_SORT_KEYS).decode()
-        found.append((text, row["reason"]))
-    return sorted(found)
+        found[row["event_id"]] = (_text_of(row), row["reason"])
+    return found
 
 
 def _conflicts(
@@ -266,11 +293,13 @@ def _conflicts(
             row["module"],
             row["state_class"],
             row["field"],
-            rules.get((row["type"], row["field"]), "lww"),
+            _rule(rules, row),
             orjson.loads(row["value_a"]),
             orjson.loads(row["value_b"]),
             row["hlc_a"],
             row["hlc_b"],
+            (row["event_a"], row["event_b"]),
+            row["entity_kind"],
         )
 
 
@@ -285,11 +314,18 @@ def state_of(
     checkpoint: WorldCheckpoint | None = max(kept, key=lambda each: each.files, default=None)
     counted = repository.engine.over([f.file for f in files], "SELECT count(DISTINCT entity_id) AS entities FROM files")
     return WorldState(
-        hlc=max(each.hlc for each in states),
+        hlc=max(each for each in (*(state.hlc for state in states), *union.decided["hlc"].to_pylist())),
         events=sum(file.events for file in files),
         entities=counted["entities"][0].as_py(),
         checkpoint=checkpoint,
     )
+
+
+def _rule(rules: Mapping[tuple[str, str], str], row: Mapping[str, Any]) -> str:
+    """The rule of a field; a decision has none of its own."""
+    types = sorted(((row["hlc_a"], row["type_a"]), (row["hlc_b"], row["type_b"])), reverse=True)
+    found = (rules.get((name, row["field"])) for _, name in types if type_parts(name)[1] != RESOLVED)
+    return next((rule for rule in found if rule is not None), "lww")
 
 
 def _starts(rows: pa.Table) -> range:

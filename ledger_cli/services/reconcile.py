@@ -17,7 +17,7 @@ import pyarrow as pa
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.history import Added, Base, CommitFile, ShardState, State, branch_name
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import Conflict, UsageError
+from ledger_cli.errors import Conflict, NeedsDecision, UsageError
 from ledger_cli.ports import Importer
 from ledger_cli.services.commit import CommitRequest, commit
 from ledger_cli.services.commit_file import CommitWriter
@@ -27,10 +27,10 @@ from ledger_cli.services.fork import delete, heads_of
 from ledger_cli.services.lineage import tops
 from ledger_cli.services.merge_base import Split, holds, in_chains, sides_of, split_of
 from ledger_cli.services.merge_commits import joined
+from ledger_cli.services.merge_decisions import undecided_json
 from ledger_cli.services.merge_ticks import TickUnion, unite_ticks
-from ledger_cli.services.merge_world import WorldUnion, state_of, unite_world
+from ledger_cli.services.merge_world import Judgement, WorldUnion, state_of, unite_world
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.world_types import field_rules
 
 KIND = "reconcile"
 _ATTEMPTS = 5
@@ -89,31 +89,44 @@ class Reconciled:
         }
 
 
-def plan(repository: Repository, importer: Importer, a: str, b: str, into: str | None, scratch: Path) -> ReconcilePlan:
+def plan(
+    repository: Repository, importer: Importer, a: str, b: str, into: str | None, judgement: Judgement, scratch: Path
+) -> ReconcilePlan:
     """What `reconcile` would do. UsageError where the branches are one, or their policies differ."""
     one, other = repository.branch(a), repository.branch(b)
     if one.name == other.name:
         raise UsageError(f"{a!r} is one branch: name two")
     _one_policy(one, other)
     ticks = unite_ticks(repository, importer, one, other, scratch)
-    world = unite_world(repository, one, other, field_rules(repository))
+    world = unite_world(repository, one, other, judgement)
     split = split_of(repository, one, other)
     outcome = _outcome(repository, one, other, ticks, world)
     return ReconcilePlan(one.name, other.name, into or one.name, outcome, split, ticks, world)
 
 
 def reconcile(
-    repository: Repository, importer: Importer, a: str, b: str, into: str | None = None, why: str = ""
+    repository: Repository,
+    importer: Importer,
+    a: str,
+    b: str,
+    judgement: Judgement,
+    into: str | None = None,
+    why: str = "",
 ) -> Reconciled:
     """Unite b with a: a moves (with `into` a new branch does), and b stays as it is.
 
-    UsageError where the branches are one, their policies differ or the name is taken; Conflict where one of them is
-    moved again and again meanwhile.
+    UsageError where the branches are one, their policies differ or the name is taken; NeedsDecision where a field is to
+    be decided by a person; Conflict where one of them is moved again and again meanwhile.
     """
     for _ in range(_ATTEMPTS):
         one, other = repository.branch(a), repository.branch(b)
         with repository.store.scratch() as scratch:
-            made = plan(repository, importer, a, b, into, scratch)
+            made = plan(repository, importer, a, b, into, judgement, scratch)
+            if made.outcome == "merge" and made.world.undecided:
+                raise NeedsDecision(
+                    "fields are to be decided by a person: fill in the choices, and go on with these as resolutions",
+                    undecided_json(a, b, into, made.world.undecided),
+                )
             try:
                 return _carried_out(repository, made, one, other, into, why, scratch)
             except Conflict:

@@ -120,10 +120,14 @@ class World:
         if cached and not self.files and state is not None and state.checkpoint is not None:
             self.entities = read_checkpoint(self._repository, state.checkpoint, files, self.reducers)
             self.files = files[: state.checkpoint.files]
-        for file in files[len(self.files) :]:
+        self.take(files[len(self.files) :])
+
+    def take(self, files: Sequence[WorldFile]) -> None:
+        """Fold further files."""
+        for file in files:
             for row in _rows(self._table(file, _FOLDED)):
                 self._fold(row)
-        self.files = files
+        self.files = [*self.files, *files]
 
     def moved(self, branch: Branch, changed: Mapping[str, Entity], hashes: Hashes) -> None:
         """Take in what this process itself has just added as one file: it need not be read again."""

@@ -30,6 +30,8 @@ def _replaced(_: Any, payload: Mapping[str, Any]) -> Any:
 REDUCERS: dict[str, Reducer] = {"merge": merge_patch, "replace": _replaced}
 """What an event does to its module's part of the entity: JSON Merge Patch (RFC 7396), or its payload instead."""
 SESSION_ENDED = "session_ended"
+RESOLVED = "resolved"
+"""Types of these names are known in every module: what ends a session, and what a person decided."""
 """The name of the type, known in every module, whose events end the session part of an entity."""
 
 
@@ -184,6 +186,8 @@ def _with(state: State, made: RegisteredType) -> State:
 
 
 def _check_name(name: str) -> None:
+    if type_parts(name)[1] == RESOLVED:
+        raise ValueError(f"{RESOLVED} is known in every module: its events are decisions of a reconciliation")
     if type_parts(name)[1] == SESSION_ENDED:
         raise ValueError(f"{SESSION_ENDED} is known in every module: its events end the session part of an entity")
 
@@ -345,6 +349,8 @@ def _stored(name: str, types: Mapping[str, RegisteredType]) -> Reducer:
     sent, _, read_as = name.partition(READ_AS)
     if type_parts(sent)[1] == SESSION_ENDED:
         return _ended
+    if type_parts(sent)[1] == RESOLVED:
+        return merge_patch
     known = types.get(read_as or sent)
     if known is None:
         return merge_patch

@@ -125,12 +125,12 @@ def test_fields_of_the_world(parted: Path, ledger: Run) -> None:
 
 
 def test_rules_of_fields_unite_what_both_sides_did(parted: Path, ledger: Run) -> None:
-    ledger("schema", "register", "m.set.v1", "--field", "n=sum", "--field", "tags=union", "--field", "note=manual")
-    say(ledger, "main", 1, n=2, tags=["a"], note="x")
-    say(ledger, "trial", 2, n=3, tags=["b"], note="y")
+    ledger("schema", "register", "m.set.v1", "--field", "n=sum", "--field", "tags=union", "--field", "peak=max")
+    say(ledger, "main", 1, n=2, tags=["a"], peak=9)
+    say(ledger, "trial", 2, n=3, tags=["b"], peak=4)
     say(ledger, "main", 3, n=5)
     listed = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]["listed"]
-    assert {each["field"]: each["rule"] for each in listed} == {"n": "sum", "note": "manual", "tags": "union"}
+    assert {each["field"]: each["rule"] for each in listed} == {"n": "sum", "peak": "max", "tags": "union"}
     ledger("reconcile", "main", "trial")
     state = ledger("world", "get", "x", "--json").json["state"]["persistent"]["m"]
     assert (state["n"], state["tags"]) == (10, ["a", "b"])
@@ -168,3 +168,60 @@ def test_a_copied_ledger_is_another_one(parted: Path, ledger: Run, tmp_path: Pat
     assert entities == {"a", "b", "c", "m", "n"}
     assert ledger("reconcile", "main", "copy#trial", "--json").json["outcome"] == "merge"
     assert "d" in {row["entity_id"] for row in ledger("sql", "FROM ticks", "--json").json}
+
+
+def test_a_person_decides(parted: Path, ledger: Run) -> None:
+    ledger("schema", "register", "m.set.v1", "--field", "note=manual", "--field", "n=sum")
+    for number, (branch, payload) in enumerate([("main", {"note": "x", "n": 2}), ("trial", {"note": "y", "n": 3})]):
+        say(ledger, branch, number, **payload)
+    before = [ledger("status", "--branch", name, "--json").json["digest"] for name in ("main", "trial")]
+    plan = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]
+    assert {each["field"]: each["kept"] for each in plan["listed"]} == {"note": "neither", "n": "both"}
+    assert plan["undecided"] == 1
+    said = ledger("reconcile", "main", "trial", code=5).err
+    assert "`ledger reconcile --resolutions reconcile-main-trial.json`" in said
+    assert [ledger("status", "--branch", name, "--json").json["digest"] for name in ("main", "trial")] == before
+    path = Path("reconcile-main-trial.json")
+    asked = json.loads(path.read_text())
+    (conflict,) = asked["conflicts"]
+    assert (conflict["entityId"], conflict["a"], conflict["b"], conflict["choice"]) == ("x", "x", "y", None)
+    assert "the choice of conflict 1 (x, note) must be" in ledger("reconcile", "--resolutions", path, code=2).err
+    conflict["choice"] = {"value": "z"}
+    path.write_text(json.dumps(asked))
+    swapped = ledger("reconcile", "trial", "main", "--into", "swapped", "--resolutions", path, "--json").json
+    made = ledger("reconcile", "--resolutions", path, "--json").json
+    assert made["heads"] == swapped["heads"]
+    worlds = [ledger("world", "get", "x", "--branch", name, "--json").json for name in ("main", "swapped")]
+    assert worlds[0]["state"] == {"persistent": {"m": {"note": "z", "n": 5}}}
+    assert all(worlds[0][name] == worlds[1][name] for name in ("state", "version", "hlc", "eventId"))
+    (decision,) = [each for each in ledger("world", "history", "x", "--json").json if each["type"] == "m.resolved.v1"]
+    assert decision["causes"] == ["e0", "e1"]
+    assert ledger("reconcile", "main", "trial", "--json").json["outcome"] == "nothing"
+    say(ledger, "trial", 9, note="later")
+    assert ledger("reconcile", "main", "trial", code=5).err.count("reconcile-main-trial.2.json")
+    assert "is known in every module" in ledger("schema", "register", "m.resolved.v1", code=2).err
+    Path("x.json").write_text("[]")
+    assert "no file of decisions" in ledger("reconcile", "main", "trial", "--resolutions", "x.json", code=2).err
+
+
+def test_what_breaks_a_constraint_together(parted: Path, ledger: Run) -> None:
+    with open("world/ledger.toml", "a") as file:
+        file.write('[types."m.set.v1"]\n')
+        file.write("constraints = ['(SELECT count(*) FROM entities e WHERE e.room = entity.room) <= 1']\n")
+    event = {**EVENT, "eventId": "in-main", "entityId": "ann", "payload": {"room": "hall"}}
+    ledger("world", "apply", "-", stdin=json.dumps(event))
+    others = [
+        {**EVENT, "eventId": "in-trial", "entityId": "bob", "payload": {"room": "hall"}},
+        {**EVENT, "eventId": "after", "entityId": "cat", "payload": {"fed": 1}, "causes": ["in-trial"]},
+        {**EVENT, "eventId": "apart", "entityId": "dan", "payload": {"room": "loft"}},
+    ]
+    ledger("world", "apply", "-", "--branch", "trial", stdin="\n".join(map(json.dumps, others)))
+    told = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]["refused"]
+    reasons = {each["event"]["eventId"]: each["reason"] for each in told}
+    assert reasons == {"in-trial": "constraint_violation", "after": "causal_gap"}
+    ledger("reconcile", "main", "trial")
+    assert {each["entityId"] for each in ledger("world", "find", "--json").json} == {"ann", "dan"}
+    rows = ledger("sql", "SELECT raw, reason FROM quarantine", "--json").json
+    assert reasons.items() <= {(json.loads(row["raw"]).get("eventId"), row["reason"]) for row in rows}
+    assert ledger("reconcile", "main", "trial", "--json").json["outcome"] == "nothing"
+    assert ledger("verify").code == 0

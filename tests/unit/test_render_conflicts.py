@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from ledger_cli.render.conflicts import ROWS_MAX, svg_text, write_png
+from ledger_cli.services.merge_decisions import FieldConflict
 from ledger_cli.services.merge_ticks import TickConflict
-from ledger_cli.services.merge_world import FieldConflict
 
 AT = "2026-01-29T19:21:00.{:06d}Z-0000-{}"
 
 
 def field(number: int, rule: str = "lww", a: Any = 1, b: Any = 2) -> FieldConflict:
     readings = AT.format(number, "north"), AT.format(number + 1, "south")
-    return FieldConflict("lamp", "shop", "persistent", f"f{number}", rule, a, b, *readings)
+    return FieldConflict("lamp", "shop", "persistent", f"f{number}", rule, a, b, *readings, ("e1", "e2"))
 
 
 def plan(*fields: FieldConflict, ticks: tuple[TickConflict, ...] = ()) -> Any:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ledger_cli.cli.options import JsonOption, LedgerOption, LimitOption, MessageOption, command_app
+from ledger_cli.errors import NeedsDecision, UsageError
 from ledger_cli.render.output import Output
 
 app = command_app()
@@ -14,10 +15,13 @@ app = command_app()
 
 @app.command()
 def reconcile(
-    a: Annotated[str, typer.Argument(metavar="A", help="The branch that moves on.")],
+    a: Annotated[str | None, typer.Argument(metavar="A", help="The branch that moves on.", show_default=False)] = None,
     b: Annotated[
-        str, typer.Argument(metavar="B", help="Another branch, or DIR[#BRANCH] of another ledger, which is fetched.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="B", help="Another branch, or DIR[#BRANCH] of another ledger, which is fetched.", show_default=False
+        ),
+    ] = None,
     into: Annotated[
         str | None, typer.Option("--into", metavar="NAME", help="Leave A as it is: a new branch gets the result.")
     ] = None,
@@ -27,6 +31,10 @@ def reconcile(
     remote: Annotated[
         str | None,
         typer.Option("--as", metavar="NAME", help="What the other ledger is called here [default: its directory]."),
+    ] = None,
+    resolutions: Annotated[
+        str | None,
+        typer.Option("--resolutions", metavar="FILE", help="Go on with what a person decided, A and B as named there."),
     ] = None,
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help="Draw the conflicts into an .svg or .png file too.")
@@ -42,6 +50,8 @@ def reconcile(
     quarantine. World events are ordered by their clock readings. A merge commit names both old heads, B stays as it
     is, and a branch A.N keeps what A was. A and B can be named in either order: the ids are the same.
 
+    Where a field has the rule `manual` and both sides wrote to it, a file asks for the choices, and the exit code is 5.
+
     JSON: a, b, into, outcome (nothing, advance or merge), split, ticks and world (onlyA, onlyB, both, conflicts,
     listed); without --plan also branch, heads, watermark, kept.
 
@@ -55,15 +65,36 @@ def reconcile(
 
     if out is not None:
         wiring.check_plan_picture(out)
+    decided = None
+    if resolutions is not None:
+        decided = wiring.read_json_file(resolutions)
+        named = decided if isinstance(decided, dict) else {}
+        a, b, into = a or named.get("a"), b or named.get("b"), into or named.get("into")
+    if a is None or b is None:
+        raise UsageError("name two branches, or a branch and another ledger: `ledger reconcile main ../other`")
     output = Output(as_json)
     with Ledger.open(ledger) as opened:
         if plan:
-            found = opened.plan_reconcile(a, b, into=into, remote=remote)
+            found = opened.plan_reconcile(a, b, into=into, remote=remote, resolutions=decided)
             output.emit(found, *plan_views(found, output.most(limit)))
         else:
-            done = opened.reconcile(a, b, into=into, remote=remote, why=message)
+            try:
+                done = opened.reconcile(a, b, into=into, remote=remote, resolutions=decided, why=message)
+            except NeedsDecision as problem:
+                raise NeedsDecision(_asked(problem, a, b)) from problem
             found = done.plan
             output.emit(done, reconciled_line(done))
         if out is not None:
             opened.draw_reconciliation(out, found)
             output.note(f"drew {out}")
+
+
+def _asked(problem: NeedsDecision, a: str, b: str) -> str:
+    """Write what is asked into a file; the message that leads there."""
+    from ledger_cli import wiring
+
+    asked = problem.asked
+    count = len(asked["conflicts"])
+    name = wiring.write_new_json(f"reconcile-{a}-{b.replace('/', '-')}.json", asked)
+    told = "1 field needs" if count == 1 else f"{count} fields need"
+    return f"{told} a person's decision: fill in the choices in {name}, then `ledger reconcile --resolutions {name}`"
