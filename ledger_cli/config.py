@@ -170,6 +170,22 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "world",
+        "causal_wait",
+        "number",
+        3600,
+        "seconds; an event whose cause is not known waits as long for it, and is refused then",
+    ),
+    Setting(
+        "world",
+        "guardian",
+        "text",
+        None,
+        "who is told of events that are refused for their causes, as JSON: a command (on its standard input) or a URL"
+        " (posted)",
+        "logger -t ledger",
+    ),
+    Setting(
+        "world",
         "keys",
         "texts",
         [],

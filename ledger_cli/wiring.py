@@ -57,6 +57,7 @@ PLAN_FILES = {
 }
 """What draws the conflicts of a reconciliation, by the suffix of the file."""
 
+GUARDIAN_SECONDS = 10
 WHOLE_FILE = "ledger_cli.render.files:whole_file"
 CHECK_DIRECTORY = "ledger_cli.render.files:check_directory"
 IMPORTER = "ledger_cli.engines.importer:DuckImporter"
@@ -304,6 +305,28 @@ def module_keys(places: Sequence[str], environment: Mapping[str, str] = os.envir
             raise UsageError(f"the key of module {module} is empty: put it into {name}, or take it out of {FILE_NAME}")
         keys[module] = key
     return keys
+
+
+def tell_guardian(guardian: str | None, refused: list[dict[str, Any]]) -> str | None:
+    """Tell a command or a URL of events that were refused; what went wrong in that, None where nothing did."""
+    if guardian is None or not refused:
+        return None
+    import shlex
+    import subprocess
+    from urllib.request import Request, urlopen
+
+    report = json.dumps(refused).encode()
+    try:
+        if guardian.startswith(("http://", "https://")):
+            request = Request(guardian, report, {"Content-Type": "application/json"})
+            with urlopen(request, timeout=GUARDIAN_SECONDS):
+                return None
+        done = subprocess.run(
+            shlex.split(guardian), input=report, capture_output=True, timeout=GUARDIAN_SECONDS, check=False
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return f"the guardian {guardian!r} could not be told: {error}"
+    return None if done.returncode == 0 else f"the guardian {guardian!r} ended with {done.returncode}"
 
 
 def author() -> str:

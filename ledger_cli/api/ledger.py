@@ -366,7 +366,11 @@ class Ledger:
         from ledger_cli.services.reconcile import reconcile
 
         theirs = self._fetched(b, remote)
-        return reconcile(self._repository, self._make_importer(), a, theirs, self._judgement(resolutions), into, why)
+        made = reconcile(self._repository, self._make_importer(), a, theirs, self._judgement(resolutions), into, why)
+        if self._repository.branch(made.branch).state.waiting is not None:
+            # Causes may have come that events of either side wait for.
+            self.world.apply([], made.branch, source="reconcile")
+        return made
 
     def plan_reconcile(
         self,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +147,8 @@ class WorldApi:
             clock=wiring.clock,
             max_drift=round(self._config["max_drift"] * 1e6),
             constraints=self.constraints(),
+            causal_wait=round(self._config["causal_wait"] * 1e6),
+            guardian=partial(wiring.tell_guardian, self._config["guardian"]),
         )
 
     def constraints(self) -> Constraints | None:

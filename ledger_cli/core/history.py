@@ -87,6 +87,16 @@ class WorldFile:
 
 
 @dataclass(frozen=True)
+class WaitingFile:
+    """The world events of a branch whose causes have not come yet, JSON Lines, in bytes."""
+
+    file: str
+    sha256: str
+    bytes: int
+    events: int
+
+
+@dataclass(frozen=True)
 class CacheFile:
     """A Parquet file of the parts of the class `cache` that entities had at a checkpoint, in bytes."""
 
@@ -249,6 +259,8 @@ class State:
     """The few tiles that cover the chains but for the last commits; a new fork has none of its own yet."""
     world: WorldState | None = None
     """None: no world event yet."""
+    waiting: WaitingFile | None = None
+    """World events whose causes have not come yet; None without any."""
     copy_of: str | None = None
     """Of a copy of another ledger's branch, what it is called there."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -330,6 +342,8 @@ class Move:
             state["base"] = _build(Base, state["base"])
         if state.get("world") is not None:
             state["world"] = _world(state["world"])
+        if state.get("waiting") is not None:
+            state["waiting"] = _build(WaitingFile, state["waiting"])
         state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))
         listening = state.get("subscriptions", {})
         state["subscriptions"] = {name: _subscription(each) for name, each in listening.items()}

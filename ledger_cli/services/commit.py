@@ -152,6 +152,7 @@ def _moved(
             rows=latest.state.rows,
             highest_tick=latest.state.highest_tick,
             world=latest.state.world,
+            waiting=latest.state.waiting,
             created=latest.state.created,
             tiles=tiles,
         )

@@ -56,6 +56,7 @@ def begun(repository: Repository, parent: Branch, cut: Cut, policy: Policy | Non
         rows=parent.state.rows,
         highest_tick=parent.state.highest_tick,
         world=world,
+        waiting=parent.state.waiting,
         merged=parent.state.merged,
     )
     if own is None or chosen is None or not own.same_regions(chosen):

@@ -197,6 +197,8 @@ def _files(move: Move) -> Iterator[tuple[str, str]]:
     named: list[Segment | CommitFile | QuarantineFile | WorldFile | Tile] = [*added.segments, *added.commits]
     for each in [*named, *added.quarantine, *added.world, *state.tiles]:
         yield each.file, each.sha256
+    if state.waiting is not None:
+        yield state.waiting.file, state.waiting.sha256
     checkpoint = None if state.world is None else state.world.checkpoint
     if checkpoint is not None:
         yield checkpoint.file, checkpoint.sha256

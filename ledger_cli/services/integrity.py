@@ -24,6 +24,7 @@ from ledger_cli.core.history import (
     Snapshot,
     State,
     Tile,
+    WaitingFile,
     WorldCheckpoint,
     WorldFile,
     checkpoint_span,
@@ -213,12 +214,15 @@ def _parsed(raw: bytes, seq: int) -> Move:
     return move
 
 
+_File = Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint | CacheFile | WaitingFile
+
+
 def _collect(move: Move, seen: _Seen) -> None:
     added = move.added
-    named: list[Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint | CacheFile] = [
-        *added.segments
-    ]
+    named: list[_File] = [*added.segments]
     named += [*added.commits, *added.quarantine, *added.world, *move.state.tiles]
+    if move.state.waiting is not None:
+        named.append(move.state.waiting)
     if move.state.world is not None and move.state.world.checkpoint is not None:
         named.append(move.state.world.checkpoint)
         if move.state.world.checkpoint.cache is not None:

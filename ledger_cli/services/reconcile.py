@@ -31,6 +31,7 @@ from ledger_cli.services.merge_decisions import undecided_json
 from ledger_cli.services.merge_ticks import TickUnion, unite_ticks
 from ledger_cli.services.merge_world import Judgement, WorldUnion, state_of, unite_world
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world_waiting import read_waiting, united, write_waiting
 
 KIND = "reconcile"
 _ATTEMPTS = 5
@@ -174,7 +175,7 @@ def _carried_out(
     if made.outcome == "nothing":
         return _told(made, a)
     kept = None if in_chains(repository, merged, heads_of(a.state)) else keep_old(repository, a, why)
-    moved = _move_to(repository, a, merged, why)
+    moved = _move_to(repository, a, merged, why, scratch)
     if made.outcome == "merge":
         delete(repository, merged.name, f"{a.name} has moved on to it")
     return replace(_told(made, moved), kept=kept)
@@ -194,10 +195,11 @@ def keep_old(repository: Repository, branch: Branch, why: str) -> str:
     return name
 
 
-def _move_to(repository: Repository, branch: Branch, target: Branch, why: str) -> Branch:
+def _move_to(repository: Repository, branch: Branch, target: Branch, why: str, scratch: Path) -> Branch:
     """Move a branch on to the head of another one, which it then stands on as a fork does."""
     base, state = begun(repository, target, cut_at(repository, target, None), None)
-    moved = replace(state, created=branch.seq + 1, base=base)
+    waiting = united(read_waiting(repository, each.state) for each in (branch, target))
+    moved = replace(state, created=branch.seq + 1, base=base, waiting=write_waiting(repository, waiting, scratch))
     return repository.advance(branch.name, branch, KIND, moved, why)
 
 
@@ -218,7 +220,12 @@ def _merged(
     policy = a.policy or b.policy
     base, state = _begin(repository, made, a, b, policy)
     added = _added(repository, made, a, b, scratch)
-    state = replace(state, world=state_of(repository, a, b, made.world, added.world))
+    waiting = united(read_waiting(repository, each.state) for each in (a, b))
+    state = replace(
+        state,
+        world=state_of(repository, a, b, made.world, added.world),
+        waiting=write_waiting(repository, waiting, scratch),
+    )
     began = repository.create_branch(name, KIND, why, base, state, added)
     reached = [each.state for each in (a, b) if each.state.watermark is not None]
     if policy is None or not reached:

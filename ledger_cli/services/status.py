@@ -65,6 +65,8 @@ class Status:
     forks: tuple[str, ...]
     tags: Mapping[str, str]
     world: WorldState | None
+    waiting: int
+    """World events whose causes have not come yet."""
     world_classes: Mapping[str, ClassSize]
     """State of the world by its class."""
     health: WorldHealth
@@ -100,7 +102,7 @@ class Status:
             "digest": self.digest,
             "forks": list(self.forks),
             "tags": dict(self.tags),
-            "world": None if self.world is None else _world_json(self.world, self.world_classes, self.health),
+            "world": None if self.world is None else _world_json(self, self.world),
         }
 
 
@@ -130,6 +132,7 @@ def status(repository: Repository, branch: str, limits: Limits) -> Status:
         tags=repository.tags,
         world=state.world,
         health=health(repository, found, limits),
+        waiting=0 if state.waiting is None else state.waiting.events,
         world_classes={} if state.world is None else _world_classes(repository, found),
     )
 
@@ -138,14 +141,15 @@ def _world_classes(repository: Repository, branch: Branch) -> dict[str, ClassSiz
     return class_sizes(entities_at(repository, branch, reducer_of(registered(repository))).values())
 
 
-def _world_json(world: WorldState, classes: Mapping[str, ClassSize], found: WorldHealth) -> dict[str, Any]:
+def _world_json(status: Status, world: WorldState) -> dict[str, Any]:
     return {
         "events": world.events,
         "entities": world.entities,
         "hlc": world.hlc,
-        "classes": {name: each.to_json() for name, each in classes.items()},
-        "modules": [each.to_json() for each in found.modules],
-        "nodes": [each.to_json() for each in found.nodes],
+        "waiting": status.waiting,
+        "classes": {name: each.to_json() for name, each in status.world_classes.items()},
+        "modules": [each.to_json() for each in status.health.modules],
+        "nodes": [each.to_json() for each in status.health.nodes],
     }
 
 

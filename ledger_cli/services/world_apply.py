@@ -40,6 +40,7 @@ from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import Known, Reducer, World, write_checkpoint
 from ledger_cli.services.world_constraints import BatchConstraints, Constraints, Step
+from ledger_cli.services.world_waiting import Waiting, read_waiting, write_waiting
 
 BATCH_EVENTS = 10_000
 CHECKPOINT_FILES = 64
@@ -75,6 +76,10 @@ class Rules:
     max_drift: int
     constraints: Constraints | None = None
     """None: no type has any."""
+    causal_wait: int = 0
+    """µs that an event waits for a cause that is not known, before it is refused."""
+    guardian: Callable[[list[dict[str, Any]]], str | None] = lambda _: None
+    """Told of the events that are refused for their causes; gives what went wrong in that."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,10 @@ class ApplyResult:
     """The first of them."""
     reasons: Counter[str] = field(default_factory=Counter)
     hlc: str | None = None
+    waiting: int = 0
+    """Events that wait for their causes afterwards, older ones too."""
+    unheard: list[str] = field(default_factory=list)
+    """Why the guardian could not be told."""
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -114,6 +123,7 @@ class ApplyResult:
             "applied": self.applied,
             "duplicates": self.duplicates,
             "transient": self.transient,
+            "waiting": self.waiting,
             "refused": dict(sorted(self.reasons.items())),
             "refusals": [each.to_json() for each in self.refused],
             "hlc": self.hlc,
@@ -141,7 +151,9 @@ def apply(
 ) -> ApplyResult:
     """Apply events, one a line, to a branch. What is refused goes to quarantine and changes nothing.
 
-    `atomic`: all of them in one move, or none where one is refused. `world`: that of the branch, brought up to date.
+    An event whose cause is not known waits for it, and is judged again with every batch until then. `atomic`: all of
+    them in one move, or none where one is refused or would have to wait. `world`: that of the branch, brought up to
+    date. Without any line, what waits is judged.
     """
     result = ApplyResult(branch)
     # A batch is read while the one before is judged and written: writing waits for the disk, and leaves a core free.
@@ -155,10 +167,13 @@ def apply(
                 _apply_batch, repository, world, branch, batch, events, rules, source, atomic, why, result
             )
             del batch, events
-        if written is not None:
+        if written is None:
+            _apply_batch(repository, world, branch, [], [], rules, source, atomic, why, result)
+        else:
             written.result()
-    state = repository.branch(branch).state.world
-    result.hlc = None if state is None else state.hlc
+    state = repository.branch(branch).state
+    result.hlc = None if state.world is None else state.world.hlc
+    result.waiting = 0 if state.waiting is None else state.waiting.events
     return result
 
 
@@ -201,11 +216,12 @@ def _apply_batch(
     before = repository.branch(branch)
     for _ in range(_ATTEMPTS):
         world.follow(before)
-        judged = _judge(world, before.state.world, batch, events, rules)
-        if atomic and judged.refused:
-            judged = judged.without_effects()
+        waiting = {} if atomic else read_waiting(repository, before.state)
+        judged = _judge(world, before.state.world, batch, events, rules, waiting)
+        if atomic:
+            judged = judged.all_or_nothing()
         try:
-            after = _persist(repository, world, before, batch, judged, source, why)
+            after = _persist(repository, world, before, batch, judged, source, why, waiting)
         except Conflict:
             older, before = before, repository.branch(branch)
             if before.state.created != older.state.created:
@@ -219,6 +235,8 @@ def _apply_batch(
         result.transient += judged.transient
         result.reasons.update(refusal.reason for refusal in judged.refused)
         result.refused += judged.refused[: REFUSALS_TOLD - len(result.refused)]
+        unheard = rules.guardian([each.to_json() for each in judged.refused if each.reason == "causal_gap"])
+        result.unheard += [] if unheard is None else [unheard]
         return
     raise Conflict(f"branch {branch} is moved by many processes at once: run the command again")
 
@@ -233,15 +251,23 @@ class _Judged:
     refused: list[Refusal] = field(default_factory=list)
     duplicates: int = 0
     transient: int = 0
+    gaps: list[tuple[int, WorldEvent, Refused]] = field(default_factory=list)
+    """Events whose cause is not known, by their lines."""
+    waiting: Waiting = field(default_factory=dict)
+    """What waits afterwards."""
+    texts: dict[int, bytes] = field(default_factory=dict)
+    """Of refused events that have waited, by their lines, which are below 0."""
 
     @property
     def applied(self) -> int:
         """How many events are to be stored."""
         return sum(each.num_rows for each in self.rows)
 
-    def without_effects(self) -> _Judged:
-        """The refusals alone."""
-        return _Judged(self.clock, refused=self.refused)
+    def all_or_nothing(self) -> _Judged:
+        """The same where nothing was refused and nothing has to wait, else the refusals alone."""
+        told = [Refusal(line, event.event_id, gap.reason, gap.detail) for line, event, gap in self.gaps]
+        refused = sorted([*self.refused, *told], key=lambda refusal: refusal.line)
+        return _Judged(self.clock, refused=refused) if refused else self
 
 
 def _judge(
@@ -250,10 +276,10 @@ def _judge(
     batch: Sequence[Line],
     events: Sequence[WorldEvent | Refused],
     rules: Rules,
+    waiting: Waiting,
 ) -> _Judged:
-    """Judge a batch event by event, each against what the ones before it have made."""
-    judged = _Judged(None if state is None else state.hlc)
-    judge = _Judge(world, rules, judged)
+    """Judge a batch event by event, each against what the ones before it have made; then again what waits."""
+    judge = _Judge(world, rules, _Judged(None if state is None else state.hlc))
     for first in range(0, len(batch), BATCH_EVENTS):
         portion: list[tuple[int, WorldEvent]] = []
         for (line, _), event in zip(batch[first : first + BATCH_EVENTS], events[first:], strict=False):
@@ -261,12 +287,49 @@ def _judge(
                 judge.judged.refused.append(Refusal(line, None, event.reason, event.detail))
             else:
                 portion.append((line, event))
-        if rules.constraints is None:
-            judge.run(portion)
-        else:
-            judge = _constrained(judge, portion, rules.constraints.over(world.entities))
+        judge = _judged_on(judge, portion, rules, world)
+    older = _older(judge.judged, waiting, rules)
+    while older or judge.judged.gaps:
+        again = [*older, *((line, event) for line, event, _ in judge.judged.gaps)]
+        older, judge.judged.gaps = [], []
+        known = judge.known
+        judge = _judged_on(judge, again, rules, world)
+        if judge.known == known:
+            break
+    _settle(judge.judged, batch, waiting, rules)
     judge.judged.refused.sort(key=lambda refusal: refusal.line)
     return judge.judged
+
+
+def _judged_on(judge: _Judge, events: Sequence[tuple[int, WorldEvent]], rules: Rules, world: World) -> _Judge:
+    if rules.constraints is not None:
+        return _constrained(judge, events, rules.constraints.over(world.entities))
+    judge.run(events)
+    return judge
+
+
+def _older(judged: _Judged, waiting: Waiting, rules: Rules) -> list[tuple[int, WorldEvent]]:
+    """What has been waiting, numbered from −1 downwards."""
+    judged.texts = {-number: text for number, text in enumerate(waiting, 1)}
+    events = []
+    for line, event in zip(judged.texts, read_events(list(waiting), rules.keys), strict=True):
+        if isinstance(event, Refused):
+            judged.refused.append(Refusal(line, None, event.reason, event.detail))
+        else:
+            events.append((line, event))
+    return events
+
+
+def _settle(judged: _Judged, batch: Sequence[Line], waiting: Waiting, rules: Rules) -> None:
+    """Whether what lacks a cause goes on waiting, or has waited too long."""
+    texts = {**dict(batch), **judged.texts}
+    now = rules.clock()
+    for line, event, gap in judged.gaps:
+        since = waiting.get(texts[line], now)
+        if now - since >= rules.causal_wait:
+            judged.refused.append(Refusal(line, event.event_id, gap.reason, gap.detail))
+        else:
+            judged.waiting[texts[line].strip()] = since
 
 
 _PORTION_MIN = 16
@@ -332,6 +395,10 @@ class _Accepted:
         return pa.RecordBatch.from_arrays(arrays, schema=WORLD)
 
 
+class _Gap(Refused):
+    """A cause is not known yet."""
+
+
 class _Judge:
     """The state of judging one batch."""
 
@@ -355,9 +422,18 @@ class _Judge:
         other._fresh = dict(self._fresh)
         judged = self.judged
         other.judged = replace(
-            judged, rows=list(judged.rows), refused=list(judged.refused), changed=dict(judged.changed)
+            judged,
+            rows=list(judged.rows),
+            refused=list(judged.refused),
+            changed=dict(judged.changed),
+            gaps=list(judged.gaps),
         )
         return other
+
+    @property
+    def known(self) -> int:
+        """Events that this batch has made known."""
+        return len(self._fresh)
 
     def refuse(self, event: tuple[int, WorldEvent], refused: Refused) -> None:
         """Leave an event out."""
@@ -374,6 +450,8 @@ class _Judge:
         for (line, event), hash_ in zip(events, hashes.tolist(), strict=True):
             try:
                 one(line, event, hash_)
+            except _Gap as gap:
+                self.judged.gaps.append((line, event, gap))
             except Refused as refused:
                 self.refuse((line, event), refused)
         if self._accepted.events:
@@ -450,7 +528,7 @@ class _Judge:
     def _reading_of(self, cause: str) -> str:
         known = self._fresh.get(cause) or self._stored.get(cause)
         if known is None:
-            raise Refused("causal_gap", f"its cause {cause} is not known: send that first")
+            raise _Gap("causal_gap", f"its cause {cause} is not known: send that first")
         return known.hlc
 
     def _next(self, node: str | None) -> str:
@@ -468,11 +546,13 @@ def _persist(
     judged: _Judged,
     source: str,
     why: str,
+    waiting: Waiting,
 ) -> Branch:
-    """Write what was accepted and what was refused, and move the ref; nothing where there is nothing new."""
+    """Write what was accepted, refused or waits, and move the ref; nothing where there is nothing new."""
     with repository.store.scratch() as scratch:
-        quarantine = _quarantined(repository, before, batch, judged.refused, source, scratch)
-        if not judged.applied and not quarantine:
+        refused = [*batch, *((line, judged.texts[line]) for line in judged.texts)]
+        quarantine = _quarantined(repository, before, batch, dict(refused), judged.refused, source, scratch)
+        if not judged.applied and not quarantine and judged.waiting == waiting:
             return before
         files: tuple[WorldFile, ...] = ()
         state = before.state.world
@@ -480,7 +560,10 @@ def _persist(
             files = (_published(repository, judged.rows, scratch),)
             state = _state_after(repository, world, state, judged, scratch)
         added = Added(world=files, quarantine=quarantine)
-        after = replace(before.state, world=state)
+        kept = before.state.waiting
+        if judged.waiting != waiting:
+            kept = write_waiting(repository, judged.waiting, scratch)
+        after = replace(before.state, world=state, waiting=kept)
         return repository.advance(before.name, before, "world", after, why or source, added)
 
 
@@ -512,17 +595,18 @@ def _quarantined(
     repository: Repository,
     before: Branch,
     batch: Sequence[Line],
+    texts: Mapping[int, bytes],
     refused: Sequence[Refusal],
     source: str,
     scratch: Path,
 ) -> tuple[QuarantineFile, ...]:
-    """The refused events, once: a batch that is sent again adds none."""
+    """The refused events, once: a batch that is sent again adds none. `texts`: by line."""
     if not refused:
         return ()
-    digest = hashlib.sha256(b"\n".join(text for _, text in batch)).hexdigest()
+    late = sorted(texts[each.line] for each in refused if each.line < 0)
+    digest = hashlib.sha256(b"\n".join([*(text for _, text in batch), *late])).hexdigest()
     if any(file.source_sha256 == digest for file in before.quarantine()):
         return ()
-    texts = dict(batch)
     rows = [
         (each.line, None, None, texts[each.line].decode(errors="replace").rstrip("\r\n"), each.reason)
         for each in refused

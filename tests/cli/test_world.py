@@ -26,7 +26,7 @@ line  event  reason            why
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
    3  e3     version_conflict  door-7 has version 2, not 1
    4  e4     unknown_type      building.locked.v1 is not registered: `ledger schema register building.locked.v1`
-   5  e5     causal_gap        its cause e99 is not known: send that first
+   5  e5     causal_gap        hlc is not after that of a cause
 """
 DOOR = """\
 entity   door-7
@@ -81,7 +81,7 @@ def events(home: Path) -> Path:
             event(2, expectedVersion=1, causes=["e1"]),
             event(3, expectedVersion=1),
             event(4, entityId="door-8", type="building.locked.v1"),
-            event(5, entityId="door-8", causes=["e99"]),
+            event(5, entityId="door-8", causes=["e2"], hlc="2026-01-01T00:00:00.000000Z-0000-here"),
         )
     )
     return path
@@ -236,3 +236,64 @@ def test_bad_input(home: Path, ledger: Run) -> None:
     assert (result["read"], result["refused"]) == (5, {"invalid_event": 5})
     assert [each["line"] for each in result["refusals"]] == [1, 2, 3, 4, 6]
     assert "no such file" in ledger("world", "apply", "nope.jsonl", code=2).err
+
+
+def report(path: str) -> list[dict[str, Any]]:
+    return [each for line in Path(path).read_text().splitlines() for each in json.loads(line)]
+
+
+def test_an_effect_waits_for_its_cause(home: Path, ledger: Run) -> None:
+    late = event(2, payload={"open": False}, causes=["e1"])
+    told = ledger("world", "apply", "-", "--json", stdin=lines(late)).json
+    assert (told["applied"], told["waiting"], told["refused"]) == (0, 1, {})
+    assert "waiting for a cause" in ledger("world", "apply", "-", stdin=lines(late)).out
+    assert ledger("sql", "FROM quarantine", "--json").json == []
+    ledger("fork", "other")
+    assert ledger("verify").code == 0
+    told = ledger("world", "apply", "-", "--json", stdin=lines(event(1, payload={"open": True}))).json
+    assert (told["read"], told["applied"], told["waiting"]) == (1, 2, 0)
+    assert [each["eventId"] for each in ledger("world", "history", "door-7", "--json").json] == ["e1", "e2"]
+    both = lines(event(4, entityId="door-9", causes=["e3"]), event(3, entityId="door-8"))
+    assert ledger("world", "apply", "-", "--json", stdin=both).json["applied"] == 2, "in one batch, in any order"
+
+
+def test_what_waits_too_long_is_refused_and_told(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEDGER_GUARDIAN", "sh -c 'cat >> heard; echo >> heard'")
+    monkeypatch.setenv("LEDGER_CAUSAL_WAIT", "60")
+    ledger("world", "apply", "-", stdin=lines(event(2, causes=["e1"])))
+    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000 + 59_000_000)
+    assert ledger("world", "apply", "-", "--json", stdin="").json["waiting"] == 1
+    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000 + 60_000_000)
+    told = ledger("world", "apply", "-", "--json", stdin="", code=3).json
+    assert (told["waiting"], told["refused"]) == (0, {"causal_gap": 1})
+    (row,) = ledger("sql", "SELECT raw, reason FROM quarantine", "--json").json
+    assert (json.loads(row["raw"])["eventId"], row["reason"]) == ("e2", "causal_gap")
+    assert [each["eventId"] for each in report("heard")] == ["e2"]
+    assert ledger("verify").code == 0
+
+
+def test_a_guardian_that_cannot_be_told(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEDGER_CAUSAL_WAIT", "0")
+    lost = lines(event(2, causes=["e1"]))
+    for guardian, said in (
+        ("false", "ended with 1"),
+        ("/nowhere/guardian", "could not be told"),
+        ("http://127.0.0.1:9/", "could not be told"),
+    ):
+        monkeypatch.setenv("LEDGER_GUARDIAN", guardian)
+        assert said in ledger("world", "apply", "-", stdin=lost, code=3).err
+
+
+def test_atomic_does_not_wait(home: Path, ledger: Run) -> None:
+    whole = lines(event(1), event(2, causes=["e9"]))
+    told = ledger("world", "apply", "-", "--atomic", "--json", stdin=whole, code=3).json
+    assert (told["applied"], told["waiting"], told["refused"]) == (0, 0, {"causal_gap": 1})
+
+
+def test_a_cause_that_comes_by_reconciliation(home: Path, ledger: Run) -> None:
+    ledger("fork", "other")
+    ledger("world", "apply", "-", "--branch", "other", stdin=lines(event(1, payload={"open": True})))
+    ledger("world", "apply", "-", stdin=lines(event(2, causes=["e1"], payload={"by": "ann"})))
+    ledger("reconcile", "main", "other")
+    assert [each["eventId"] for each in ledger("world", "history", "door-7", "--json").json] == ["e1", "e2"]
+    assert ledger("status", "--json").json["world"]["waiting"] == 0

@@ -63,6 +63,28 @@ class Model:
         self.parts: dict[str, dict[tuple[str, str], Any]] = {}
         self.known: set[str] = set()
         self.written: dict[str, list[str]] = {}
+        self.waiting: dict[str, dict[str, Any]] = {}
+
+    def batch(self, events: list[dict[str, Any]], patient: bool) -> list[str]:
+        """What becomes of the events of a batch, and of those that waited. Without patience none waits on."""
+        outcomes, gaps = [], []
+        for event in events:
+            outcome = self.apply(event)
+            (gaps if outcome == "causal_gap" else outcomes).append(event if outcome == "causal_gap" else outcome)
+        pending = [*self.waiting.values(), *gaps]
+        while True:
+            known, left = len(self.known), []
+            for event in pending:
+                outcome = self.apply(event)
+                if outcome == "causal_gap":
+                    left.append(event)
+                else:
+                    outcomes.append(outcome)
+            pending = left
+            if len(self.known) == known:
+                break
+        self.waiting = {json.dumps(event): event for event in pending} if patient else {}
+        return outcomes if patient else outcomes + ["causal_gap"] * len(pending)
 
     def apply(self, event: dict[str, Any]) -> str:
         """What becomes of an event."""
@@ -106,7 +128,8 @@ def test_any_events_in_any_batches(drawn: list[dict[str, Any]], data: st.DataObj
 def _run(repository: Repository, root: Path, events: list[dict[str, Any]], data: st.DataObject) -> None:
     model, world = Model(), World(repository, reducers)
     ticking = iter(range(10**15, 10**16, 1000))
-    rules = Rules(RULES, {}, "here", lambda: next(ticking), 60_000_000)
+    patient = data.draw(st.booleans(), label="patient")
+    rules = Rules(RULES, {}, "here", lambda: next(ticking), 60_000_000, causal_wait=10**12 if patient else 0)
     past: list[tuple[str, dict[str, Any]]] = []
     at = 0
     while at < len(events):
@@ -115,11 +138,12 @@ def _run(repository: Repository, root: Path, events: list[dict[str, Any]], data:
         if data.draw(st.booleans(), label="new process"):
             repository = open_ledger(root)
             world = World(repository, reducers)
-        outcomes = [model.apply(event) for event in batch]
+        outcomes = model.batch(batch, patient)
         result = apply(repository, world, "main", [json.dumps(each).encode() for each in batch], rules, "test")
         assert result.applied == outcomes.count("applied")
         assert result.duplicates == outcomes.count("duplicate")
         assert result.transient == outcomes.count("transient")
+        assert result.waiting == len(model.waiting)
         refused = [each for each in outcomes if each not in ("applied", "duplicate", "transient")]
         assert sorted(each.reason for each in result.refused) == sorted(refused)
         if result.hlc is not None:

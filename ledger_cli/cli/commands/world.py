@@ -63,10 +63,10 @@ def apply(
     """Apply world events: each changes one entity, or is refused and changes nothing.
 
     Types have to be registered first (`ledger schema register`). An event that is known already is skipped; a
-    refused one goes to quarantine.
+    refused one goes to quarantine; one whose cause is not known waits for it (`causal_wait` in ledger.toml).
 
-    JSON: branch, read, applied, duplicates, transient, refused (rows by reason), refusals (line, eventId, reason,
-    detail), hlc (the branch's clock).
+    JSON: branch, read, applied, duplicates, transient, waiting, refused (rows by reason), refusals (line, eventId,
+    reason, detail), hlc (the branch's clock).
 
     Example: ledger world apply events.jsonl
     """
@@ -81,6 +81,8 @@ def apply(
     if result.refused:
         views.append(refusal_table(result.refused, out.most()))
     out.emit(result, *views)
+    for told in result.unheard:
+        out.warn(told)
     if result.refused and not allow_quarantine:
         refused = sum(result.reasons.values())
         nothing = "; nothing was applied" if atomic else ""

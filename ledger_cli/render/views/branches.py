@@ -30,6 +30,7 @@ def status_pairs(status: Any) -> dict[str, Any]:
         "branch digest": status.digest,
         "moves": status.moves,
         "world": None if status.world is None else _world(status.world),
+        **({"waiting for a cause": counted(status.waiting, "event")} if status.waiting else {}),
         **({} if status.world is None else {"state": _classes(status.world_classes)}),
         **{f"module {each.subscription.module}": _module(each) for each in status.health.modules},
         **{f"clock of {each.node}": _clock(each) for each in status.health.nodes},

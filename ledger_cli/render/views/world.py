@@ -23,6 +23,8 @@ def apply_table(result: Any) -> RenderableType:
     ]
     if result.transient:
         rows.append(("transient", result.transient))
+    if result.waiting:
+        rows.append(("waiting for a cause", result.waiting))
     rows += [(f"refused: {reason}", count) for reason, count in sorted(result.reasons.items())]
     return table(["events", "number"], rows, left=["events"])
 
