@@ -67,7 +67,7 @@ class Graph:
     def _texts(self, several: bool) -> Iterator[Text]:
         if not self.lines:
             yield Text("no commits here")
-        width = max(max((*line.lanes, *line.opens)) for line in self.lines) + 1
+        width = max((lane for line in self.lines for lane in (*line.lanes, *line.opens)), default=0) + 1
         for line in self.lines:
             if line.joins:
                 yield _connected(line, line.joins, "╯")
