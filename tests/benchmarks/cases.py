@@ -469,6 +469,27 @@ def snapshot_restore(bench: Bench) -> list[Finding]:
     return [against(f"snapshot restore, {events:,} events", 0.2, in_turns([ours, other], bench.rounds))]
 
 
+def reconcile(bench: Bench) -> list[Finding]:
+    """reconcile of two branches with 1 M world events each, 1 % about the same entities, against a replay of both."""
+    half = bench.world_events(1_000_000)[1]
+    base, merged = (bench.directory / f"{name}-{half}" for name in ("parted", "merged"))
+    if not merged.exists():
+        shutil.rmtree(base, ignore_errors=True)
+        at = ["--ledger", str(base)]
+        for words in (["init", str(base)], ["schema", "register", "physics.moved.v1", *at], ["fork", "south", *at]):
+            run([*LEDGER, *words])
+        for node, branch in (("north", "main"), ("south", "south")):
+            made = f"world_events(PATH, {half}, node='{node}', shared=0.01)"
+            source = bench.made(f"world-{node}-{half}.jsonl", made)
+            run([*LEDGER, "world", "apply", str(source), "--branch", branch, *at])
+        shutil.copytree(base, merged)
+        run([*LEDGER, "reconcile", "main", "south", "--ledger", str(merged)])
+    work = bench.directory / "work"
+    ours = Job([*LEDGER, "reconcile", "main", "south", "--ledger", str(work)], lambda: bench.copy(base))
+    other = Job(python(_REPLAY.format(path=merged)))
+    return [against(f"reconcile, twice {half:,} events", 2, in_turns([ours, other], bench.rounds))]
+
+
 CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "help": help_page,
     "commit-fixed": commit_fixed,
@@ -486,4 +507,5 @@ CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "more-ticks": more_ticks,
     "memory": memory,
     "snapshot-restore": snapshot_restore,
+    "reconcile": reconcile,
 }

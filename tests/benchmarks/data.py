@@ -70,17 +70,27 @@ def world_moment(number: int) -> str:
     return f"{WORLD_START + timedelta(milliseconds=number):%Y-%m-%dT%H:%M:%S.%f}Z-0000-n1"
 
 
-def world_events(path: Path, events: int, entities: int = WORLD_ENTITIES) -> Path:
-    """JSON Lines of signed world events, each with a reading 1 ms after the last; one in ten names a cause."""
-    draw = random.Random(17)
+def _event_id(node: str, number: int) -> str:
+    return f"e{number}" if node == "n1" else f"{node}-{number}"
+
+
+def world_events(
+    path: Path, events: int, entities: int = WORLD_ENTITIES, node: str = "n1", shared: float = 1.0
+) -> Path:
+    """JSON Lines of signed world events, each with a reading 1 ms after the last; one in ten names a cause.
+
+    `shared`: the part of them that is about entities which other nodes change too.
+    """
+    draw = random.Random(17 if node == "n1" else node)
     versions = [0] * entities
     key = hmac.new(WORLD_KEY, digestmod="sha256")
     with open(path, "wb") as file:
         for number in range(events):
             entity = draw.randrange(entities)
+            own = "" if shared == 1 or entity % 1000 < 1000 * shared else f"{node}-"
             event: dict[str, Any] = {
-                "eventId": f"e{number}",
-                "entityId": f"E{entity}",
+                "eventId": _event_id(node, number),
+                "entityId": f"{own}E{entity}",
                 "type": "physics.moved.v1",
                 "payload": {
                     "x": (2 * draw.randrange(500_000) + 1) / 1000,
@@ -88,11 +98,11 @@ def world_events(path: Path, events: int, entities: int = WORLD_ENTITIES) -> Pat
                     "awake": draw.random() < 0.5,
                 },
                 "expectedVersion": versions[entity],
-                "hlc": world_moment(number),
+                "hlc": world_moment(number).replace("n1", node),
             }
             versions[entity] += 1
             if number % 10 == 9:
-                event["causes"] = [f"e{number - draw.randrange(1, min(number, 5_000) + 1)}"]
+                event["causes"] = [_event_id(node, number - draw.randrange(1, min(number, 5_000) + 1))]
             signed = key.copy()
             signed.update(signed_text(event))
             event["handshake"] = {"protocol": PROTOCOL, "signature": signed.hexdigest()}
