@@ -363,10 +363,21 @@ class Ledger:
         conflicts as `asked`, where fields are to be decided by a person: with the choices filled in, that goes into
         `resolutions`.
         """
+        if a == b:
+            raise UsageError(f"{a!r} is one branch: name two")
+        return self._reconciled(a, self._fetched(b, remote), into=into, resolutions=resolutions, why=why)
+
+    def _reconciled(
+        self,
+        a: str,
+        b: str,
+        into: str | None = None,
+        resolutions: Mapping[str, Any] | None = None,
+        why: str = "",
+    ) -> Reconciled:
         from ledger_cli.services.reconcile import reconcile
 
-        theirs = self._fetched(b, remote)
-        made = reconcile(self._repository, self._make_importer(), a, theirs, self._judgement(resolutions), into, why)
+        made = reconcile(self._repository, self._make_importer(), a, b, self._judgement(resolutions), into, why)
         if self._repository.branch(made.branch).state.waiting is not None:
             # Causes may have come that events of either side wait for.
             self.world.apply([], made.branch, source="reconcile")
@@ -384,6 +395,8 @@ class Ledger:
         """What `reconcile` would do, with every conflict; nothing is changed, but that another ledger is fetched."""
         from ledger_cli.services.reconcile import plan
 
+        if a == b:
+            raise UsageError(f"{a!r} is one branch: name two")
         theirs = self._fetched(b, remote)
         with self._repository.store.scratch() as scratch:
             judgement = self._judgement(resolutions)
@@ -408,21 +421,22 @@ class Ledger:
 
         `remote`: what that ledger is called here [default: the name of its directory].
         """
-        from ledger_cli.services.fetch import fetch
+        from ledger_cli.services.fetch import Guard, fetch
         from ledger_cli.services.fork import branch_view
 
         with Ledger.open(location) as other:
             name = remote or re.sub(r"[^A-Za-z0-9_-]", "-", other.root.resolve().name)
-            return branch_view(self._repository, fetch(self._repository, other._repository, branch, name))
+            guard = Guard(wiring.clock(), round(self.config["max_drift"] * 1e6))
+            return branch_view(self._repository, fetch(self._repository, other._repository, branch, name[:40], guard))
 
     def sync(
         self, location: str | os.PathLike[str], branch: str = MAIN, *, remote: str | None = None, why: str = ""
     ) -> Reconciled:
         """Exchange events with the branch of the same name of another ledger: both end with the same history."""
         theirs = self.fetch(location, branch, remote=remote).name
-        made = self.reconcile(branch, theirs, why=why)
+        made = self._reconciled(branch, theirs, why=why)
         with Ledger.open(location) as other:
-            other.reconcile(branch, other.fetch(self.root, branch).name, why=why)
+            other._reconciled(branch, other.fetch(self.root, branch).name, why=why)
         return made
 
     def _fetched(self, place: str, remote: str | None) -> str:

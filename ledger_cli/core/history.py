@@ -261,6 +261,8 @@ class State:
     """None: no world event yet."""
     waiting: WaitingFile | None = None
     """World events whose causes have not come yet; None without any."""
+    temporary: bool = False
+    """A branch that a reconciliation builds on: it is nobody's, and shown nowhere."""
     copy_of: str | None = None
     """Of a copy of another ledger's branch, what it is called there."""
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -90,7 +90,7 @@ class Chains:
     def _shared(self) -> Heights:
         """How much of the parent's chains the branch has kept."""
         base = self._branch.state.base
-        return {} if base is None else base.keep
+        return {} if base is None or base.listed else base.keep
 
     def _cut_shard(self, shard: str, tick: int) -> int:
         length = _commits(self._branch.state, shard)

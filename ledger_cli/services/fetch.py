@@ -7,11 +7,15 @@ copied once more, so that ledgers may exchange for as long as they like.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
+from ledger_cli.core.events import TICK_LIMIT
 from ledger_cli.core.history import (
     ADMIN,
     CommitFile,
@@ -24,30 +28,83 @@ from ledger_cli.core.history import (
     branch_name,
     digest_of_move,
 )
-from ledger_cli.errors import Corrupt, UsageError
+from ledger_cli.core.hlc import Hlc
+from ledger_cli.core.policy import Policy
+from ledger_cli.errors import ClockError, Corrupt, UsageError
 from ledger_cli.services.fork import heads_of
 from ledger_cli.services.merge_base import in_chains
 from ledger_cli.services.reconcile import keep_old
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.world_types import decisive
+from ledger_cli.services.world_types import check_record, decisive
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"(?:segments|commits|quarantine|tiles)/(?:[a-z0-9]+-)*([0-9a-f]{64})\.(?:parquet|jsonl)")
+"""The files of a ledger are named by their digests: nothing else is written, whatever a move names."""
 
 
-def fetch(repository: Repository, other: Repository, branch: str, remote: str) -> Branch:
+@dataclass(frozen=True)
+class Guard:
+    """What a fetched log has to keep to: readings at most `max_drift` ahead of the clock's `now`, in µs."""
+
+    now: int
+    max_drift: int
+
+
+def fetch(repository: Repository, other: Repository, branch: str, remote: str, guard: Guard) -> Branch:
     """The branch of the other ledger as it is here: `REMOTE.BRANCH`, brought up to date, or what it was copied from.
 
-    UsageError where that name is taken. Corrupt where a file of the other ledger is not what its digest says.
+    Corrupt where a file or move of the other ledger is not what it has to be, ClockError where its clock is too far
+    ahead; what was copied by then stays, and is whole.
     """
-    latest = other.branch(branch)
-    _share_types(repository, other, remote)
-    copies = _Copies(repository, other, remote)
-    copies.need(branch, latest.seq)
-    with repository.store.scratch() as scratch:
-        copies.make(scratch)
+    try:
+        latest = other.branch(branch)
+        _check_clock(latest, guard)
+        _share_types(repository, other, remote)
+        copies = _Copies(repository, other, remote)
+        copies.need(branch, latest.seq)
+        with repository.store.scratch() as scratch:
+            copies.make(scratch)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError) as error:
+        raise _unusable(f"{type(error).__name__}: {error}") from error
     name = copies.name_of(branch)
     found = repository.branch_at(name, latest.seq)
     if repository.store.latest_seq(name) > latest.seq:
         return repository.branch(keep_old(repository, found, f"{branch} of {remote}"))
     return repository.branch(name)
+
+
+def _unusable(why: str) -> Corrupt:
+    return Corrupt(f"the other ledger cannot be used ({why}): run `ledger verify` there")
+
+
+def _check_clock(latest: Branch, guard: Guard) -> None:
+    world = latest.state.world
+    if world is None:
+        return
+    wall, _, node = Hlc.parse(world.hlc)
+    if wall - guard.now > guard.max_drift:
+        raise ClockError(
+            f"the other ledger's clock stands at {world.hlc} by node {node}, {(wall - guard.now) / 1e6:.0f} s ahead of "
+            f"this machine's: set the clocks right and wait, or raise max_drift in ledger.toml"
+        )
+
+
+def _check_move(move: Move) -> None:
+    """Refuse a move that no ledger writes. Its digests are checked where they are used."""
+    state, base = move.state, move.state.base
+    numbers = [state.created, state.rows, state.runs, *(each.commits for each in state.shards.values())]
+    ticks = [state.watermark, state.highest_tick, state.merged]
+    whole = all(type(each) is int and 0 <= each < TICK_LIMIT for each in numbers)
+    whole &= all(each is None or (type(each) is int and 0 <= each <= 2 * TICK_LIMIT) for each in ticks)
+    heads = all(each.head is None or _DIGEST.fullmatch(each.head) for each in state.shards.values())
+    if not whole or not heads or state.created > move.seq:
+        raise _unusable(f"move {move.seq} says what cannot be")
+    if base is not None and (type(base.segments_move) is not int or type(base.commits_move) is not int):
+        raise _unusable(f"move {move.seq} stands on nothing")
+    if state.policy is not None:
+        Policy.from_json(state.policy)
+    if state.world is not None:
+        Hlc.parse(state.world.hlc)
 
 
 def _share_types(repository: Repository, other: Repository, remote: str) -> None:
@@ -57,6 +114,9 @@ def _share_types(repository: Repository, other: Repository, remote: str) -> None
     """
     admins = [each.find(ADMIN) for each in (repository, other)]
     mine, theirs = ({} if admin is None else admin.state.types for admin in admins)
+
+    for name, record in theirs.items():
+        check_record(name, record)
 
     def both(state: State) -> State:
         for name, record in theirs.items():
@@ -142,14 +202,20 @@ class _Copies:
             move = self._other.move(ref, copy.known + 1)
             missing = [(name, seq) for name, seq in _base_of(move) if self._copies[name].known < seq]
             if missing:
+                if {name for name, _ in missing} & {name for name, _ in left}:
+                    raise _unusable(f"the branch {ref} stands on itself")
                 left += missing
                 continue
+            _check_move(move)
             self._add(ref, copy, move, scratch)
 
     def _add(self, ref: str, copy: _Copy, move: Move, scratch: Path) -> None:
         for file, sha256 in _files(move):
             _copy_file(self._repository, self._other, file, sha256, scratch)
         last = None if copy.known < 0 else self._repository.move(copy.name, copy.known)
+        before = None if move.seq == 0 else self._other.store.read_move(ref, move.seq - 1)
+        if move.previous != ("" if before is None else digest_of_move(before)):
+            raise _unusable(f"move {move.seq} of {ref} does not follow the one before it")
         base = move.state.base
         named = None if base is None else replace(base, branch=self.name_of(base.branch))
         made = replace(
@@ -179,10 +245,13 @@ class _Copies:
             move = self._repository.move(mine, last)
             if move.state.copy_of is not None and _said(self._other.move(ref, last)) == _said(move):
                 return _Copy(mine, last, last)
-        name = branch_name(f"{self._remote}.{ref}")
-        if name in self._repository.store.branches():
-            raise UsageError(f"{name} is another branch here: choose another name for that ledger with --as")
-        return _Copy(name, -1, -1)
+        taken = {
+            *self._repository.store.branches(),
+            *self._repository.tags,
+            *(each.name for each in self._copies.values()),
+        }
+        names = (branch_name(f"{self._remote}{'' if n == 1 else f'-{n}'}.{ref}") for n in count(1))
+        return _Copy(next(name for name in names if name not in taken), -1, -1)
 
 
 def _base_of(move: Move) -> list[tuple[str, int]]:
@@ -207,13 +276,19 @@ def _files(move: Move) -> Iterator[tuple[str, str]]:
 
 
 def _copy_file(repository: Repository, other: Repository, file: str, sha256: str, scratch: Path) -> None:
+    named = _FILE.fullmatch(file)
+    if named is None or named[1] != sha256:
+        raise _unusable(f"a move names the file {file!r}")
     try:
         if repository.store.digest_of_file(file) == sha256:
             return
     except Corrupt:
         pass  # it is not here yet
     path = scratch / "fetched"
-    shutil.copyfile(other.store.location(file), path)
-    if repository.store.publish(path, file).sha256 != sha256:
-        raise Corrupt(f"{file} of the other ledger is not what its digest says: run `ledger verify` there")
-    path.unlink()
+    with open(other.store.location(file), "rb") as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    with path.open("rb") as copied:
+        if hashlib.file_digest(copied, "sha256").hexdigest() != sha256:
+            raise _unusable(f"{file} is not what its digest says")
+    repository.store.publish(path, file)
+    path.unlink()  # what is published may be this very file: it must not be written to again

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ledger_cli.core.history import Move
+from ledger_cli.core.history import Segment
 from ledger_cli.core.jcs import text_of
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
@@ -32,6 +32,8 @@ class Split:
     kept: Branch
     keep: Heights
     watermark: int | None
+    segments: tuple[Segment, ...] = ()
+    """At a merge, all that it had united: what is stored there stays."""
 
 
 def split_of(repository: Repository, a: Branch, b: Branch) -> Split:
@@ -79,15 +81,16 @@ def _same_commits(repository: Repository, a: Branch, b: Branch) -> Split:
 def _last_merge(repository: Repository, one: Branch, other: Branch) -> Split | None:
     """The last merge of `one` that took in commits that `other` stands on."""
     merges = list(_merge_moves(repository, one))
-    named = {head for move, _ in merges for side in move.merge for head in side.values()}
+    named = {head for ref, _ in merges for side in ref.move.merge for head in side.values()}
     held = _held(repository, other, named) if named else set()
-    for move, heights in merges:
+    for ref, heights in merges:
+        move = ref.move
         if any(side and held.issuperset(side.values()) for side in move.merge):
-            return Split(one, heights, move.state.watermark)
+            return Split(one, heights, move.state.watermark, tuple(ref.segments()))
     return None
 
 
-def _merge_moves(repository: Repository, branch: Branch) -> Iterator[tuple[Move, Heights]]:
+def _merge_moves(repository: Repository, branch: Branch) -> Iterator[tuple[Branch, Heights]]:
     """The merges in the chains of a branch, the last first, and how long the chains were after each."""
     chains = Chains(repository, branch)
     seen: set[tuple[str, int]] = set()
@@ -98,7 +101,10 @@ def _merge_moves(repository: Repository, branch: Branch) -> Iterator[tuple[Move,
             seen.add((made[0], made[1].seq))
             own = heights_of(branch.state)
             after = heights_of(made[1].state)
-            yield made[1], {shard: min(height, own.get(shard, 0)) for shard, height in after.items()}
+            yield (
+                repository.branch_at(made[0], made[1].seq),
+                {shard: min(height, own.get(shard, 0)) for shard, height in after.items()},
+            )
 
 
 def _merges(repository: Repository, branch: Branch, slices: Sequence[CommitSlice]) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ def _event(conflict: FieldConflict, value: Any, clock: str, number: int) -> dict
         "payload": orjson.dumps(payload).decode(),
         "version": 0,
         "expected_version": None,
-        "hlc": str(Hlc(wall, counter + number, NODE)),
+        "hlc": str(Hlc(wall, counter + number, f"{NODE}-{name[-8:]}")),
         "causes": causes,
         "handshake": orjson.dumps({"protocol": PROTOCOL}).decode(),
         "timestamp": None,

@@ -117,20 +117,28 @@ class TickUnion:
         yield QuarantineFile(**vars(published), rows=len(self.losers), source=source, source_sha256=digest)
 
 
-def unite_ticks(repository: Repository, importer: Importer, a: Branch, b: Branch, scratch: Path) -> TickUnion:
+def unite_ticks(
+    repository: Repository, importer: Importer, a: Branch, b: Branch, united: Sequence[Segment], scratch: Path
+) -> TickUnion:
     """The events of both branches: of those with one key but other content the first by (timestamp, nulls last;
-    canonical JSON) is kept, whichever branch has it."""
+    canonical JSON) is kept, whichever branch has it.
+
+    `united`: what their last merge had united; it stays as it was, as what is stored does when more is ingested.
+    """
     directory = scratch / "union"
     directory.mkdir()
     mine, theirs = ({segment.file: segment for segment in branch.segments()} for branch in (a, b))
-    shared = tuple(segment for file, segment in mine.items() if file in theirs)
-    apart = [(0, s) for file, s in mine.items() if file not in theirs]
-    apart += [(1, s) for file, s in theirs.items() if file not in mine]
+    stored = {segment.file: segment for segment in united}
+    stored |= {file: segment for file, segment in mine.items() if file in theirs}
+    shared = tuple(stored.values())
+    apart = [(0, s) for file, s in mine.items() if file not in stored]
+    apart += [(1, s) for file, s in theirs.items() if file not in stored]
     linked = {_linked(repository, s, directory, side, number): (side, s) for number, (side, s) in enumerate(apart)}
     drafts = [_draft(path, side, segment) for path, (side, segment) in linked.items()]
-    kept = importer.deduplicate(drafts, shared, directory, True)
+    known = importer.deduplicate(drafts, shared, directory, False)
+    kept = importer.deduplicate(known.drafts, (), directory, True)
     rows = [sum(draft.rows for draft in kept.drafts if draft.source == side) for side in (0, 1)]
-    refused = sorted(kept.refused, key=lambda each: (each[1].raw, each[0]))
+    refused = sorted([*known.refused, *kept.refused], key=lambda each: (each[1].raw, each[0]))
     texts = [{loser.raw for side, loser in refused if side == which} for which in (0, 1)]
     return TickUnion(
         shared=shared,
@@ -142,7 +150,7 @@ def unite_ticks(repository: Repository, importer: Importer, a: Branch, b: Branch
         losers=tuple(loser for _, loser in refused),
         unknown_to_a=len(texts[1] - quarantined(repository, a, texts[1])),
         unknown_to_b=len(texts[0] - quarantined(repository, b, texts[0])),
-        conflicts=tuple(_explained(refused[:LISTED], kept.drafts, (a.name, b.name))),
+        conflicts=tuple(_explained(repository, refused[:LISTED], kept.drafts, shared, (a.name, b.name))),
         fresh_from=min((segment.tick_min for _, segment in apart), default=None),
     )
 
@@ -160,7 +168,11 @@ def _draft(path: Path, side: int, segment: Segment) -> Draft:
 
 
 def _explained(
-    refused: Sequence[tuple[int, Refused]], drafts: Sequence[Draft], names: tuple[str, str]
+    repository: Repository,
+    refused: Sequence[tuple[int, Refused]],
+    drafts: Sequence[Draft],
+    shared: Sequence[Segment],
+    names: tuple[str, str],
 ) -> Iterator[TickConflict]:
     """The refused events, each with the one that is kept."""
     keys = {}
@@ -171,10 +183,12 @@ def _explained(
         return
     wanted = pa.table({"tick_id": [tick for tick, _ in keys], "entity_id": [entity for _, entity in keys]})
     winners: dict[tuple[int, str], str] = {}
-    for draft in drafts:
-        near = [tick for tick, _ in keys if draft.tick_min <= tick <= draft.tick_max]
+    files: list[tuple[Draft | Segment, Path | str]] = [(draft, draft.path) for draft in drafts]
+    files += [(segment, repository.store.location(segment.file)) for segment in shared]
+    for file, path in files:
+        near = [tick for tick, _ in keys if file.tick_min <= tick <= file.tick_max]
         if near:
-            table = pq.read_table(draft.path, columns=TICKS.names, filters=[("tick_id", "in", set(near))])
+            table = pq.read_table(path, columns=TICKS.names, filters=[("tick_id", "in", set(near))])
             found = table.join(wanted, ["tick_id", "entity_id"], join_type="left semi")
             for row in zip(*(found[name].to_pylist() for name in TICKS.names), strict=True):
                 winner = Tick(*row)

@@ -325,7 +325,12 @@ def _rule(rules: Mapping[tuple[str, str], str], row: Mapping[str, Any]) -> str:
     """The rule of a field; a decision has none of its own."""
     types = sorted(((row["hlc_a"], row["type_a"]), (row["hlc_b"], row["type_b"])), reverse=True)
     found = (rules.get((name, row["field"])) for _, name in types if type_parts(name)[1] != RESOLVED)
-    return next((rule for rule in found if rule is not None), "lww")
+    of_module = (
+        rule for (name, field), rule in rules.items() if field == row["field"] and type_parts(name)[0] == row["module"]
+    )
+    decided = all(type_parts(name)[1] == RESOLVED for _, name in types)
+    fallback = "manual" if decided and "manual" in of_module else "lww"
+    return next((rule for rule in found if rule is not None), fallback)
 
 
 def _starts(rows: pa.Table) -> range:

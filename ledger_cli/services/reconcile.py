@@ -7,6 +7,7 @@ moves on, and one that has nothing new changes nothing.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from ledger_cli.services.world_waiting import read_waiting, united, write_waitin
 
 KIND = "reconcile"
 _ATTEMPTS = 5
+_NAMES_MAX = 1000
 
 Outcome = Literal["nothing", "advance", "merge"]
 
@@ -93,14 +95,14 @@ class Reconciled:
 def plan(
     repository: Repository, importer: Importer, a: str, b: str, into: str | None, judgement: Judgement, scratch: Path
 ) -> ReconcilePlan:
-    """What `reconcile` would do. UsageError where the branches are one, or their policies differ."""
+    """What `reconcile` would do. UsageError where their policies differ, or the name of the result is taken."""
     one, other = repository.branch(a), repository.branch(b)
-    if one.name == other.name:
-        raise UsageError(f"{a!r} is one branch: name two")
     _one_policy(one, other)
-    ticks = unite_ticks(repository, importer, one, other, scratch)
-    world = unite_world(repository, one, other, judgement)
+    if into is not None and into in (*repository.branch_names(), *repository.tags):
+        raise UsageError(f"{into!r} exists: choose another name for the result")
     split = split_of(repository, one, other)
+    ticks = unite_ticks(repository, importer, one, other, split.segments, scratch)
+    world = unite_world(repository, one, other, judgement)
     outcome = _outcome(repository, one, other, ticks, world)
     return ReconcilePlan(one.name, other.name, into or one.name, outcome, split, ticks, world)
 
@@ -163,7 +165,8 @@ def _carried_out(
     if into is not None:
         branch_name(into)
     if made.outcome == "merge":
-        target = into or f"{a.name}.merge"
+        # Each try has a branch of its own: of several at once none builds on another's.
+        target = into or f"{a.name[:80]}.merge-{uuid.uuid4().hex[:12]}"
         merged = _merged(repository, made, a, b, target, why, scratch, temporary=into is None)
     else:
         merged = b if made.outcome == "advance" else a
@@ -188,18 +191,25 @@ def _told(made: ReconcilePlan, branch: Branch) -> Reconciled:
 def keep_old(repository: Repository, branch: Branch, why: str) -> str:
     """A branch that stays at what `branch` is now, named by the number of its move; one of an earlier try serves."""
     base, state = begun(repository, branch, cut_at(repository, branch, None), None)
-    name = f"{branch.name}.{branch.seq}"
-    found = repository.find(name)
-    if found is None or found.state.deleted or found.state.base != base:
-        repository.create_branch(name, KIND, why, base, state)
-    return name
+    first = f"{branch.name[:100]}.{branch.seq}"
+    for name in (first, *(f"{first}.{number}" for number in range(2, _NAMES_MAX))):
+        found = repository.find(name)
+        alike = {each for each in repository.store.branches() if each.casefold() == name.casefold()}
+        if found is not None and not found.state.deleted and found.state.base == base:
+            return name
+        if name not in repository.tags and alike <= {name} and (found is None or found.state.deleted):
+            repository.create_branch(name, KIND, why, base, state)
+            return name
+    raise UsageError(f"there are too many branches called {first}.…: delete some with `ledger branch delete`")
 
 
 def _move_to(repository: Repository, branch: Branch, target: Branch, why: str, scratch: Path) -> Branch:
     """Move a branch on to the head of another one, which it then stands on as a fork does."""
     base, state = begun(repository, target, cut_at(repository, target, None), None)
     waiting = united(read_waiting(repository, each.state) for each in (branch, target))
-    moved = replace(state, created=branch.seq + 1, base=base, waiting=write_waiting(repository, waiting, scratch))
+    moved = replace(
+        state, temporary=False, created=branch.seq + 1, base=base, waiting=write_waiting(repository, waiting, scratch)
+    )
     return repository.advance(branch.name, branch, KIND, moved, why)
 
 
@@ -215,8 +225,6 @@ def _merged(
     temporary: bool,
 ) -> Branch:
     """A new branch with the events of both, folded from the split, and the merge commits."""
-    if temporary:
-        _clear_unfinished(repository, name)
     policy = a.policy or b.policy
     base, state = _begin(repository, made, a, b, policy)
     added = _added(repository, made, a, b, scratch)
@@ -225,6 +233,7 @@ def _merged(
         state,
         world=state_of(repository, a, b, made.world, added.world),
         waiting=write_waiting(repository, waiting, scratch),
+        temporary=temporary,
     )
     began = repository.create_branch(name, KIND, why, base, state, added)
     reached = [each.state for each in (a, b) if each.state.watermark is not None]
@@ -273,13 +282,6 @@ def _published(repository: Repository, commits: pa.Table, scratch: Path) -> Comm
     published = repository.store.publish(written.path, "commits/{sha256}.parquet")
     written.path.unlink()  # what is published may be this very file: it must not be written to again
     return replace(written.as_file(), **vars(published))
-
-
-def _clear_unfinished(repository: Repository, name: str) -> None:
-    """Delete what a killed reconciliation has left under the name that this one needs, and nothing else."""
-    found = repository.find(name)
-    if found is not None and not found.state.deleted and repository.move(name, found.state.created).kind == KIND:
-        delete(repository, name, "it was begun and never ended")
 
 
 def _begin(

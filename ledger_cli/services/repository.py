@@ -207,7 +207,8 @@ class Repository:
     def branch_names(self) -> list[str]:
         """The branches that exist, `main` first."""
         names = [name for name in self.store.branches() if name != ADMIN]
-        alive = [name for name in names if (found := self.find(name)) is not None and not found.state.deleted]
+        found = {name: branch.state for name in names if (branch := self.find(name)) is not None}
+        alive = [name for name, state in found.items() if not state.deleted and not state.temporary]
         return sorted(alive, key=lambda name: (name != "main", name))
 
     def move(self, name: str, seq: int) -> Move:
@@ -259,7 +260,7 @@ class Repository:
         merge: tuple[Mapping[str, str], ...] = (),
     ) -> Branch:
         """Move a ref on from `before` (None: it has no move yet). Conflict where somebody was first."""
-        if before is not None and before.state.copy_of is not None:
+        if before is not None and before.state.copy_of is not None and kind != "delete":
             raise UsageError(
                 f"{name} is a copy of another ledger's branch and moves with that: go on in a fork, `ledger fork NAME "
                 f"--branch {name}`"

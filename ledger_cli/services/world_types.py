@@ -105,6 +105,19 @@ def _of_record(name: str, record: Mapping[str, Any]) -> RegisteredType:
     return RegisteredType(name, record["reducer"], get("schema"), get("fields", {}), get("upcast"), get("until"))
 
 
+def check_record(name: str, record: Any) -> None:
+    """UsageError where what another ledger says of a type is none that this one could have registered."""
+    try:
+        _check_name(name)
+        known = _of_record(name, record)
+        if known.reducer not in REDUCERS:
+            raise UsageError(f"there is no reducer {known.reducer!r}")
+        check_rules(known.fields)
+        checker(name, known.schema)
+    except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+        raise UsageError(f"the other ledger's type {name!r} cannot be used: {error}") from error
+
+
 def decisive(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of the record of a type decides how state comes out of its events."""
     return {name: record.get(name) for name in _KEPT}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger
+from ledger_cli import Ledger, wiring
 from tests.cli.conftest import Run
 
 EVENT = {"type": "m.set.v1", "handshake": {"protocol": "55-45-17"}}
@@ -225,3 +225,89 @@ def test_what_breaks_a_constraint_together(parted: Path, ledger: Run) -> None:
     assert reasons.items() <= {(json.loads(row["raw"]).get("eventId"), row["reason"]) for row in rows}
     assert ledger("reconcile", "main", "trial", "--json").json["outcome"] == "nothing"
     assert ledger("verify").code == 0
+
+
+def test_gamma_and_forks_of_a_merge_hold_what_came_before_it(parted: Path, ledger: Run) -> None:
+    ledger("reconcile", "main", "trial")
+    ledger("commit", "--final")
+    counted = "SELECT region, sum(n)::BIGINT AS n FROM commit_entries GROUP BY region ORDER BY region"
+    summed = {row["region"]: row["n"] for row in ledger("sql", counted, "--json").json}
+    assert sum(summed.values()) == 16
+    assert {row["region"]: row["count"] for row in ledger("gamma", "--json").json["regions"]} == summed
+    before = ledger("gamma", "--at", "10", "--json").json["regions"]
+    assert sum(row["count"] for row in before) == 10
+    made = ledger("fork", "early", "--from", "10", "--json").json
+    assert (made["commits"], made["watermark"]) == (1, 10)
+    first = ledger("log", "--json").json[-1]["commitId"]
+    assert ledger("fork", "first", "--from", first, "--json").json["commits"] == 1
+
+
+def test_what_a_merge_had_stays_when_the_next_one_finds_another(parted: Path, ledger: Run) -> None:
+    add(ledger, "main", tick("k", 33, 2))
+    ledger("reconcile", "main", "trial")
+    add(ledger, "trial", tick("k", 33, 1, second=0))
+    assert ledger("reconcile", "main", "trial", "--json").json["outcome"] == "merge"
+    assert ledger("sql", "SELECT activity FROM ticks WHERE entity_id = 'k'", "--json").json == [{"activity": 2.0}]
+    ledger("commit", "--final")
+    assert ledger("replay", "--verify").code == 0
+    assert ledger("reconcile", "main", "trial", "--json").json["outcome"] == "nothing"
+
+
+def test_names_of_ones_own_are_left_alone(parted: Path, ledger: Run) -> None:
+    ledger("fork", "main.merge")
+    ledger("fork", "Main.4")
+    ledger("tag", "main.4.2")
+    ledger("reconcile", "main", "trial")
+    names = {each["branch"] for each in ledger("branch", "list", "--json").json}
+    assert names == {"main", "trial", "main.merge", "Main.4", "main.4.3"}
+    assert "exists" in ledger("reconcile", "main", "trial", "--into", "main", "--plan", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("added", "segments", 0, "file", "../stolen"), "names the file '../stolen'"),
+        (("added", "segments", 0, "file", "ledger.toml"), "names the file 'ledger.toml'"),
+        (("added", "segments", 0, "file", None), "cannot be used"),
+        (("state", "watermark", "x"), "says what cannot be"),
+        (("state", "created", 7), "says what cannot be"),
+        (("state", "base", {"branch": "main", "segments_move": 1, "commits_move": 1}), "stands on itself"),
+        (("previous", "0" * 64), "does not follow the one before it"),
+    ],
+)
+def test_a_ledger_that_was_tampered_with(
+    changed: tuple[Any, ...], said: str, parted: Path, ledger: Run, tmp_path: Path
+) -> None:
+    ledger("init", "other", "--interval", "10", "--regions", "grid:10")
+    ledger("ingest", "-", "--ledger", "other", stdin=tick("z", 3, 1))
+    move = tmp_path / "other" / "refs" / "main" / f"{1:020d}.json"
+    raw = json.loads(move.read_text())
+    place = raw
+    for name in changed[:-2]:
+        place = place[name]
+    place[changed[-2]] = changed[-1]
+    move.write_text(json.dumps(raw, separators=(",", ":"), sort_keys=True) + "\n")
+    before = sorted(path for path in tmp_path.rglob("*") if "scratch" not in path.parts)
+    settings = (parted / "ledger.toml").read_text()
+    assert said in ledger("reconcile", "main", "./other", code=1).err
+    assert (parted / "ledger.toml").read_text() == settings
+    assert not [path for path in set(tmp_path.rglob("*")) - set(before) if path.name.startswith("stolen")]
+    assert ledger("verify").code == 0
+    assert ledger("branch", "list").out
+    names = {each["branch"] for each in ledger("branch", "list", "--json").json} - {"main", "trial"}
+    for name in names:
+        ledger("branch", "delete", name)
+
+
+def test_a_clock_that_is_far_ahead_stays_outside(parted: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger("schema", "register", "m.set.v1")
+    ledger("fork", "more")
+    ledger("init", "other", "--interval", "10", "--regions", "grid:10")
+    ledger("schema", "register", "m.set.v1", "--ledger", "other")
+    now = wiring.clock()
+    monkeypatch.setattr(wiring, "clock", lambda: now + 365 * 86_400 * 10**6)
+    event = {**EVENT, "eventId": "e", "entityId": "x", "payload": {}}
+    ledger("world", "apply", "-", "--ledger", "other", stdin=json.dumps(event))
+    monkeypatch.setattr(wiring, "clock", lambda: now)
+    assert "s ahead of this machine's" in ledger("sync", "other", code=1).err
+    say(ledger, "main", 1, a=1)

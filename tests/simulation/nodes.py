@@ -205,6 +205,8 @@ class Simulation:
         summed = ledgers[0].sql("SELECT coalesce(sum(n), 0)::BIGINT AS n FROM commit_entries").to_pylist()
         assert summed == [{"n": len(keys)}], "the commits hold other events than the segments"
         assert ledgers[0].replay().ok
+        shown = ledgers[0].gamma().table
+        assert sum(shown["count"].to_pylist()) == len(keys), "gamma leaves out commits"
 
     def _tell(self, line: str) -> None:
         self.story.append(line)

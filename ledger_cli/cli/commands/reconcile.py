@@ -69,6 +69,8 @@ def reconcile(
     if resolutions is not None:
         decided = wiring.read_json_file(resolutions)
         named = decided if isinstance(decided, dict) else {}
+        if any(not isinstance(named.get(name), str | None) for name in ("a", "b", "into")):
+            raise UsageError(f"{resolutions}: a, b and into must be names: take them from a fresh file")
         a, b, into = a or named.get("a"), b or named.get("b"), into or named.get("into")
     if a is None or b is None:
         raise UsageError("name two branches, or a branch and another ledger: `ledger reconcile main ../other`")
@@ -81,7 +83,7 @@ def reconcile(
             try:
                 done = opened.reconcile(a, b, into=into, remote=remote, resolutions=decided, why=message)
             except NeedsDecision as problem:
-                raise NeedsDecision(_asked(problem, a, b)) from problem
+                raise NeedsDecision(asked(problem)) from problem
             found = done.plan
             output.emit(done, reconciled_line(done))
         if out is not None:
@@ -89,12 +91,12 @@ def reconcile(
             output.note(f"drew {out}")
 
 
-def _asked(problem: NeedsDecision, a: str, b: str) -> str:
+def asked(problem: NeedsDecision) -> str:
     """Write what is asked into a file; the message that leads there."""
     from ledger_cli import wiring
 
-    asked = problem.asked
-    count = len(asked["conflicts"])
-    name = wiring.write_new_json(f"reconcile-{a}-{b.replace('/', '-')}.json", asked)
+    questions = problem.asked
+    count = len(questions["conflicts"])
+    name = wiring.write_new_json(f"reconcile-{questions['a']}-{questions['b']}.json", questions)
     told = "1 field needs" if count == 1 else f"{count} fields need"
     return f"{told} a person's decision: fill in the choices in {name}, then `ledger reconcile --resolutions {name}`"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, MessageOption, command_app
+from ledger_cli.errors import NeedsDecision
 from ledger_cli.render.output import Output
 
 app = command_app()
@@ -34,8 +35,12 @@ def sync(
     Example: ledger sync ../other-ledger
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.commands.reconcile import asked
     from ledger_cli.render.views.reconcile import reconciled_line
 
     with Ledger.open(ledger) as opened:
-        made = opened.sync(location, branch, remote=remote, why=message)
+        try:
+            made = opened.sync(location, branch, remote=remote, why=message)
+        except NeedsDecision as problem:
+            raise NeedsDecision(f"{asked(problem)}, then sync again") from problem
     Output(as_json).emit(made, reconciled_line(made))
