@@ -67,7 +67,7 @@ class Ledger:
     """A ledger: `Ledger.create(path)` or `Ledger.open(path)`. Usable as a context manager.
 
     Every method works on a branch, `main` if not said otherwise, and raises a `LedgerError` that says what to
-    do next. Ticks are integers; a place is a commit id or a prefix of it, a tag, a branch or a tick.
+    do next. Ticks are integers; a place is a commit id or a prefix of it, a tag or a branch as text, or a tick.
     """
 
     def __init__(self, root: Path, config: Config) -> None:
@@ -221,15 +221,15 @@ class Ledger:
         return graph_lines(self._repository, branches, limit=limit, **chosen)
 
     def show(self, place: str, branch: str = MAIN) -> CommitView:
-        """One commit with its entries."""
+        """One commit with its entries; of a branch its newest. A tick is no commit: UsageError."""
         from ledger_cli.services.log import show
 
-        return show(self._repository, self.resolve(place, branch))
+        return show(self._repository, self.resolve(place, branch, ticks=False))
 
     def diff(
         self,
-        a: str,
-        b: str,
+        a: str | int,
+        b: str | int,
         branch: str = MAIN,
         *,
         sort: str = "weight_delta",
@@ -244,7 +244,7 @@ class Ledger:
         found = diff(self._repository, *places, sort, descending, equal=equal)
         return DiffInNotebook(**vars(found))
 
-    def first_difference(self, a: str, b: str, branch: str = MAIN) -> list[Parting]:
+    def first_difference(self, a: str | int, b: str | int, branch: str = MAIN) -> list[Parting]:
         """The first commit of each shard on which two places part."""
         from ledger_cli.services.diff import first_difference
 
@@ -255,7 +255,7 @@ class Ledger:
         branch: str = MAIN,
         *,
         region: str | None = None,
-        at: str | None = None,
+        at: str | int | None = None,
         half_life: int | None = None,
         window: int | None = None,
     ) -> Gamma:
@@ -271,7 +271,7 @@ class Ledger:
         branch: str = MAIN,
         *,
         region: str | None = None,
-        at: str | None = None,
+        at: str | int | None = None,
         half_life: int | None = None,
         window: int | None = None,
         frames: int = FRAMES,
@@ -333,13 +333,15 @@ class Ledger:
 
     # -- history ------------------------------------------------------------------------------------------
 
-    def resolve(self, place: str, branch: str = MAIN) -> Place:
-        """What a tag, branch, tick, commit id or prefix of one names."""
+    def resolve(self, place: str | int, branch: str = MAIN, *, ticks: bool = True) -> Place:
+        """What a tag, branch, tick, commit id or prefix of one names; without `ticks`, digits are part of an id."""
         from ledger_cli.services.lookup import resolve
 
-        return resolve(self._repository, place, branch)
+        return resolve(self._repository, place, branch, ticks=ticks)
 
-    def fork(self, name: str, at: str | None = None, branch: str = MAIN, *, why: str = "", **policy: Any) -> BranchView:
+    def fork(
+        self, name: str, at: str | int | None = None, branch: str = MAIN, *, why: str = "", **policy: Any
+    ) -> BranchView:
         """Begin a branch that shares everything with its parent up to a place; nothing is copied."""
         from ledger_cli.services.fork import fork
 
@@ -462,7 +464,7 @@ class Ledger:
         """Name a commit."""
         from ledger_cli.services.fork import tag
 
-        return tag(self._repository, name, self.resolve(place, branch), why)
+        return tag(self._repository, name, self.resolve(place, branch, ticks=False), why)
 
     def untag(self, name: str, why: str = "") -> None:
         """Remove a tag; its commit stays."""
@@ -490,7 +492,7 @@ class Ledger:
         return verify_replay(self._repository, branch, since, until, expect)
 
     def what_if(
-        self, name: str, branch: str = MAIN, *, at: str | None = None, why: str = "", **policy: Any
+        self, name: str, branch: str = MAIN, *, at: str | int | None = None, why: str = "", **policy: Any
     ) -> CommitResult:
         """Another policy over the same events, on a new branch, from the first tick or from a place."""
         from ledger_cli.services.replay import what_if
@@ -527,7 +529,7 @@ class Ledger:
     def _other_policy(self, branch: str, options: Mapping[str, Any]) -> Policy | None:
         return self.policy(branch, **options) if any(value is not None for value in options.values()) else None
 
-    def _gamma_at(self, at: str | None, branch: str) -> GammaAt | None:
+    def _gamma_at(self, at: str | int | None, branch: str) -> GammaAt | None:
         if at is None:
             return None
         from ledger_cli.services.gamma import GammaAt, commit_at

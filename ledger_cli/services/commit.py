@@ -68,6 +68,13 @@ class CommitRequest:
     watermark: int | None = None
     """Fold up to this tick; None: as far as the highest tick and the lateness allow."""
 
+    def __post_init__(self) -> None:
+        """UsageError where it asks for what no run does."""
+        if self.force is not None and not isinstance(self.force, str):
+            raise UsageError(f"force is the id of a region as text, for example '0:0', not {self.force!r}")
+        if self.final and self.force is not None:
+            raise UsageError("--final closes every shard, --force one: give one of them")
+
     def run_on(self, before: Branch) -> Run:
         """The run on a branch as it stands."""
         shard = None if self.force is None else self.policy.shard_of(self.force)
@@ -76,8 +83,6 @@ class CommitRequest:
 
 def commit(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:
     """Fold what is new on a branch into commits. Conflict where another process committed meanwhile."""
-    if request.final and request.force is not None:
-        raise UsageError("--final closes every shard, --force one: give one of them")
     before = repository.branch(branch)
     if request.created is not None and before.state.created != request.created:
         raise Conflict(f"branch {branch} was deleted and made again meanwhile: nothing was committed, run it again")

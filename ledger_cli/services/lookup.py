@@ -15,7 +15,9 @@ from ledger_cli.services.lineage import newest_slices, tops
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.slices import CommitSlice, heights_of
 
-_HEX = re.compile(r"[0-9a-f]{4,64}")
+_SHORTEST = 4
+"""Characters of an id that may name a commit."""
+_HEX = re.compile(rf"[0-9a-f]{{{_SHORTEST},64}}")
 _TICK = re.compile(r"[0-9]{1,16}")
 _LISTED = 5
 _FIRST_FILES = 8
@@ -57,12 +59,14 @@ class Place:
     tick: int | None = None
 
 
-def resolve(repository: Repository, text: str, branch: str = "main", *, ticks: bool = True) -> Place:
+def resolve(repository: Repository, text: str | int, branch: str = "main", *, ticks: bool = True) -> Place:
     """The place that `text` names: a tag, a branch, a tick, or a commit by id, digest or a prefix of these.
 
-    Commits are looked for on `branch` first, then on the others. Without `ticks`, digits are part of an id.
-    UsageError where a prefix is too short or fits several commits, NotFound where nothing is called so.
+    An int is a tick. Commits are looked for on `branch` first, then on the others. Without `ticks`, digits are part
+    of an id. UsageError where a prefix is too short or fits several commits, NotFound where nothing is called so.
     """
+    if not isinstance(text, str):
+        return _at_tick(repository, text, branch, ticks)
     name = text.strip()
     digest = repository.tags.get(name)
     if digest is not None:
@@ -70,17 +74,34 @@ def resolve(repository: Repository, text: str, branch: str = "main", *, ticks: b
         if found is None:
             raise NotFound(f"tag {name!r} names the commit {digest[:12]}, which is on no branch: `ledger branch list`")
         return Place(name, "tag", found[0], found[1])
-    if ticks and _TICK.fullmatch(name) and int(name) < TICK_LIMIT:
+    may_be_tick = _TICK.fullmatch(name) is not None and int(name) < TICK_LIMIT
+    if ticks and may_be_tick:
         return Place(name, "tick", repository.branch(branch).name, tick=int(name))
     if not _names_admin(name) and name in repository.branch_names():
         return Place(name, "branch", name)
+    if may_be_tick and len(name) < _SHORTEST:
+        raise _no_commit(name)
     found = find_commit(repository, name, branch)
+    if found is None and may_be_tick:
+        raise _no_commit(f"no commit begins with {name}, and as a number it")
     if found is None:
         raise NotFound(
             f"nothing is called {name!r} here (no tag, branch or commit): `ledger log` lists the commits, "
             f"`ledger branch list` the branches"
         )
     return Place(name, "commit", found[0], found[1])
+
+
+def _at_tick(repository: Repository, tick: Any, branch: str, ticks: bool) -> Place:
+    if not isinstance(tick, int) or isinstance(tick, bool) or not 0 <= tick < TICK_LIMIT:
+        raise UsageError(f"{tick!r} is no place: give a tag, a branch, a commit id as text, or a tick from 0 as int")
+    if not ticks:
+        raise _no_commit(str(tick))
+    return Place(str(tick), "tick", repository.branch(branch).name, tick=tick)
+
+
+def _no_commit(tick: str) -> UsageError:
+    return UsageError(f"{tick} is a tick: give a commit, for example one that `ledger log` lists")
 
 
 def place_of_branch(repository: Repository, name: str) -> Place:
@@ -93,7 +114,7 @@ def commit_of(repository: Repository, place: Place) -> CommitRef:
     if place.commit is not None:
         return place.commit
     if place.tick is not None:
-        raise UsageError(f"{place.text} is a tick: give a commit, for example one that `ledger log` lists")
+        raise _no_commit(place.text)
     branch = repository.branch(place.branch)
     ends = tops(repository, branch, heights_of(branch.state))
     if not ends:
@@ -113,7 +134,7 @@ def find_commit(
     wanted = text.lower().replace("-", "")
     if not _HEX.fullmatch(wanted):
         if re.fullmatch(r"[0-9a-f]{1,3}", wanted):
-            raise UsageError(f"{text!r} is too short to name a commit: give at least 4 characters of its id")
+            raise UsageError(f"{text!r} is too short to name a commit: give at least {_SHORTEST} characters of its id")
         return None
     seen: set[tuple[str, str]] = set()
     for each in _branches(repository, branch):
