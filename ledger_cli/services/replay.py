@@ -91,11 +91,25 @@ def verify_replay(
     found = repository.branch(branch)
     digest = branch_digest(found.state)
     count = _Count()
-    difference = _unexpected(found, digest, expect)
+    difference = _gap(repository, found) or _unexpected(found, digest, expect)
     if difference is None:
         lines = _lines(repository, found)
         difference = next(_differences(repository, lines, Window(first, last), count), None)
     return ReplayReport(branch, digest, count.runs, count.skipped, count.commits, difference)
+
+
+def _gap(repository: Repository, found: Branch) -> ReplayDifference | None:
+    """Whether a move is missing while later ones are there: to look for the latest does not tell."""
+    numbers = repository.store.move_numbers(found.name)
+    missing = next((seq for seq, number in enumerate(numbers) if number != seq), None)
+    if missing is None:
+        return None
+    return ReplayDifference(
+        "file",
+        found.name,
+        missing,
+        f"move {missing} of {found.name} is missing, later ones are there: restore refs/{found.name} from a copy",
+    )
 
 
 def _unexpected(found: Branch, digest: str, expect: str | None) -> ReplayDifference | None:
@@ -197,21 +211,31 @@ def what_if(
 ) -> CommitResult:
     """The events of a branch under another policy: a fork from the first tick, or from a place, and a run.
 
-    The run is as final as the parent's last one. UsageError where the name is taken; a what-if that was
-    killed before its run is made anew. Where the run fails, the fork is deleted again.
+    The run is as final as the parent's last one that folded anything. UsageError where the name is taken; a what-if
+    that was killed before its run is made anew. Where the run fails, the fork is deleted again.
     """
     _clear_unfinished(repository, name)
     latest = repository.branch(parent if at is None else at.branch)
     cut = Cut(latest, {}, None, False) if at is None else cut_at(repository, latest, at)
     made = begin(repository, latest, name, cut, policy, why, _WHAT_IF)
     try:
-        return commit(repository, name, CommitRequest(policy, latest.state.final, None, why, made.state.created))
+        return commit(repository, name, CommitRequest(policy, _final(latest.state), None, why, made.state.created))
     except LedgerError:
         # Another process may have made the name anew meanwhile: what is deleted is only our own.
         found = repository.find(name)
         if found is not None and found.state.created == made.state.created and _unfinished(found.state, found):
             delete(repository, name, "its run failed")
         raise
+
+
+def _final(state: State) -> bool:
+    """Whether the last run of a branch was final, or one before it that nothing has come after.
+
+    A run that is not final never lifts the watermark above the highest tick.
+    """
+    if state.final or state.watermark is None or state.highest_tick is None:
+        return state.final
+    return state.watermark > state.highest_tick
 
 
 def _clear_unfinished(repository: Repository, name: str) -> None:

@@ -187,6 +187,7 @@ class RunCheck:
 
     def _explained(self, key: Key, known: CommitRef | None, made: CommitRef | None) -> ReplayDifference:
         stored, recomputed = self._stored_row(key), self._recomputed_row(key)
+        header, regions = _header_differences(stored, recomputed), _region_differences(stored, recomputed)
         shown = known or made
         assert shown is not None
         which = f"shard {key[0]}, ticks [{shown.epoch_start}, {shown.epoch_end})"
@@ -194,6 +195,11 @@ class RunCheck:
             message = f"the events give a commit of {which} that is not stored"
         elif made is None:
             message = f"commit {known.commit_id} ({which}) is stored, but the events do not give it"
+        elif self._window.first is not None and not regions and header.keys() == {"parents"}:
+            message = (
+                f"commit {known.commit_id} ({which}) has other parents and is the same otherwise: the difference lies "
+                f"below tick {self._window.first}, `ledger replay --verify` without --from finds it"
+            )
         else:
             message = f"commit {known.commit_id} ({which}) comes out of the events as {made.commit_id}"
         return ReplayDifference(
@@ -203,8 +209,8 @@ class RunCheck:
             message,
             known,
             made,
-            _header_differences(stored, recomputed),
-            _region_differences(stored, recomputed),
+            header,
+            regions,
         )
 
     def _stored_row(self, key: Key) -> dict[str, Any] | None:

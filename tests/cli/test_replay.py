@@ -73,6 +73,28 @@ def test_first_difference_region_by_region(damaged: Path, ledger: Run) -> None:
     assert [set(each) for each in found["regions"]] == [{"region", "stored", "recomputed"}]
 
 
+def test_a_change_below_the_range_is_not_blamed_on_a_commit_within_it(damaged: Path, ledger: Run) -> None:
+    ran = ledger("replay", "--verify", "--from", "20", "--json", code=4)
+    found = ran.json["difference"]
+    assert (found["stored"]["epochStart"], list(found["header"]), found["regions"]) == (20, ["parents"], [])
+    assert "has other parents and is the same otherwise: the difference lies below tick 20" in found["message"]
+    within = ledger("replay", "--verify", "--from", "0", "--json", code=4).json["difference"]
+    assert "comes out of the events as" in within["message"]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_a_missing_move_is_noticed(missing: int, world: Path, ledger: Run) -> None:
+    ledger("tag", "x")
+    for _ in range(3):
+        ledger("commit")
+    (world / "refs" / "main" / f"{missing:020d}.json").unlink()
+    ran = ledger("replay", "--verify", "--json", code=4)
+    found = ran.json["difference"]
+    assert (found["what"], found["move"]) == ("file", missing)
+    assert found["message"].startswith(f"move {missing} of main is missing, later ones are there")
+    ledger("verify", code=4)
+
+
 def test_findings(damaged: Path, ledger: Run) -> None:
     ran = ledger("verify", code=4)
     assert "its SHA-256 is not the one in the log" in ran.out
@@ -103,6 +125,17 @@ def test_what_if(world: Path, ledger: Run) -> None:
     assert said == "made 2 commits with 5 entries on coarse; next: `ledger diff main coarse`\n"
     keys = {"branch", "commits", "entries", "watermark", "heads", "policy"}
     assert set(ledger("replay", "--fork", "c", "--from", "20", "--interval", "5", "--json").json) == keys
+
+
+def test_what_if_is_as_final_as_the_last_run_with_news(world: Path, ledger: Run) -> None:
+    ledger("commit")
+    assert ledger("replay", "--fork", "same").out.startswith("made 4 commits")
+    assert ledger("diff", "main", "same", "--first").out.endswith("both are the same chains\n")
+    open_tick = '{"entityId":"a","tickId":47,"x":1,"y":1,"activity":1}'
+    ledger("ingest", "-", stdin=open_tick)
+    ledger("commit")
+    assert ledger("replay", "--fork", "open").out.startswith("made 4 commits")
+    ledger("replay", "--verify")
 
 
 def test_errors(world: Path, ledger: Run) -> None:
