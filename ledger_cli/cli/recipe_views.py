@@ -127,7 +127,7 @@ def _diff(step: Step, result: Any) -> list[RenderableType]:
     from ledger_cli.render.views.diff import diff_views, world_views
 
     a, b, most = step.arguments["a"], step.arguments["b"], step.arguments.get("limit", _TOP)
-    regions = diff_views(a, b, result.table.to_pylist(), result.equal, most)
+    regions = diff_views(a, b, result.table.to_pylist(), result.equal, most, region_maps=result.region_maps)
     return regions + world_views(result.world.to_pylist(), result.world_counts, most)
 
 

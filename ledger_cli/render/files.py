@@ -166,29 +166,40 @@ def _parquet(schema: pa.Schema, batches: Batches, file: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _whole_numbers(schema: pa.Schema, batches: Batches) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+def _whole_numbers(
+    schema: pa.Schema, batches: Batches, *, texts: bool = False
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     """Sums of integers are decimals in Arrow: integers again, where all of a column can be one anywhere.
 
-    To know that, all rows are looked at before the first is written; they wait in a file, if they are many.
+    With `texts`, other integers are texts where one of a column cannot. To know that, all rows are looked at before
+    the first is written; they wait in a file, if they are many.
     """
-    whole = [name for name, field in enumerate(schema) if _is_whole(field.type)]
-    if not whole:
+    looked = [place for place, field in enumerate(schema) if _is_whole(field.type) or (texts and _is_wide(field.type))]
+    if not looked:
         yield schema, iter(batches)
         return
+    whole = looked
     with tempfile.SpooledTemporaryFile(_KEPT_IN_MEMORY) as kept:
         with pa.ipc.new_stream(_Open(cast(IO[bytes], kept)), schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
                 whole = [place for place in whole if _all_safe(batch[place])]
         kept.seek(0)
-        for place in whole:
-            schema = schema.set(place, schema.field(place).with_type(pa.int64()))
+        for place in looked:
+            if place in whole:
+                schema = schema.set(place, schema.field(place).with_type(pa.int64()))
+            elif not _is_whole(schema.field(place).type):
+                schema = schema.set(place, schema.field(place).with_type(pa.string()))
         with pa.ipc.open_stream(kept) as reader:
             yield schema, (batch.cast(schema) for batch in reader)
 
 
 def _is_whole(kind: pa.DataType) -> bool:
     return bool(pa.types.is_decimal(kind)) and kind.scale == 0
+
+
+def _is_wide(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_int64(kind) or pa.types.is_uint64(kind))
 
 
 def _all_safe(column: pa.Array) -> bool:
@@ -199,7 +210,13 @@ def _all_safe(column: pa.Array) -> bool:
 def _json(schema: pa.Schema, batches: Batches, file: IO[bytes]) -> None:
     """A list, one row a line, so that it can be read by people and by line tools."""
     names, separator = schema.names, b"[\n"
-    with _whole_numbers(schema, batches) as (_, decided):
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f"JSON holds one value a name, and several columns are called {', '.join(twice)}: name them apart with AS, "
+            "or use --format csv"
+        )
+    with _whole_numbers(schema, batches, texts=True) as (_, decided):
         for batch in decided:
             for start in range(0, batch.num_rows, _ROWS):
                 lines = []

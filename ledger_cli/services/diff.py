@@ -47,7 +47,8 @@ WORLD_SORTED = ("entity_id", "change", "module", "field")
 class DiffResult:
     """A table of `DIFF`, and how many regions are equal in all four exact sums and so left out of it.
 
-    `world`: a table of `WORLD_DIFF`.
+    `world`: a table of `WORLD_DIFF`. `region_maps`: those of a and b as in their policies, where they are two: equal
+    ids are other places then. None where they are one, or a side has no commits.
     """
 
     a: Place
@@ -55,11 +56,20 @@ class DiffResult:
     table: pa.Table
     equal: int
     world: pa.Table
+    region_maps: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
         regions, world = self.table.to_pylist(), to_json(self.world)
-        return {"a": self.a.text, "b": self.b.text, "equal": self.equal, "regions": regions, "world": world}
+        maps = None if self.region_maps is None else dict(zip("ab", self.region_maps, strict=True))
+        return {
+            "a": self.a.text,
+            "b": self.b.text,
+            "regionMaps": maps,
+            "equal": self.equal,
+            "regions": regions,
+            "world": world,
+        }
 
     @property
     def world_counts(self) -> Mapping[str, int]:
@@ -115,7 +125,16 @@ def diff(
     by_region = sort if sort in DIFF.names else "weight_delta"
     ordered = _ordered(shown, by_region, descending if by_region == sort else True)
     regions = pa.Table.from_pylist(ordered, schema=DIFF)
-    return DiffResult(a, b, regions, sum(same), _world(repository, a, b, sort, descending))
+    world = _world(repository, a, b, sort, descending)
+    return DiffResult(a, b, regions, sum(same), world, _region_maps(repository, a, b))
+
+
+def _region_maps(repository: Repository, a: Place, b: Place) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """The region maps of two places, where they are not one. All commits of a branch have the same."""
+    one, other = (repository.branch(place.branch).policy for place in (a, b))
+    if one is None or other is None or one.regions == other.regions:
+        return None
+    return one.regions, other.regions
 
 
 def _world(repository: Repository, a: Place, b: Place, sort: str, descending: bool) -> pa.Table:

@@ -56,6 +56,17 @@ def test_first(forked: Path, ledger: Run) -> None:
     assert same == "A = main, B = baseline\nno difference: both are the same chains\n"
 
 
+def test_regions_of_another_map_are_told(world: Path, ledger: Run) -> None:
+    ledger("replay", "--fork", "wide", "--regions", "grid:20")
+    title, warning, *_ = ledger("diff", "main", "wide").out.splitlines()
+    assert title == "A = main, B = wide"
+    assert warning.startswith("warning: A has the regions grid:10, B grid:20: the same id is another place in each")
+    maps = {"a": {"kind": "grid", "cell": 10}, "b": {"kind": "grid", "cell": 20}}
+    assert ledger("diff", "main", "wide", "--json").json["regionMaps"] == maps
+    assert ledger("diff", "main", "20", "--json").json["regionMaps"] is None
+    assert "warning" not in ledger("diff", "main", "20").out
+
+
 def test_json(world: Path, ledger: Run) -> None:
     found = ledger("diff", "main", "20", "--json").json
     assert (found["a"], found["b"], found["equal"]) == ("main", "20", 1)

@@ -134,6 +134,31 @@ def test_whether_a_column_has_large_integers_is_one_answer_for_all_rows(world: P
     assert ledger("sql", statement.format(150000), "--json").json[0] == {"n": 0}
 
 
+def test_integers_that_readers_of_json_would_change_are_texts(world: Path, ledger: Run) -> None:
+    large = "SELECT unnest([1, {}]) AS n, 5 AS small, unnest([2, NULL]) AS null_last"
+    safe = ledger("sql", large.format("9007199254740992::BIGINT"), "--json").json
+    assert [row["n"] for row in safe] == [1, 2**53]
+    for value, text in (
+        ("9007199254740993::BIGINT", "9007199254740993"),
+        ("(-9223372036854775808)::BIGINT", "-9223372036854775808"),
+        ("18446744073709551615::UBIGINT", "18446744073709551615"),
+    ):
+        rows = ledger("sql", large.format(value), "--json").json
+        assert rows == [{"n": "1", "small": 5, "null_last": 2}, {"n": text, "small": 5, "null_last": None}]
+        assert text in ledger("sql", large.format(value), "--format", "csv").out
+
+
+def test_columns_of_one_name_have_no_room_in_json(world: Path, tmp_path: Path, ledger: Run) -> None:
+    statement = "SELECT 1 AS a, 2 AS a, 3 AS b"
+    assert "several columns are called a: name them apart" in ledger("sql", statement, "--json", code=2).err
+    out = tmp_path / "files" / "a.json"
+    out.parent.mkdir()
+    ledger("sql", statement, "--out", out, code=2)
+    assert list(out.parent.iterdir()) == []
+    assert ledger("sql", statement, "--format", "csv").out == '"a","a","b"\n1,2,3\n'
+    assert ledger("sql", statement).out.split()[:3] == ["a", "a", "b"]
+
+
 def test_csv_and_files(world: Path, tmp_path: Path, ledger: Run) -> None:
     assert ledger("sql", SUMS, "--format", "csv").out == CSV
     ran = ledger("sql", SUMS, "--out", tmp_path / "a.csv")

@@ -11,5 +11,5 @@ class DiffInNotebook(DiffResult):
     def _repr_html_(self) -> str:
         from ledger_cli.render.views.notebook import diff_html, world_html
 
-        regions = diff_html(self.a.text, self.b.text, self.table.to_pylist(), self.equal)
+        regions = diff_html(self.a.text, self.b.text, self.table.to_pylist(), self.equal, self.region_maps)
         return regions + world_html(self.world.to_pylist())

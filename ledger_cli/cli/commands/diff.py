@@ -42,7 +42,8 @@ def diff(
     them differs, its entities follow, field by field: of a branch as they stand, of a commit, tag or tick as
     `ledger world get --at` shows them.
 
-    JSON: a, b, equal (how many regions are), regions: a list of region, weight_a, weight_b, weight_delta, mean_*, var_*
+    JSON: a, b, regionMaps (null, or of a and b where these have different ones: equal ids are other places then),
+    equal (how many regions are), regions: a list of region, weight_a, weight_b, weight_delta, mean_*, var_*
     and count_a, count_b, and world: a list of entity_id, entity_kind, change (added, removed or changed), version_a,
     version_b, module, state_class, field (its path), a and b (its values). With --first a list of shard, height, a and
     b: commits, or null.
@@ -64,6 +65,7 @@ def diff(
         rows = found.table.to_pylist()
         differ = len(rows) - (found.equal if equal else 0)
         world = world_views(found.world.to_pylist(), found.world_counts, most)
-        out.emit(found, *diff_views(a, b, rows, found.equal, most, differ), *world)
+        regions = diff_views(a, b, rows, found.equal, most, differ, region_maps=found.region_maps)
+        out.emit(found, *regions, *world)
         if not rows and not found.equal and not world:
             out.note(hint_where_nothing_is(opened, branch))

@@ -47,16 +47,40 @@ def _numbers(row: Mapping[str, Any], wide: bool) -> list[str]:
     return numbers
 
 
+RegionMaps = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
 def diff_views(
-    a: str, b: str, rows: Sequence[Mapping[str, Any]], equal: int, most: int | None, differ: int | None = None
+    a: str,
+    b: str,
+    rows: Sequence[Mapping[str, Any]],
+    equal: int,
+    most: int | None,
+    differ: int | None = None,
+    *,
+    region_maps: RegionMaps | None = None,
 ) -> list[RenderableType]:
     """The whole answer of `diff`; how many regions are equal, and how many differ (None: all that are listed)."""
     differ = len(rows) if differ is None else differ
-    title = Text(f"A = {printable(a)}, B = {printable(b)}", style="bold")
+    title: list[RenderableType] = [Text(f"A = {printable(a)}, B = {printable(b)}", style="bold")]
+    if region_maps is not None:
+        title.append(Text(f"warning: {other_maps(region_maps)}", style="yellow"))
     if not rows:
-        return [title, f"no difference in {counted(equal, 'region')}"]
+        return [*title, f"no difference in {counted(equal, 'region')}"]
     facts = f"{counted(differ, 'region')} {'differs' if differ == 1 else 'differ'}, {shown(equal)} equal"
-    return [title, Differences(rows, most), facts]
+    return [*title, Differences(rows, most), facts]
+
+
+def other_maps(region_maps: RegionMaps) -> str:
+    """What to mind where the two sides have region maps of their own."""
+    a, b = map(_map_text, region_maps)
+    return f"A has the regions {a}, B {b}: the same id is another place in each, compare branches of one region map"
+
+
+def _map_text(regions: Mapping[str, Any]) -> str:
+    """A region map as it is written for `--regions`."""
+    settings = [str(regions[name]) for name in ("cell", "x", "y", "size", "depth", "name") if name in regions]
+    return printable(":".join([regions["kind"], ",".join(settings)]))
 
 
 def world_views(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int], most: int | None) -> list[RenderableType]:

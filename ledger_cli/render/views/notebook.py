@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from ledger_cli.render.common.words import counted, moment, printable, short, shown, signed, ticks
+from ledger_cli.render.views.diff import RegionMaps, other_maps
 
 ROWS_MAX = 20
 _LOG = ("commit", "shard", "ticks", "regions", "events", "closed by", "made (UTC)")
@@ -30,10 +31,13 @@ def status_html(status: Any) -> str:
     return _fragment(f"<b>Status</b> · {_text(status.branch)}", (), body, (), len(body))
 
 
-def diff_html(a: str, b: str, rows: Sequence[Mapping[str, Any]], equal: int) -> str:
+def diff_html(
+    a: str, b: str, rows: Sequence[Mapping[str, Any]], equal: int, region_maps: RegionMaps | None = None
+) -> str:
     """A heading and the regions that differ most."""
     body = [(row["region"], *(text for name in _DIFF for text in _sides(row, name))) for row in rows[:ROWS_MAX]]
     title = f"<b>Diff</b> · A = {_text(a)}, B = {_text(b)} · {counted(len(rows), 'region')}, {shown(equal)} equal"
+    title += "" if region_maps is None else f"<br>warning: {_text(other_maps(region_maps))}"
     headings = ("region", *_DIFF_HEADINGS)
     return _fragment(title, headings, body, range(1, len(headings)), len(rows))
 
