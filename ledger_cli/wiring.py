@@ -48,6 +48,8 @@ GAMMA_FILES = {
     PAGE: "ledger_cli.render.gamma:write_html",
 }
 """What writes gamma, by the suffix of the file."""
+PICTURES = (".png", ".svg", PAGE)
+CHECK_DRAWING = "ledger_cli.render.gamma.spec:check_installed"
 
 GRAPH_FORMATS = "ledger_cli.render.relations:FORMATS"
 WRITE_GRAPH = "ledger_cli.render.relations:write"
@@ -212,12 +214,24 @@ def write_ticks(batches: Iterable[TickBatch], target: str, format_name: str | No
 
 
 def check_picture(target: str) -> bool:
-    """Whether gamma is written there over time. UsageError, before any work, where it cannot be written at all."""
+    """Whether gamma is written there over time. Before any work: UsageError, MissingExtra where it cannot be."""
     suffix = Path(target).suffix.lower()
     if suffix not in GAMMA_FILES:
         raise UsageError(f"{target}: gamma is written to a file that ends with one of {', '.join(GAMMA_FILES)}")
     resolve(CHECK_DIRECTORY)(target)
+    if is_picture(target):
+        check_drawing()
     return suffix == PAGE
+
+
+def is_picture(target: str) -> bool:
+    """Whether gamma is drawn there, and not written as a table."""
+    return Path(target).suffix.lower() in PICTURES
+
+
+def check_drawing() -> None:
+    """MissingExtra where gamma cannot be drawn."""
+    resolve(CHECK_DRAWING)()
 
 
 def write_picture(target: str, subject: Any) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import polars
     import pyarrow as pa
 
+    from ledger_cli.api.recipes import RecipeRun
     from ledger_cli.api.snapshots import SnapshotApi
     from ledger_cli.api.world import WorldApi
     from ledger_cli.core.gamma_view import GammaView
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ledger_cli.services.merge_world import Judgement
     from ledger_cli.services.reconcile import Reconciled, ReconcilePlan
     from ledger_cli.services.replay import ReplayReport
+    from ledger_cli.services.simulate import SimulationResult
     from ledger_cli.services.status import Status
     from ledger_cli.services.world_health import Limits
 
@@ -194,6 +196,38 @@ class Ledger:
         """The policy of a branch: as recorded, else as in `ledger.toml`; changed by options."""
         recorded = self._repository.branch(branch).policy
         return self.config.policy(options) if recorded is None else policy_from(recorded, options)
+
+    def run(
+        self,
+        recipe: str | os.PathLike[str],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        pictures: bool = True,
+    ) -> RecipeRun:
+        """Run a recipe on this ledger; its `differences` are from what the recipe says that branches end with.
+
+        `parameters`: as `--set` gives them, paths from the current directory. UsageError where the settings are not
+        those of the recipe, MissingExtra before the first step where one draws a picture and cannot; without
+        `pictures` none is drawn.
+        """
+        from ledger_cli.api.recipes import Watcher, check_pictures, check_settings, load_recipe, run_recipe
+
+        given = {name: str(value) for name, value in (parameters or {}).items()}
+        read = load_recipe(os.fspath(recipe), given)
+        check_settings(self, str(self.root), read)
+        if pictures:
+            check_pictures(read)
+        return run_recipe(self, read, Watcher(), pictures=pictures)
+
+    @staticmethod
+    def simulate(target: str | os.PathLike[str], **settings: Any) -> SimulationResult:
+        """Write the ticks of a deterministic world to a file: input to try a ledger on.
+
+        `settings`: entities, ticks, seed, format, commands … as `ledger_cli.api.simulation.simulate` takes them.
+        """
+        from ledger_cli.api.simulation import simulate
+
+        return simulate(target, **settings)
 
     # -- look ---------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from rich.console import RenderableType
 
-from ledger_cli.cli.recipe_runner import Done
+from ledger_cli.api.recipes import Done
 from ledger_cli.render.common.words import counted
 from ledger_cli.services.recipe import Recipe, Step
 from ledger_cli.services.recipe_verbs import POLICY

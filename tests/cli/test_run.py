@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ledger_cli.render.gamma import spec
+
 from .conftest import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +192,18 @@ def test_a_failed_verification_ends_with_4(ledger: Run, job: Path) -> None:
     told = ledger("run", "job.toml", code=4).err
     assert told.startswith("ledger: job.toml, step 1 (verify) found a difference: ")
     assert segment.name in told
+
+
+def test_what_a_picture_needs_is_asked_for_before_the_first_step(
+    ledger: Run, job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.write_text(RECIPE + '[[steps]]\ndo = "gamma"\nout = "gamma.html"\n')
+    monkeypatch.setattr(spec, "find_spec", lambda module: None)
+    told = ledger("run", "job.toml", code=1).err
+    assert told.startswith("ledger: altair is not installed: pip install 'ledger-cli[render]'")
+    assert not Path("out").exists()
+    ledger("run", "job.toml", "--update")
+    assert ledger("run", "job.toml", "--check").out == "job.toml ends as it says: main, trial\n"
 
 
 def test_json_of_a_check_names_no_ledger(ledger: Run, job: Path) -> None:

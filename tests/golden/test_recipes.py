@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from ledger_cli.api import Ledger
-from ledger_cli.cli.recipe_runner import Runner, load_recipe, open_ledger
+from ledger_cli.api.recipes import Runner, load_recipe, open_ledger
 from ledger_cli.services.recipe_expect import Facts, differences
 
 ROOT = Path(__file__).resolve().parents[2]

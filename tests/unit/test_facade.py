@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ledger_cli import Ledger
-from ledger_cli.errors import UsageError
+from ledger_cli.errors import MissingExtra, UsageError
+from ledger_cli.render.gamma import spec
 from tests.support import events_at
 
 
@@ -76,3 +77,70 @@ def test_a_value_of_the_wrong_kind_is_refused(opened: Ledger, message: str) -> N
         CALLS[message](opened)
     assert opened.status().moves == moves
     assert [each.name for each in opened.branches()] == ["main"]
+
+
+RECIPE = """
+[parameters.source]
+help = "ticks"
+path = true
+
+[settings]
+interval = 10
+
+[[steps]]
+do = "ingest"
+sources = "${source}"
+
+[[steps]]
+do = "commit"
+final = true
+
+[[steps]]
+do = "replay"
+
+[[steps]]
+do = "gamma"
+out = "gamma.svg"
+
+[expect.main]
+rows = 80
+commits = 4
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> tuple[Path, Path]:
+    """A recipe and its ticks."""
+    recipe, source = tmp_path / "job.toml", tmp_path / "job.jsonl"
+    recipe.write_text(RECIPE)
+    assert Ledger.simulate(source, entities=2, ticks=40, seed=1).rows == 80
+    return recipe, source
+
+
+def test_a_recipe_is_run_and_compared_with_what_it_expects(tmp_path: Path, job: tuple[Path, Path]) -> None:
+    recipe, source = job
+    ledger = Ledger.create(tmp_path / "world", interval=10)
+    made = ledger.run(recipe, {"source": source})
+    assert made.ok
+    assert [each.step.do for each in made.steps] == ["ingest", "commit", "replay", "gamma"]
+    assert made.steps[0].result.stored == 80
+    assert (tmp_path / "world" / "gamma.svg").is_file()
+    recipe.write_text(RECIPE.replace("commits = 4", "commits = 5"))
+    again = ledger.run(recipe, {"source": source}, pictures=False)
+    assert [str(each) for each in again.differences] == ["main, commits: expected 5, found 4"]
+    assert json.loads(json.dumps(again.to_json()))["steps"][3] == {"do": "gamma", "result": None}
+
+
+def test_a_recipe_that_cannot_be_run_changes_nothing(
+    tmp_path: Path, job: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, source = job
+    other, ledger = Ledger.create(tmp_path / "other"), Ledger.create(tmp_path / "world", interval=10)
+    with pytest.raises(UsageError, match="its setting interval is 100, the recipe has 10"):
+        other.run(recipe, {"source": source})
+    with pytest.raises(UsageError, match="needs --set source"):
+        ledger.run(recipe)
+    monkeypatch.setattr(spec, "find_spec", lambda module: None)
+    with pytest.raises(MissingExtra, match="altair is not installed"):
+        ledger.run(recipe, {"source": source})
+    assert (other.status().moves, ledger.status().moves) == (1, 1)

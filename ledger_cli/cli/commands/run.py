@@ -6,8 +6,9 @@ import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +17,9 @@ from ledger_cli.errors import Difference, QuarantinedRows, UsageError
 from ledger_cli.render.output import Output
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from ledger_cli.cli.recipe_runner import Done, Runner
+    from ledger_cli.api.recipes import RecipeRun
     from ledger_cli.services.recipe import Recipe
-    from ledger_cli.services.recipe_expect import FactDifference, Facts
+    from ledger_cli.services.recipe_expect import FactDifference
 
 app = command_app()
 _LEDGERS = "out"
@@ -51,67 +50,35 @@ def run(
 ) -> None:
     """Run a recipe: a whole job as data, with the heads it must end with.
 
-    Each step is shown as the command that does the same. Run again, it changes nothing.
+    Each step is shown as the command that does the same. Run again, it changes nothing. Pictures, which need the extra
+    `render`, are drawn by a plain run alone.
 
     JSON: recipe, ledger (null where it was removed), steps (do and result of each), branches (rows, commits,
     quarantined and heads of each), differences (branch, what, expected, found).
 
     Example: ledger run recipes/quickstart.toml --check
     """
-    from ledger_cli.cli.recipe_runner import load_recipe, open_ledger, write_expectation
+    from ledger_cli.api.recipes import check_pictures, load_recipe, open_ledger, run_recipe, write_expectation
+    from ledger_cli.cli.recipe_shown import Shown
 
     if check and update:
         raise UsageError("--check and --update exclude each other: update first, then check")
     read = load_recipe(recipe, _parameters(given or []))
     if check and not read.expect:
         raise UsageError(f"{recipe} expects nothing yet: `ledger run {recipe} --update` writes what it makes")
+    kept = not (check or update)
+    if kept:
+        check_pictures(read)
     out = Output(as_json)
-    with _place(ledger, recipe, kept=not (check or update)) as location, open_ledger(location, read) as opened:
-        done, found, different = _run(opened, read, out, told=not (check or update))
+    with _place(ledger, recipe, kept) as location, open_ledger(location, read) as opened:
+        watcher = Shown(out, opened, read, told=kept and not as_json)
+        made = run_recipe(opened, read, watcher, pictures=kept)
     if update:
-        write_expectation(recipe, found)
-    result = {
-        "recipe": recipe,
-        "ledger": None if ledger is None and (check or update) else location,
-        "steps": [{"do": each.step.do, "result": _json(each.result)} for each in done],
-        "branches": {branch: facts.to_json() for branch, facts in found.items()},
-        "differences": [] if update else [each.to_json() for each in different],
-    }
-    out.emit(result, *_end(recipe, read, location, different, check, update))
-    _judge(recipe, done, [] if update else different, out, check)
-
-
-def _run(ledger: Any, recipe: Recipe, out: Output, told: bool) -> tuple[list[Done], dict[str, Facts], list[Any]]:
-    from rich.text import Text
-
-    from ledger_cli.cli.recipe_runner import Runner
-    from ledger_cli.cli.recipe_views import init_line
-    from ledger_cli.services.recipe_expect import differences
-
-    runner = Runner(ledger, recipe)
-    if told and not out.as_json:
-        out.emit(None, recipe.about, "")
-        if ledger.status().moves == 1:
-            out.emit(None, Text(f"$ {init_line(str(ledger.root), recipe)}", "dim"), "")
-    done = list(_steps(runner, recipe, str(ledger.root), out, told))
-    found = runner.facts()
-    return done, found, differences(recipe.expect, found)
-
-
-def _steps(runner: Runner, recipe: Recipe, location: str, out: Output, told: bool) -> Iterator[Done]:
-    from rich.text import Text
-
-    from ledger_cli.cli.recipe_views import command_line, views
-
-    for step in recipe.steps:
-        show = told and not out.as_json
-        if show:
-            heading: list[RenderableType] = [Text(f"[{step.number}/{len(recipe.steps)}] {step.say}".rstrip(), "bold")]
-            out.emit(None, *heading, Text(f"$ {command_line(step, location)}", "dim"))
-        done = runner.run(step)
-        if show:
-            out.emit(None, *views(done), "")
-        yield done
+        write_expectation(recipe, made.branches)
+        made = replace(made, differences=())
+    result = made.to_json() | {"ledger": None if ledger is None and not kept else location}
+    out.emit(result, *_end(recipe, read, location, made.differences, check, update))
+    _judge(recipe, made, out, check)
 
 
 def _end(
@@ -126,19 +93,19 @@ def _end(
     return [*([ends] if ends else []), f"The ledger is {location}. Try next:", *(f"  {line}" for line in tries)]
 
 
-def _judge(recipe: str, done: Sequence[Done], different: Sequence[FactDifference], out: Output, check: bool) -> None:
+def _judge(recipe: str, made: RecipeRun, out: Output, check: bool) -> None:
+    different = made.differences
     if different:
         meant = f"if that is meant, `ledger run {recipe} --update` writes how it ends now"
         if check:
             raise Difference(f"{recipe} does not end as it says ({len(different)} differences): {meant}")
         told = "\n".join(f"  {each}" for each in different)
         out.warn(f"{recipe} does not end as it says; {meant}:\n{told}")
-    refused = sum(each.refused for each in done)
-    if refused:
+    if made.refused:
         from ledger_cli.render.common.words import counted
 
         raise QuarantinedRows(
-            f"{counted(refused, 'row')} went to quarantine: look at them, and set "
+            f"{counted(made.refused, 'row')} went to quarantine: look at them, and set "
             "allow_quarantine = true in the step if they may"
         )
 
@@ -160,15 +127,3 @@ def _parameters(texts: list[str]) -> dict[str, str]:
         if "=" not in text:
             raise UsageError(f"--set {text!r}: write it as NAME=VALUE, for example --set source=ticks.jsonl")
     return {name.strip(): value for name, _, value in (text.partition("=") for text in texts)}
-
-
-def _json(result: Any) -> Any:
-    if hasattr(result, "to_json"):
-        return result.to_json()
-    if hasattr(result, "to_batches"):
-        from ledger_cli.render.common.values import rows_of
-
-        return [
-            dict(zip(batch.schema.names, row, strict=True)) for batch in result.to_batches() for row in rows_of(batch)
-        ]
-    return result

@@ -59,7 +59,7 @@ def simulate(
 
     Example: ledger simulate ticks.jsonl.zst --entities 500 --ticks 2000 --seed 7
     """
-    from ledger_cli.api.simulation import simulate as write_simulated
+    from ledger_cli.api import Ledger
 
     if as_json and out == STDOUT:
         raise UsageError("--json and - both want stdout: write the ticks to a file")
@@ -77,7 +77,7 @@ def simulate(
         "start": _moment(start),
         "tick_duration_ms": tick_ms,
     }
-    result = write_simulated(out, format=format, commands=commands, watch=_progress(entities * ticks), **settings)
+    result = Ledger.simulate(out, format=format, commands=commands, watch=_progress(entities * ticks), **settings)
     told = f"wrote {shown(result.rows)} rows: {shown(entities)} entities, ticks {first_tick} to {result.end_tick - 1}"
     output = Output(as_json)
     if out == STDOUT:

@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli.core.gamma_view import GammaFrame, GammaRow, GammaView, extent
@@ -60,12 +61,22 @@ class Canvas:
     decoupled: bool
 
 
+_DRAWN_WITH = ("altair", "vl_convert")
+
+
 def load(module: str) -> Any:
     """The module, or the command that installs it."""
     try:
         return import_module(module)
     except ImportError as problem:
         raise MissingExtra("render", module.replace("_", "-")) from problem
+
+
+def check_installed() -> None:
+    """MissingExtra where what draws is not installed; told without importing it."""
+    for module in _DRAWN_WITH:
+        if find_spec(module) is None:
+            raise MissingExtra("render", module.replace("_", "-"))
 
 
 def canvas_of(view: GammaView, exponent: float) -> Canvas:

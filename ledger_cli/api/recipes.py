@@ -1,22 +1,24 @@
-"""Runs a recipe: each step is one call of the facade, and may be run again without harm."""
+"""Recipes, run: each step is one call of the facade, and may be run again without harm."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ledger_cli.api import MAIN, Ledger
-from ledger_cli.cli.commands.ingest import progress
+from ledger_cli import wiring
+from ledger_cli.api.ledger import MAIN, Ledger
 from ledger_cli.errors import Difference, NotFound, UsageError
 from ledger_cli.services.recipe import Recipe, Step, read_recipe
-from ledger_cli.services.recipe_expect import Facts, facts_of
+from ledger_cli.services.recipe_expect import FactDifference, Facts, differences, facts_of
 
 
 class Done(NamedTuple):
-    """A step with its result; None: what it makes was there already."""
+    """A step with its result; None: what it makes was there already, or is a picture that nobody asked for."""
 
     step: Step
     result: Any
@@ -24,12 +26,85 @@ class Done(NamedTuple):
     """Rows that went to quarantine although the step does not allow it."""
 
 
+@dataclass(frozen=True)
+class RecipeRun:
+    """What a recipe did and made. `branches`: facts by branch; `differences`: from what the recipe expects of them."""
+
+    recipe: str
+    ledger: str
+    steps: tuple[Done, ...]
+    branches: Mapping[str, Facts]
+    differences: tuple[FactDifference, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all branches end as the recipe says."""
+        return not self.differences
+
+    @property
+    def refused(self) -> int:
+        """Rows that went to quarantine in steps that do not allow it."""
+        return sum(each.refused for each in self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {
+            "recipe": self.recipe,
+            "ledger": self.ledger,
+            "steps": [{"do": each.step.do, "result": _json(each.result)} for each in self.steps],
+            "branches": {branch: facts.to_json() for branch, facts in self.branches.items()},
+            "differences": [each.to_json() for each in self.differences],
+        }
+
+
+class Watcher:
+    """Is told of each step; this one says nothing."""
+
+    def begins(self, step: Step) -> None:
+        """A step is about to be done."""
+
+    def ended(self, done: Done) -> None:
+        """A step was done."""
+
+    def reading(self) -> AbstractContextManager[Callable[[int, int | None], None] | None]:
+        """Within it sources are read: what is told the bytes read and the total."""
+        return nullcontext()
+
+
+def run_recipe(ledger: Ledger, recipe: Recipe, watcher: Watcher, *, pictures: bool) -> RecipeRun:
+    """Do the steps in order. Difference where a verification fails; what was done before stands.
+
+    Without `pictures`, steps that draw do nothing.
+    """
+    runner = Runner(ledger, recipe, watcher)
+    done = []
+    for step in recipe.steps:
+        watcher.begins(step)
+        done.append(Done(step, None) if _draws(step) and not pictures else runner.run(step))
+        watcher.ended(done[-1])
+    found = runner.facts()
+    different = tuple(differences(recipe.expect, found))
+    return RecipeRun(recipe.name, str(ledger.root), tuple(done), found, different)
+
+
+def check_pictures(recipe: Recipe) -> None:
+    """MissingExtra, before any step, where one draws and what it needs is not installed."""
+    for step in recipe.steps:
+        if _draws(step):
+            wiring.check_drawing()
+
+
+def _draws(step: Step) -> bool:
+    return step.do == "gamma" and wiring.is_picture(step.arguments.get("out", ""))
+
+
 class Runner:
     """The steps of a recipe on an open ledger."""
 
-    def __init__(self, ledger: Ledger, recipe: Recipe) -> None:
+    def __init__(self, ledger: Ledger, recipe: Recipe, watcher: Watcher | None = None) -> None:
         self._ledger = ledger
         self._recipe = recipe
+        self._watcher = watcher or Watcher()
 
     def run(self, step: Step) -> Done:
         """Do one step. Difference where a verification fails."""
@@ -56,7 +131,7 @@ class Runner:
         return found
 
     def _ingest(self, given: dict[str, Any]) -> Any:
-        with progress() as watch:
+        with self._watcher.reading() as watch:
             return self._ledger.ingest(*given.pop("sources"), **_named(given), watch=watch)
 
     def _commit(self, given: dict[str, Any]) -> Any:
@@ -132,14 +207,22 @@ def open_ledger(location: str, recipe: Recipe) -> Ledger:
         ledger = Ledger.open(location)
     except NotFound:
         ledger = Ledger.create(location, **recipe.settings)
+    try:
+        check_settings(ledger, location, recipe)
+    except UsageError:
+        ledger.close()
+        raise
+    return ledger
+
+
+def check_settings(ledger: Ledger, location: str, recipe: Recipe) -> None:
+    """UsageError where a ledger has other settings than a recipe wants."""
     for name, value in recipe.settings.items():
         if ledger.config[name] != value:
-            ledger.close()
             raise UsageError(
                 f"{location}: its setting {name} is {ledger.config[name]!r}, the recipe has {value!r}: "
                 f"give another --ledger, or remove {location} (or unset LEDGER_{name.upper()})"
             )
-    return ledger
 
 
 def write_expectation(path: str, found: Mapping[str, Facts]) -> None:
@@ -182,3 +265,15 @@ def _told(report: Any) -> str:
         return str(report.difference.message)
     first, *more = report.findings
     return f"{first.file}: {first.what}" + (f" (and {len(more)} more: `ledger verify`)" if more else "")
+
+
+def _json(result: Any) -> Any:
+    if hasattr(result, "to_json"):
+        return result.to_json()
+    if hasattr(result, "to_batches"):
+        from ledger_cli.render.common.values import rows_of
+
+        return [
+            dict(zip(batch.schema.names, row, strict=True)) for batch in result.to_batches() for row in rows_of(batch)
+        ]
+    return result

@@ -1,0 +1,44 @@
+"""A recipe as a person follows it: each step as the command that does the same, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from rich.text import Text
+
+from ledger_cli.api import Ledger
+from ledger_cli.api.recipes import Done, Watcher
+from ledger_cli.cli.commands.ingest import progress
+from ledger_cli.cli.recipe_views import command_line, init_line, views
+from ledger_cli.render.output import Output
+from ledger_cli.services.recipe import Recipe, Step
+
+
+class Shown(Watcher):
+    """Shows each step, where it is `told`; a bar while sources are read, in any case."""
+
+    def __init__(self, out: Output, ledger: Ledger, recipe: Recipe, told: bool) -> None:
+        self._out = out
+        self._told = told
+        self._steps = len(recipe.steps)
+        self._location = str(ledger.root)
+        if told:
+            out.emit(None, recipe.about, "")
+            if ledger.status().moves == 1:
+                out.emit(None, Text(f"$ {init_line(self._location, recipe)}", "dim"), "")
+
+    def begins(self, step: Step) -> None:
+        """See `Watcher`."""
+        if self._told:
+            heading = Text(f"[{step.number}/{self._steps}] {step.say}".rstrip(), "bold")
+            self._out.emit(None, heading, Text(f"$ {command_line(step, self._location)}", "dim"))
+
+    def ended(self, done: Done) -> None:
+        """See `Watcher`."""
+        if self._told:
+            self._out.emit(None, *views(done), "")
+
+    def reading(self) -> AbstractContextManager[Callable[[int, int | None], None] | None]:
+        """See `Watcher`."""
+        return progress()
