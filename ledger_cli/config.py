@@ -268,6 +268,8 @@ class Config:
     views: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, TypeSettings] = field(default_factory=dict)
     """Of types of world events, by name."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Of the settings that are no defaults, by name: the file or the variable that they come from."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -276,6 +278,19 @@ class Config:
         """The policy of the settings, changed by options (see `policy_from`)."""
         base = {name: self.values[name] for name, each in _BY_NAME.items() if each.section == "policy"}
         return Policy.from_json(_policy_json(base, dict(options or {})))
+
+    def overruled(self, recorded: Policy, *, file: bool = True) -> dict[str, str]:
+        """The given settings that a recorded policy does not have, as in `given`; with `file` those of the file too."""
+        known = recorded.to_json()
+        idle = _STRATEGY_KEYS.keys() - set(_STRATEGY_TAKES.get(self.values["strategy"], ()))
+        return {
+            name: origin
+            for name, origin in self.given.items()
+            if _BY_NAME[name].section == "policy"
+            and name not in idle
+            and (file or origin != FILE_NAME)
+            and _overlaid(known, {name: self.values[name]}) != known
+        }
 
     @property
     def threads(self) -> int | None:
@@ -316,6 +331,7 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
             f"{FILE_NAME} is not TOML ({error}): correct it, or compare with a fresh `ledger init`"
         ) from error
     values = {setting.name: setting.default for setting in SETTINGS}
+    given = {}
     views, types = _views(tree.pop("views", {})), _type_settings(tree.pop("types", {}))
     for section, entries in tree.items():
         if section not in _SECTIONS or not isinstance(entries, dict):
@@ -325,10 +341,12 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
                 known = ", ".join(each.name for each in SETTINGS if each.section == section)
                 raise UsageError(f"{FILE_NAME}: [{section}] has no {name}; it has {known}")
             values[name] = _BY_NAME[name].checked(value)
+            given[name] = FILE_NAME
     for setting in SETTINGS:
         if environment.get(setting.variable):
             values[setting.name] = setting.parsed(environment[setting.variable])
-    return Config(values, views, types)
+            given[setting.name] = setting.variable
+    return Config(values, views, types, given)
 
 
 def _views(entries: Any) -> dict[str, str]:

@@ -197,6 +197,15 @@ class Ledger:
         recorded = self._repository.branch(branch).policy
         return self.config.policy(options) if recorded is None else policy_from(recorded, options)
 
+    def overruled(self, branch: str = MAIN) -> dict[str, str]:
+        """Settings of the policy that do not hold on a branch, since it has recorded another one.
+
+        By name, where they are set: `ledger.toml` or a variable. A fork is meant to differ from the file.
+        """
+        found = self._repository.branch(branch)
+        recorded = found.policy
+        return {} if recorded is None else self.config.overruled(recorded, file=found.state.base is None)
+
     def run(
         self,
         recipe: str | os.PathLike[str],

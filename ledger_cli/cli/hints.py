@@ -8,6 +8,28 @@ if TYPE_CHECKING:
     from ledger_cli.api import Ledger
 
 
+def hint_where_settings_do_not_hold(ledger: Ledger, branch: str) -> str | None:
+    """What holds on a branch in place of the settings, and how these are tried; None where they hold."""
+    import json
+
+    from ledger_cli.config import FILE_NAME
+
+    ignored = ledger.overruled(branch)
+    if not ignored:
+        return None
+    told = [
+        f"{name} = {ledger.config[name]!r} of {origin}" if origin == FILE_NAME else f"{origin}={ledger.config[name]}"
+        for name, origin in ignored.items()
+    ]
+    options = " ".join(f"--{name.replace('_', '-')} {ledger.config[name]}" for name in ignored if name != "layer")
+    on = "" if branch == "main" else f" --branch {branch}"
+    return (
+        f"{' and '.join(told)} {'does' if len(told) == 1 else 'do'} not hold on {branch}: its recorded policy does, "
+        f"{json.dumps(ledger.policy(branch).to_json(), separators=(',', ':'))}; "
+        f"another one needs a fork, `{f'ledger replay --fork NAME {options}'.rstrip()}{on}`"
+    )
+
+
 def hint_where_nothing_is(ledger: Ledger, branch: str) -> str:
     """The next step on a branch, or at a place of it, that has no commits."""
     found = ledger.status(branch)

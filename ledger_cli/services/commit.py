@@ -103,6 +103,7 @@ def _committed(
     fold = RunFold(repository, scope, begun)
     with repository.store.scratch() as scratch:
         written = CommitWriter(scratch).write(fold.tables())
+        _check_forced(repository, before.name, fold, request)
         added = Added()
         if written.commits:
             published = repository.store.publish(written.path, "commits/{sha256}.parquet")
@@ -123,12 +124,24 @@ def plan(repository: Repository, branch: str, request: CommitRequest) -> CommitR
     before = repository.branch(branch)
     fold = RunFold(repository, Scope(before, request.policy, request.run_on(before)))
     tables = [repository.engine.query(_PLAN, made=table) for table in fold.tables()]
+    _check_forced(repository, before.name, fold, request)
     empty = repository.engine.query(_PLAN, made=COMMIT.empty_table())
     planned = pa.concat_tables([empty, *tables])
     state = fold.state
     heads = {shard: each.head for shard, each in state.shards.items() if each.head is not None}
     regions: int = sum(planned["regions"].to_pylist())
     return CommitResult(branch, planned.num_rows, regions, state.watermark, heads, request.policy.digest, planned)
+
+
+def _check_forced(repository: Repository, branch: str, fold: RunFold, request: CommitRequest) -> None:
+    """UsageError where the region to be closed is none: a slip would close the shard of another one."""
+    from ledger_cli.services.gamma import gamma
+
+    region = request.force
+    if region is not None and not fold.met(region) and not gamma(repository, branch, region).table.num_rows:
+        raise UsageError(
+            f"nothing ever fell into region {region!r} on {branch}: `ledger gamma` lists the regions with commits"
+        )
 
 
 _PLAN = """

@@ -85,6 +85,10 @@ class RunFold:
             yield from self._sealed(closed)
         self._starts = {**self._starts, **fold.starts}
 
+    def met(self, region: str) -> bool:
+        """Whether a row fell into a region, once `tables` is exhausted."""
+        return region in self._regions.names
+
     @property
     def state(self) -> State:
         """The state after the run, once `tables` is exhausted."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 
 
@@ -24,6 +26,42 @@ def test_quarantine(world: Path, tmp_path: Path, ledger: Run) -> None:
     assert 'ledger sql "FROM quarantine"' in ran.err
     assert ledger("ingest", bad, "--allow-quarantine", "--json").code == 0
     assert ledger("sql", "SELECT count(*) AS n FROM quarantine", "--json").json == [{"n": 1}]
+
+
+def test_settings_that_do_not_hold_on_a_branch_are_told(
+    forked: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ledger("commit").err == "", "ledger.toml is as recorded"
+    assert ledger("commit", "--branch", "hybrid").err == "", "a fork is meant to differ from the file"
+    monkeypatch.setenv("LEDGER_INTERVAL", "20")
+    monkeypatch.setenv("LEDGER_MAX_SIZE", "5")  # nothing that `fixed` takes
+    told = ledger("commit")
+    assert told.out.startswith("made 0 commits")
+    assert told.err.startswith("LEDGER_INTERVAL=20 does not hold on main: its recorded policy does, {")
+    assert '"strategy":{"kind":"fixed","interval":10}' in told.err
+    assert told.err.endswith("another one needs a fork, `ledger replay --fork NAME --interval 20`\n")
+    assert "--interval 20 --branch hybrid`" in ledger("commit", "--branch", "hybrid", "--json").err
+    ledger("replay", "--fork", "tried", "--interval", "20")
+    assert ledger("commit", "--branch", "tried").err == ""
+    monkeypatch.delenv("LEDGER_INTERVAL")
+    settings = forked / "ledger.toml"
+    text = settings.read_text()
+    text = text.replace("interval = 10\n", "interval = 30\n", 1)
+    settings.write_text(text.replace('# weight = "linear"', 'weight = "softfloor:1"'))
+    told = ledger("commit")
+    both = "weight = 'softfloor:1' of ledger.toml and interval = 30 of ledger.toml do not hold on main: its recorded"
+    assert told.err.startswith(both)
+    assert ledger("commit", "--branch", "hybrid").err == ""
+
+
+def test_force_of_a_region_that_nothing_fell_in_is_refused(world: Path, ledger: Run) -> None:
+    ledger("ingest", "-", stdin='{"entityId":"a","tickId":47,"x":1,"y":1,"activity":1}')
+    moves = ledger("status", "--json").json
+    for more in ([], ["--dry-run"]):
+        told = ledger("commit", "--force", "--region", "99:99", *more, code=2).err
+        assert "nothing ever fell into region '99:99' on main" in told
+    assert ledger("status", "--json").json == moves
+    assert ledger("commit", "--force", "--region", "1:0").out.startswith("made 1 commit"), "of the same shard"
 
 
 def test_commit(world: Path, ledger: Run) -> None:

@@ -31,7 +31,8 @@ def commit(
 ) -> None:
     """Fold what is new on a branch into commits, as far as its watermark.
 
-    The options of the policy override ledger.toml and are recorded; on a branch with commits they do not change.
+    The options of the policy override ledger.toml and are recorded; on a branch with commits they do not change, and a
+    note tells of settings in ledger.toml or the environment that do not hold there.
 
     JSON: branch, commits, entries (how many), watermark, heads (commit ids by shard), policy; with --dry-run also
     planned: a list of shard, epoch_start, epoch_end, reason, regions, events, weight.
@@ -39,13 +40,17 @@ def commit(
     Example: ledger commit --strategy hybrid --min-interval 10 --max-size 5000 --final
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.hints import hint_where_settings_do_not_hold
     from ledger_cli.errors import UsageError
 
     if force != (region is not None):
         raise UsageError("--force and --region go together: `ledger commit --force --region 0:0`")
     with Ledger.open(ledger) as opened:
+        hint = hint_where_settings_do_not_hold(opened, branch)
         result = opened.commit(branch, final=final, force=region, dry_run=dry_run, why=message, **policy)
     out = Output(as_json)
+    if hint is not None:
+        out.note(hint)
     verb = "would make" if dry_run else "made"
     watermark = "not set" if result.watermark is None else f"tick {result.watermark}"
     made = f"{counted(result.commits, 'commit')} with {counted(result.entries, 'entry', 'entries')}"
