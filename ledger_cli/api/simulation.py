@@ -35,5 +35,13 @@ def simulate(
             watch(written)
 
     rows = wiring.write_ticks(watched(), os.fspath(target), format)
-    end = world.first_tick + world.ticks
-    return SimulationResult(os.fspath(target), rows, world.entities, world.first_tick, end, world.seed, len(given))
+    return SimulationResult(
+        target=os.fspath(target),
+        rows=rows,
+        entities=world.entities,
+        first_tick=world.first_tick,
+        end_tick=world.first_tick + world.ticks,
+        seed=world.seed,
+        commands=len(given),
+        unused=simulation.after_the_end(world, given),
+    )

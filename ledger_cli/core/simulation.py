@@ -139,6 +139,11 @@ def simulate(settings: SimulationSettings, commands: Sequence[Command] = ()) -> 
     return _batches(settings, schedule)
 
 
+def after_the_end(settings: SimulationSettings, commands: Sequence[Command]) -> int:
+    """How many commands come after the last tick, and so have no effect."""
+    return sum(_tick_offset(settings, command) >= settings.ticks for command in commands)
+
+
 def _batches(
     settings: SimulationSettings, schedule: Mapping[int, Sequence[tuple[int, Command]]]
 ) -> Iterator[TickBatch]:

@@ -13,7 +13,7 @@ from ledger_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """What was written. `first_tick` and `end_tick`: half-open."""
+    """What was written. `first_tick` and `end_tick`: half-open; `unused`: commands after the last tick."""
 
     target: str
     rows: int
@@ -22,6 +22,7 @@ class SimulationResult:
     end_tick: int
     seed: int
     commands: int
+    unused: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -33,6 +34,7 @@ class SimulationResult:
             "endTick": self.end_tick,
             "seed": self.seed,
             "commands": self.commands,
+            "unusedCommands": self.unused,
         }
 
 

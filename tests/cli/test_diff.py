@@ -37,6 +37,7 @@ def test_order_and_limit(world: Path, ledger: Run) -> None:
         return [row["region"] for row in ledger("diff", "main", "20", "--json", *options).json["regions"]]
 
     assert regions() == ["1:0", "0:0"]
+    assert regions("--limit", "1") == ["1:0"]
     assert regions("--ascending") == ["0:0", "1:0"]
     assert regions("--sort", "region", "--ascending", "--equal") == ["0:0", "1:0", "2:0"]
     lines = ledger("diff", "main", "20", "--limit", "1", "--equal").out.splitlines()

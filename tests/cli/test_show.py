@@ -36,6 +36,10 @@ def test_limit(world: Path, ledger: Run) -> None:
     assert ledger("show", "main", "--limit", "1").out.splitlines()[-1] == (
         "… and 1 more regions: --limit N shows more, --json all"
     )
+    everything = ledger("show", "main", "--json").json
+    heaviest = max(everything["entries"], key=lambda entry: entry["weight"])
+    assert ledger("show", "main", "--limit", "1", "--json").json == {**everything, "entries": [heaviest]}
+    assert ledger("show", "main", "--limit", "9", "--json").json == everything
 
 
 def test_json(world: Path, ledger: Run) -> None:

@@ -58,12 +58,26 @@ def test_every_format_is_read_back_whole(ledger: Run, name: str, format_name: st
         "endTick": 40,
         "seed": 3,
         "commands": 0,
+        "unusedCommands": 0,
     }
     ledger("init", "world")
     ledger("simulate", "plain.jsonl", *SMALL)
     assert ledger("ingest", name, *given, "--ledger", "world", "--json").json["stored"] == 240
     again = ledger("ingest", "plain.jsonl", "--ledger", "world", "--json").json
     assert (again["duplicates"], again["quarantined"]) == (240, {})
+
+
+def test_what_has_no_effect_is_told(ledger: Run) -> None:
+    assert ledger("simulate", "none.jsonl", "--ticks", "0").out == (
+        "wrote 0 rows: 100 entities, no ticks, to none.jsonl\n"
+    )
+    last, after = ({**COMMAND, "timestamp": f"2026-01-01T00:00:{second}Z"} for second in ("39", "39.001"))
+    Path("c.jsonl").write_text(json.dumps(last) + "\n" + json.dumps(after) + "\n")
+    told = ledger("simulate", "led.jsonl", *SMALL, "--commands", "c.jsonl", "--json")
+    assert (told.json["commands"], told.json["unusedCommands"]) == (2, 1)
+    assert told.err == "warning: 1 command after the last tick had no effect: simulate more --ticks\n"
+    Path("c.jsonl").write_text(json.dumps(last))
+    assert ledger("simulate", "led.jsonl", *SMALL, "--commands", "c.jsonl").err == ""
 
 
 def test_commands_lead_activities(ledger: Run) -> None:

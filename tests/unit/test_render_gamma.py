@@ -266,6 +266,12 @@ class TestPictures:
         assert any(param.get("bind", {}).get("input") == "range" for param in spec["params"])
         assert '"domain": [0, 40.0]' in json.dumps(spec)
 
+    def test_large_and_small_weights_are_shown_without_an_exponent(self) -> None:
+        for top, largest in ((4.1e7, "40 000 000"), (2.5e-7, "0.00000025")):
+            texts = re.findall(r">([^<>]+)</text>", svg_text(frame(cell("0:0", top), cell("1:0", top / 2))))
+            assert largest in [text.replace("\xa0", " ") for text in texts]
+            assert not [text for text in texts if re.fullmatch(r"[\d.]+e[+-]?\d+", text)]
+
     def test_empty_is_said_in_words(self) -> None:
         assert NO_REGIONS in svg_text(EMPTY)
 

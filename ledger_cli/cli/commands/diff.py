@@ -42,6 +42,8 @@ def diff(
     them differs, its entities follow, field by field: of a branch as they stand, of a commit, tag or tick as
     `ledger world get --at` shows them.
 
+    --limit counts regions, fields of entities, and with --first commits.
+
     JSON: a, b, regionMaps (null, or of a and b where these have different ones: equal ids are other places then),
     equal (how many regions are), regions: a list of region, weight_a, weight_b, weight_delta, mean_*, var_*
     and count_a, count_b, and world: a list of entity_id, entity_kind, change (added, removed or changed), version_a,
@@ -59,13 +61,16 @@ def diff(
     with Ledger.open(ledger) as opened:
         if first:
             partings = opened.first_difference(a, b, branch)
-            out.emit([each.to_json() for each in partings], *parting_views(a, b, partings))
+            out.emit([each.to_json() for each in partings[:limit]], *parting_views(a, b, partings[:limit]))
             return
         found = opened.diff(a, b, branch, sort=sort, descending=not ascending, equal=equal)
         rows = found.table.to_pylist()
         differ = len(rows) - (found.equal if equal else 0)
         world = world_views(found.world.to_pylist(), found.world_counts, most)
         regions = diff_views(a, b, rows, found.equal, most, differ, region_maps=found.region_maps)
-        out.emit(found, *regions, *world)
+        made = found.to_json() if as_json else None
+        if made is not None:
+            made |= {"regions": made["regions"][:limit], "world": made["world"][:limit]}
+        out.emit(made, *regions, *world)
         if not rows and not found.equal and not world:
             out.note(hint_where_nothing_is(opened, branch))

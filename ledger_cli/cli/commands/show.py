@@ -25,15 +25,19 @@ def show(
     """Show one commit with its entries, the heaviest first; of a branch its newest commit.
 
     JSON: the commit as in `ledger log --json`, with policySettings, and entries: a list of region, weight,
-    activity_mean, activity_var, count and exact (integers as texts).
+    activity_mean, activity_var, count and exact (integers as texts); with --limit the heaviest so many.
 
     Example: ledger show main
     """
     from ledger_cli.api import Ledger
-    from ledger_cli.render.views.history import commit_fields, entries_table
+    from ledger_cli.render.views.history import commit_fields, entries_table, heaviest_first
 
     out = Output(as_json)
     with Ledger.open(ledger) as opened:
         shown = opened.show(commit, branch)
     entries = entries_table(shown.entries.to_pylist(), out.most(limit))
-    out.emit(shown, commit_fields(shown.header, shown.policy), "", *entries)
+    made = shown.to_json() if as_json else None
+    if made is not None and limit is not None:
+        kept = {row["region"] for row in heaviest_first(shown.entries.to_pylist())[:limit]}
+        made["entries"] = [each for each in made["entries"] if each["region"] in kept]
+    out.emit(made, commit_fields(shown.header, shown.policy), "", *entries)

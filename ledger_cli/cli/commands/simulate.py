@@ -10,7 +10,7 @@ import typer
 
 from ledger_cli.cli.options import JsonOption, command_app
 from ledger_cli.errors import UsageError
-from ledger_cli.render.common.words import shown
+from ledger_cli.render.common.words import counted, shown
 from ledger_cli.render.output import Output
 
 app = command_app()
@@ -55,7 +55,8 @@ def simulate(
     The same options give the same bytes everywhere. A command in --commands is one JSON line:
     {"entityId":"E3","cmd":"setActivity","params":{"value":2.5,"rampTicks":20},"timestamp":"2026-01-01T00:01:00Z"}
 
-    JSON: target, rows, entities, firstTick, endTick, seed, commands (how many).
+    JSON: target, rows, entities, firstTick, endTick, seed, commands (how many), unusedCommands (how many
+    come after the last tick).
 
     Example: ledger simulate ticks.jsonl.zst --entities 500 --ticks 2000 --seed 7
     """
@@ -78,8 +79,11 @@ def simulate(
         "tick_duration_ms": tick_ms,
     }
     result = Ledger.simulate(out, format=format, commands=commands, watch=_progress(entities * ticks), **settings)
-    told = f"wrote {shown(result.rows)} rows: {shown(entities)} entities, ticks {first_tick} to {result.end_tick - 1}"
+    span = f"ticks {first_tick} to {result.end_tick - 1}" if ticks else "no ticks"
+    told = f"wrote {shown(result.rows)} rows: {shown(entities)} entities, {span}"
     output = Output(as_json)
+    if result.unused:
+        output.warn(f"{counted(result.unused, 'command')} after the last tick had no effect: simulate more --ticks")
     if out == STDOUT:
         output.note(told)
     else:

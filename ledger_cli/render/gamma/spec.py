@@ -37,9 +37,11 @@ NAME = "cells"
 INK, QUIET, PAPER, PANEL = "#24292f", "#6b7280", "#ffffff", "#f3f4f6"
 NUMBERS = {"decimal": ".", "thousands": " ", "grouping": [3], "currency": ["", ""]}
 """As everywhere else here (`words.grouped`)."""
+_DECIMAL = ",.6~r"
+"""Six significant digits, never with an exponent: 40 000 000 and not 4e+7."""
 TOOLTIP = (
     ("region", "region", "nominal", None),
-    ("weight", "weight", "quantitative", ",.6~g"),
+    ("weight", "weight", "quantitative", _DECIMAL),
     ("mean", "activity mean", "quantitative", ",.6~g"),
     ("variance", "activity variance", "quantitative", ",.6~g"),
     ("pooledMean", "pooled mean", "quantitative", ",.6~g"),
@@ -197,14 +199,14 @@ def _colour(alt: Any, canvas: Canvas, layout: MapLayout, exponent: Any) -> Any:
         type="pow", exponent=exponent, domain=[0, canvas.maximum or 1.0], range=list(VIRIDIS),
         interpolate="rgb", clamp=True,
     )  # fmt: skip
-    legend = alt.Legend(title="weight", gradientLength=length, gradientThickness=12, tickCount=5, format=",.6~g")
+    legend = alt.Legend(title="weight", gradientLength=length, gradientThickness=12, tickCount=5, format=_DECIMAL)
     return alt.Color("weight:Q", scale=scale, legend=legend)
 
 
 def _bars(alt: Any, data: Any, canvas: Canvas) -> Any:
     order = alt.EncodingSortField(field="weight", op="max", order="descending")
     scale = alt.Scale(domain=[0, canvas.maximum or 1.0], nice=False)
-    axis = alt.Axis(orient="top", tickCount=5, format=",.6~g", gridColor="#e5e7eb", domain=False)
+    axis = alt.Axis(orient="top", tickCount=5, format=_DECIMAL, gridColor="#e5e7eb", domain=False)
     ranked = (
         alt.Chart(data, width=MAP_SIDE_PX, height=alt.Step(18))
         .transform_window(
@@ -227,7 +229,7 @@ def _bars(alt: Any, data: Any, canvas: Canvas) -> Any:
     labels = ranked.mark_text(align="left", dx=4, color=QUIET, tooltip=None).encode(
         x="weight:Q",
         y=alt.Y("region:N", sort=order),
-        text=alt.condition("datum.decoupled", alt.value("decoupled"), alt.Text("weight:Q", format=",.6~g")),
+        text=alt.condition("datum.decoupled", alt.value("decoupled"), alt.Text("weight:Q", format=_DECIMAL)),
     )
     return alt.layer(bars, labels)
 
@@ -300,7 +302,7 @@ def _tooltips(alt: Any) -> list[Any]:
 
 
 def _axis(alt: Any, side_px: int) -> Any:
-    return alt.Axis(grid=False, tickCount=max(2, min(side_px // 70, 8)), format=",.6~g", labelFlush=True)
+    return alt.Axis(grid=False, tickCount=max(2, min(side_px // 70, 8)), format=_DECIMAL, labelFlush=True)
 
 
 def _literal(text: str) -> str:

@@ -151,9 +151,14 @@ def _option(key: str) -> str:
     return re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", key)
 
 
+def heaviest_first(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Entries of a commit in the order in which they are shown."""
+    return sorted(rows, key=lambda row: (-row["weight_value"], row["region"]))
+
+
 def entries_table(rows: Iterable[Mapping[str, Any]], most: int | None) -> list[RenderableType]:
     """The entries of a commit, the heaviest first."""
-    listed = sorted(rows, key=lambda row: (-row["weight_value"], row["region"]))
+    listed = heaviest_first(rows)
     cut = listed if most is None else listed[:most]
     shown = ((row["region"], row["weight_value"], row["activity_mean"], row["activity_var"], row["n"]) for row in cut)
     made = table(["region", "weight", "activity mean", "variance", "events"], shown, left=["region"])
