@@ -273,7 +273,9 @@ class Importer(Protocol):
     ) -> Iterator[ColumnChunk]:
         """The rows that a mapping makes of the whole of a source.
 
-        `_line` is the line of a row; a result without it is numbered from 1. `watch` is called now and then.
+        `_line` is the line of a row. A statement that leaves it out gets it where its rows are rows of the source;
+        others (groups, set operations) are numbered from 1, in an order that depends on what is in the rows alone.
+        `watch` is called now and then.
         """
         ...
 

@@ -145,7 +145,8 @@ class Ledger:
     ) -> IngestResult:
         """Read tick events from files, globs, directories, URLs or `-`; all of it is stored, or nothing.
 
-        `map`: fields of the tick as SQL over the source's columns; `sql`: a SELECT over the whole `source`.
+        `map`: fields of the tick as SQL over the source's columns; `sql`: a SELECT over the whole `source`, one source
+        at a time, whose column `_line` is the physical line of a row.
         `watch(bytes, total)` is called now and then.
         """
         from ledger_cli.services.ingest import IngestOptions, ingest

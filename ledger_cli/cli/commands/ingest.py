@@ -46,7 +46,7 @@ def ingest(
     map: MapOption = None,
     sql: Annotated[
         str | None,
-        typer.Option("--sql", metavar="SELECT", help="SQL over the whole `source` that gives ticks."),
+        typer.Option("--sql", metavar="SELECT", help="SQL over the whole `source`, file by file, that gives ticks."),
     ] = None,
     delimiter: Annotated[str | None, typer.Option("--delimiter", help="csv, tsv: between two fields.")] = None,
     comment: Annotated[str | None, typer.Option("--comment", help="csv, tsv: lines that begin so are skipped.")] = None,
@@ -66,6 +66,10 @@ def ingest(
     """Read tick events; all of it is stored, or nothing. The same rows again are stored once.
 
     Bad rows go to quarantine, see: ledger sql "FROM quarantine". Exit code 3 tells that there were some.
+
+    --sql runs once for each file: a window function sees one source at a time. `source` has the physical line of a row
+    in `_line`; a statement may leave it out, but where rows have no line of their own (GROUP BY, DISTINCT, UNION), give
+    one, for example min(_line) AS _line, else they are numbered in the order of their values.
 
     JSON: branch, sources, read, stored, duplicates, quarantined (rows by reason), late, highestTick, farAbove (null, or
     the two ticks around a wide gap).

@@ -42,6 +42,11 @@ class Column:
         return self.name in FIELDS
 
 
+def is_json(field: pa.Field) -> bool:
+    """Whether the texts of a column are JSON values."""
+    return bool(JSON_TEXTS.items() <= (field.metadata or {}).items())
+
+
 def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column], list[tuple[int, str]]]:
     """The chunk as DuckDB is given it, with the columns `r` (row) and `l` (line).
 
@@ -61,7 +66,7 @@ def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column], list[tuple[i
             f"for example --map {lacking[0]}=…, or how the columns are told apart (--delimiter, --columns)"
         )
     plain = [_plain(name, column) for name, column in zip(names, chunk.table.columns, strict=True)]
-    json_texts = [JSON_TEXTS.items() <= (each.metadata or {}).items() for each in chunk.table.schema]
+    json_texts = [is_json(each) for each in chunk.table.schema]
     columns = [Column(name, f"c{place}", plain[place].type, json_texts[place]) for place, name in enumerate(names)]
     rows = pa.array(np.arange(len(chunk.lines), dtype=np.int64))
     table = pa.table([*plain, rows, chunk.lines], names=[*(column.sql for column in columns), "r", "l"])

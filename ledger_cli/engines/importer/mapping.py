@@ -10,6 +10,8 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ import pyarrow.parquet as pq
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.tick_json import FIELDS
 from ledger_cli.engines.common.duck import connect, first_line, ident, quoted, sql_list
-from ledger_cli.engines.importer.columns import JSON_TEXTS
+from ledger_cli.engines.importer.columns import JSON_TEXTS, is_json
+from ledger_cli.engines.importer.line_carried import LINE, carrying_line
 from ledger_cli.engines.importer.lines import UNWRAP
 from ledger_cli.engines.importer.unfit import unfit_rows
 from ledger_cli.errors import UsageError
@@ -76,8 +79,7 @@ class Stage:
         self._confine()
         numbered = 1
         try:
-            sql = mapping.sql if mapping.sql is not None else self._fields_sql(mapping.fields)
-            self._check(sql)
+            sql = self._fields_sql(mapping.fields) if mapping.sql is None else self._with_line(mapping.sql)
             result = self._connection.sql(sql)
             json_texts = {place for place, kind in enumerate(result.types) if str(kind) == "JSON"}
             for batch in result.to_arrow_reader(_CHUNK_ROWS):
@@ -90,10 +92,9 @@ class Stage:
 
     def _chunk(self, table: pa.Table, first: int) -> ColumnChunk:
         names = [name.lower() for name in table.schema.names]
-        if len(set(names)) < len(names):
-            raise UsageError("the mapping gives a column twice: leave it out of the `*` with EXCLUDE")
-        if "_line" in names:
-            place = names.index("_line")
+        _refuse_twins(names)
+        if LINE in names:
+            place = names.index(LINE)
             lines = _line_numbers(table.column(place))
             table = table.remove_column(place)
         else:
@@ -107,10 +108,7 @@ class Stage:
         spelled = {name.lower(): name for name in FIELDS}
         table = table.rename_columns([spelled.get(name.lower(), name) for name in table.schema.names])
 
-        def raw(row: int) -> str:
-            return json.dumps(table.slice(row, 1).to_pylist()[0], ensure_ascii=False, default=str)
-
-        return ColumnChunk(table, lines, raw, refused=refused)
+        return ColumnChunk(table, lines, partial(_row_text, table), refused=refused)
 
     def _stage_lines(self, chunk: LineChunk, envelope: str) -> None:
         self._lines = True
@@ -226,8 +224,36 @@ class Stage:
         walk(parsed)
         return found
 
-    def _check(self, sql: str) -> None:
-        self._parsed(sql, "--sql")
+    def _with_line(self, sql: str) -> str:
+        """The statement with the line of each row; where its rows have none, they come in an order of their own.
+
+        So a row has the same number each time, whatever the threads: by it the quarantine knows it again.
+        """
+        tree = self._parsed(sql, "--sql")
+        columns = self._columns_of(sql)
+        names = [name.lower() for name, _ in columns]
+        _refuse_twins(names)
+        if LINE in names:
+            return sql
+        carried = carrying_line(tree)
+        if carried is not None:
+            text = self._written(carried)
+            try:
+                if self._columns_of(text) == [*columns, (LINE, "BIGINT")]:
+                    return text
+            except duckdb.Error:
+                pass  # an aggregate, or a name that two tables have
+        return f"SELECT * FROM ({self._written(tree)}) ORDER BY ALL"
+
+    def _columns_of(self, sql: str) -> list[tuple[str, str]]:
+        """Name and type of each column that a statement gives."""
+        result = self._connection.sql(sql)
+        return [(name, str(kind)) for name, kind in zip(result.columns, result.types, strict=True)]
+
+    def _written(self, tree: dict[str, Any]) -> str:
+        """SQL of a syntax tree."""
+        ((text,),) = self._rows(f"SELECT json_deserialize_sql({quoted(json.dumps(tree))}::JSON)")
+        return str(text)
 
     def _parsed(self, sql: str, what: str) -> Any:
         """The syntax tree of one SELECT."""
@@ -271,13 +297,40 @@ def _marked(table: pa.Table, json_texts: set[int]) -> pa.Table:
     return table
 
 
+def _refuse_twins(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise UsageError("the mapping gives a column twice: leave it out of the `*` with EXCLUDE")
+
+
+def _row_text(table: pa.Table, row: int) -> str:
+    """A row as JSON: what is JSON already as it is, numbers as numbers."""
+    cells = zip(table.schema, (column[row] for column in table.columns), strict=True)
+    values = (f"{_JSON.encode(field.name)}: {_value_text(field, cell)}" for field, cell in cells)
+    return "{" + ", ".join(values) + "}"
+
+
+def _value_text(field: pa.Field, cell: pa.Scalar) -> str:
+    value = cell.as_py()
+    return str(value) if value is not None and is_json(field) else _JSON.encode(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has no kind for."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, default=_plain)
+
+
 def _line_numbers(column: pa.ChunkedArray) -> pa.Array:
     try:
         lines = column.cast(pa.int64()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UsageError("the mapping's _line must be a whole number: the line that a row comes from") from error
     if lines.null_count:
-        raise UsageError("the mapping's _line must not be null: leave it out to number the rows")
+        raise UsageError("the mapping's _line must not be null: leave it out where a row has no line")
     return lines
 
 
