@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from importlib import import_module
@@ -56,7 +57,7 @@ def _format_of(stream: ByteStream, given: str | None) -> str:
 
 
 def _format_seen(head: bytes, named: str | None) -> str:
-    """JSON Lines may be called `.json`, a kcat dump `.jsonl`; standard input says nothing."""
+    """JSON Lines may be called `.json`, an array or a kcat dump `.jsonl`; standard input says nothing."""
     first = head.removeprefix(BOM).lstrip()
     if first[:1] == b"{":
         line = first.split(b"\n", 1)[0]
@@ -64,7 +65,23 @@ def _format_seen(head: bytes, named: str | None) -> str:
     if named is None and first and first[:1] != b"[":
         known = "|".join(FORMATS)
         raise UsageError(f"standard input begins with neither {{ nor [, so it is no JSON: give --format {known}.")
+    if named == "jsonl" and _is_array_of_objects(first):
+        return "json"
     return named or ("json" if first else "jsonl")
+
+
+def _is_array_of_objects(first: bytes) -> bool:
+    """Whether text is the beginning of an array of objects, and not a broken line before others."""
+    line, _, more = first.partition(b"\n")
+    elements = first[1:].lstrip()
+    if first[:1] != b"[" or elements[:1] != b"{" or (line.rstrip().endswith(b"]") and more.strip()):
+        return False
+    text = elements.decode(errors="replace")
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):  # longer than what is looked at, or refused as an element
+        return True
+    return text[end:].lstrip()[:1] in ("", ",", "]")
 
 
 def _adapted(chosen: str, stream: ByteStream, options: SourceOptions) -> Source:

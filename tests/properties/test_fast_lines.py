@@ -292,6 +292,7 @@ def _of_kcat(line: bytes) -> bytes:
 def test_kcat_payloads(made: Made, start: int) -> None:
     chance = random.Random(start)
     lines = [line for line in SHORT if _is_text(line)] + [random_line(chance) for _ in range(3000)]
+    lines = [line for line in lines if line.strip()]
     chunk = chunk_of([_of_kcat(line) for line in lines])
     assert by_importer(*made, chunk, "kcat") == by_definition(lines)
 
@@ -304,6 +305,17 @@ def test_console_consumer_values(made: Made, start: int) -> None:
     for before in (b"", b"CreateTime:1\tPartition:3\tOffset:8\tkey\t"):
         chunk = chunk_of([before + line for line in lines])
         assert by_importer(*made, chunk, "kafka-console") == by_definition(lines)
+
+
+@pytest.mark.parametrize("value", ["", " ", "\\t"])
+def test_a_message_of_nothing_is_a_row(made: Made, value: str) -> None:
+    kcat = [_of_kcat(GOOD), _of_kcat(value.encode().replace(b"\\t", b"\t")), b"", b" "]
+    stored, refused = by_importer(*made, chunk_of(kcat), "kcat")
+    assert (len(stored), refused) == (1, [(2, "broken_json")])
+    if "t" not in value:  # a tab ends the key there
+        head = b"CreateTime:1\tPartition:3\tOffset:8\tkey\t"
+        stored, refused = by_importer(*made, chunk_of([head + value.encode(), head + GOOD, b""]), "kafka-console")
+        assert (len(stored), refused) == (1, [(1, "broken_json")])
 
 
 def test_console_consumer_values_may_hold_tabs(made: Made) -> None:

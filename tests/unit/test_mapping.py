@@ -145,10 +145,11 @@ def test_keys_that_sql_cannot_tell_apart(tmp_path: Path) -> None:
 def test_messages_of_kafka(tmp_path: Path) -> None:
     payload = '{\\"id\\":\\"a\\",\\"t\\":1,\\"lon\\":1,\\"lat\\":1,\\"a\\":1}'
     message = '{{"topic":"t","partition":0,"offset":{},"payload":{}}}\n'
-    text = message.format(3, f'"{payload}"') + message.format(4, '"xx"') + message.format(5, "null")
+    values = ('"xx"', "null", '""', '" "')
+    text = message.format(3, f'"{payload}"') + "".join(message.format(4, value) for value in values) + "\n"
     made = Mapped(tmp_path, "a.jsonl", text, by_fields(), format="kcat")
     assert [tick.entity_id for tick in made.ticks] == ["a"]
-    assert [each[:2] for each in made.refused] == [(2, "broken_json"), (3, "broken_json")]
+    assert [each[:2] for each in made.refused] == [(line, "broken_json") for line in (2, 3, 4, 5)]
 
 
 def test_order_and_numbers_do_not_depend_on_threads(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ledger_cli.core.simulation import SimulationSettings, TickBatch, simulate
 from ledger_cli.errors import NotFound, SourceError, UsageError
 from ledger_cli.ports import Source
 from ledger_cli.sources.catalog import SourceOptions, source_of
+from ledger_cli.sources.opening import expand
 from ledger_cli.sources.writers import FORMATS, write_ticks
 
 WORLD = SimulationSettings(entities=9, ticks=40, seed=5, tick_duration_ms=250)
@@ -79,6 +81,33 @@ def test_kcat_is_seen_in_the_first_line_and_json_lines_may_be_called_json(tmp_pa
         assert source.envelope == envelope
         assert keys_of(source) == expected()
     assert source_of(str(tmp_path / "a.jsonl"), SourceOptions(format="jsonl")).envelope == "none"
+
+
+def test_an_array_may_be_called_jsonl(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_ticks(batches(), path, "json")
+    assert keys_of(source_of(str(path), SourceOptions())) == expected()
+    events = json.loads(path.read_text())
+    for text in (json.dumps(events), json.dumps(events, indent=2), f"\n{json.dumps(events)}\n"):
+        path.write_text(text)
+        assert keys_of(source_of(str(path), SourceOptions())) == expected()
+
+
+@pytest.mark.parametrize("first", [b"[1]", b"[]", b"[", b'[{"a":1}]'])
+def test_a_broken_first_line_makes_no_array(tmp_path: Path, first: bytes) -> None:
+    (tmp_path / "a.jsonl").write_bytes(first + b'\n{"entityId":"E","tickId":1}\n' * 3)
+    (chunk,) = source_of(str(tmp_path / "a.jsonl"), SourceOptions()).chunks()
+    assert isinstance(chunk, LineChunk)
+    assert chunk.raw(0) == first
+
+
+def test_a_member_of_an_archive(tmp_path: Path) -> None:
+    write_ticks(batches(), tmp_path / "ticks.jsonl")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "ticks.jsonl", "ticks.jsonl")
+        archive.write(tmp_path / "ticks.jsonl", "more/ticks.jsonl")
+    for name in expand([f"zip://ticks.jsonl::{tmp_path}/a.zip", f"zip://*/*.jsonl::{tmp_path}/a.zip"], None):
+        assert keys_of(source_of(name, SourceOptions())) == expected()
 
 
 @pytest.mark.parametrize("format_name", ["jsonl", "json", "kcat"])

@@ -115,6 +115,11 @@ def test_latin_1_and_control_characters_in_a_line_are_the_rows_matter() -> None:
     assert len(rows_of(data)) == 22
 
 
+def test_a_nul_in_a_line_is_the_rows_matter() -> None:
+    for rows in (1, 20):
+        assert len(rows_of(b'{"a":"\0"}\n' + b'{"a":1}\n' * (rows - 1))) == rows
+
+
 def test_lines_not_in_utf_8_are_neither_json_nor_blank() -> None:
     (chunk,) = LineSource(Held(b'{"a":1}\n"\xff"\n"\xc3\xa9"\n')).chunks()
     assert isinstance(chunk, LineChunk)

@@ -156,7 +156,7 @@ def _json_field(name: str, column: str) -> _Field:
 
 
 def _entity(column: str, of_type: pa.DataType, missing: str, _: bool) -> _Field | None:
-    if not _is_text(of_type) and not pa.types.is_integer(of_type):
+    if not _is_text(of_type):
         return None
     value = f"{column}::VARCHAR"
     return _Field(value, f"({missing} OR {value} = '')", "false")

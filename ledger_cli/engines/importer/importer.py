@@ -196,7 +196,8 @@ def _examined(
         text, partition, offset = chunk.raw(row), None, None
         if inner is not None and row not in no_text:
             value, partition, offset = inner[row]
-            text = b"\0" if value is None else value.encode()
+            # A message is a row, also one of nothing: only a line can be blank.
+            text = b"\0" if value is None or not value.strip() else value.encode()
         try:
             tick = parse_tick(text)
         except Refusal as refusal:

@@ -59,10 +59,11 @@ def _table(table: dict[str, Any], tree: dict[str, Any], ctes: dict[str, Any]) ->
         return False
     name = table["table_name"].lower()
     if name not in ctes:
-        return name == _SOURCE
+        return bool(name == _SOURCE)
     # What else names it would have a column more as well.
-    once = _times_named(tree, name) == 1 and not ctes[name]["aliases"]
-    return once and _node(ctes[name]["query_node"], tree, {key: each for key, each in ctes.items() if key != name})
+    if _times_named(tree, name) != 1 or ctes[name]["aliases"]:
+        return False
+    return _node(ctes[name]["query_node"], tree, {key: each for key, each in ctes.items() if key != name})
 
 
 def _gives_line(column: dict[str, Any]) -> bool:

@@ -107,6 +107,7 @@ class Stage:
             table, lines = table.drop_columns(_UNUSED).filter(unused.is_null()), lines.filter(unused.is_null())
         spelled = {name.lower(): name for name in FIELDS}
         table = table.rename_columns([spelled.get(name.lower(), name) for name in table.schema.names])
+        table = _with_text_of_integers(table, "entityId")
 
         return ColumnChunk(table, lines, partial(_row_text, table), refused=refused)
 
@@ -119,9 +120,11 @@ class Stage:
         ]
         extra = "" if envelope != "none" else ', NULL::BIGINT AS partition, NULL::BIGINT AS "offset"'
         wanted = f"row NOT IN (SELECT unnest({no_text}::INTEGER[]))"
+        if envelope == "none":  # a message is a row, also one of nothing
+            wanted += " AND NOT coalesce(regexp_full_match(raw, '\\s*'), false)"
         self._run(f"""COPY (SELECT line, rtrim(raw, chr(13) || chr(10)) AS raw, partition, "offset"
                 FROM (SELECT *{extra} FROM ({UNWRAP[envelope]}))
-                WHERE {wanted} AND NOT coalesce(regexp_full_match(raw, '\\s*'), false))
+                WHERE {wanted})
             TO {quoted(str(self._part()))} (FORMAT parquet)""")
         self._connection.unregister("chunk")
 
@@ -295,6 +298,14 @@ def _marked(table: pa.Table, json_texts: set[int]) -> pa.Table:
         field = table.schema.field(place).with_type(pa.string()).with_metadata(JSON_TEXTS)
         table = table.set_column(place, field, table.column(place).cast(pa.string()))
     return table
+
+
+def _with_text_of_integers(table: pa.Table, name: str) -> pa.Table:
+    """The table, integers of a column as their digits: to a mapping, 7 in a CSV is a number."""
+    place = table.schema.get_field_index(name)
+    if place < 0 or not pa.types.is_integer(table.schema.field(place).type):
+        return table
+    return table.set_column(place, name, table.column(place).cast(pa.string()))
 
 
 def _refuse_twins(names: Sequence[str]) -> None:

@@ -28,6 +28,8 @@ class RawInput:
     again: bool
     path: Path | None = None
     """Where it lies on this machine, if it is a file."""
+    file_system: Any = None
+    """What it was opened by: an archive is closed with the last who holds it."""
 
 
 def open_raw(name: str) -> RawInput:
@@ -89,6 +91,6 @@ def _open_remote(url: str) -> RawInput:
         return _open_local(path)
     try:
         file = file_system.open(path, "rb")
-        return RawInput(file, getattr(file, "size", None), True)
+        return RawInput(file, getattr(file, "size", None), True, file_system=file_system)
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
         refuse(url, error)

@@ -15,7 +15,8 @@ VALUE_BYTES_LIMIT = 1 << 30
 _LOOKED_AT = 8192
 _UTF_16_OR_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\b\x1b")
-_CONTROL_PERCENT = 2
+_CONTROL_PERCENT, _CONTROL_FEW = 2, 4
+"""Up to either, control characters (NUL too) are those of a broken row or two, which are refused alone."""
 _SUFFIXES = {"gzip": ".gz", "zstd": ".zst"}
 _READABLE = {"Parquet": "parquet", "Arrow": "arrow"}
 
@@ -31,15 +32,18 @@ def text_of(head: bytes, name: str, claim: str) -> bytes:
         raise SourceError(f"{name}: is {magic}-compressed: give it a name that ends in {_SUFFIXES[magic]}.")
     if begin.startswith(_UTF_16_OR_32) or _looks_like_utf_16(begin):
         raise SourceError(f"{name}: is not in UTF-8, but in UTF-16 or UTF-32: convert it first.")
-    if _is_binary(begin):  # asked first: a header may well begin with PARENT
+    if _is_binary(begin, magic):
         what = "a binary file" if magic is None else magic
         hint = f"use --format {_READABLE[magic]}" if magic in _READABLE else "check the file"
         raise SourceError(f"{name}: is not {claim}, but {what}: {hint}.")
     return head.removeprefix(BOM)
 
 
-def _is_binary(begin: bytes) -> bool:
-    return b"\0" in begin or _controls(begin) * 100 > _CONTROL_PERCENT * len(begin)
+def _is_binary(begin: bytes, magic: str | None) -> bool:
+    if magic is not None and b"\0" in begin:  # a header may well begin with PARENT
+        return True
+    controls = _controls(begin)
+    return controls > (_CONTROL_FEW if magic is None else 0) and controls * 100 > _CONTROL_PERCENT * len(begin)
 
 
 def _looks_like_utf_16(begin: bytes) -> bool:
