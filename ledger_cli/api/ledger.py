@@ -147,8 +147,9 @@ class Ledger:
 
         `map`: fields of the tick as SQL over the source's columns; `sql`: a SELECT over the whole `source`, one source
         at a time, whose column `_line` is the physical line of a row.
-        `watch(bytes, total)` is called now and then.
+        `watch(bytes, total)` is called ten times a second, from another thread too; total is None where not known.
         """
+        from ledger_cli.api.progress import telling
         from ledger_cli.services.ingest import IngestOptions, ingest
 
         mapping = _mapping(map, sql)
@@ -162,15 +163,16 @@ class Ledger:
         jump = self.config["max_tick_jump"] if max_tick_jump is None else max_tick_jump
         if jump is not None and jump < 1:
             raise UsageError(f"max_tick_jump must be at least 1 tick, not {jump}")
-        return ingest(
-            self._repository,
-            self._make_importer(),
-            branch,
-            read,
-            IngestOptions(mapping, jump, why),
-            _watcher(read, watch),
-            again=lambda index: made(names[index]) if _can_be_read_again(names[index]) else None,
-        )
+        with telling(read, watch) as tell:
+            return ingest(
+                self._repository,
+                self._make_importer(),
+                branch,
+                read,
+                IngestOptions(mapping, jump, why),
+                tell,
+                again=lambda index: made(names[index]) if _can_be_read_again(names[index]) else None,
+            )
 
     def commit(
         self,
@@ -598,16 +600,3 @@ def _mapping(fields: Mapping[str, str] | Iterable[tuple[str, str]] | None, sql: 
         return FieldMapping(sql=sql)
     pairs = tuple(fields.items() if isinstance(fields, Mapping) else fields or ())
     return FieldMapping(fields=pairs) if pairs else None
-
-
-def _watcher(sources: Sequence[Source], watch: Callable[[int, int | None], None] | None) -> Callable[[], None]:
-    if watch is None:
-        return lambda: None
-
-    def report() -> None:
-        positions = [source.position for source in sources]
-        totals = [total for _, total in positions]
-        known = [total for total in totals if total is not None]
-        watch(sum(read for read, _ in positions), sum(known) if len(known) == len(totals) else None)
-
-    return report

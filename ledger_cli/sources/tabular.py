@@ -69,7 +69,8 @@ class _TabularSource:
 
     @property
     def position(self) -> tuple[int, int | None]:
-        return self._position if self._stream.path() else self._stream.position
+        begun = self._position[1] is not None
+        return self._position if begun and self._stream.path() else self._stream.position
 
     def _chunks(self) -> Generator[ColumnChunk, None, None]:
         with ExitStack() as cleanup:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,15 @@ class ByteStream:
     @property
     def position(self) -> tuple[int, int | None]:
         """Stored bytes read, and in all where known."""
-        return (0, None) if self._pass is None else (self._pass.stored.count, self._pass.stored.raw.size)
+        return (0, self._size) if self._pass is None else (self._pass.stored.count, self._pass.stored.raw.size)
+
+    @cached_property
+    def _size(self) -> int | None:
+        """How many bytes are stored, as far as can be told without opening anything."""
+        if self.name == STDIN or is_url(self.name):
+            return None
+        path = Path(self.name)
+        return path.stat().st_size if path.is_file() else None
 
     def path(self) -> Path | None:
         """Where the bytes lie on this machine just as `read` gives them, if they do."""
