@@ -6,6 +6,7 @@ LedgerError                1
 │   └── PolicyChange       2
 ├── MissingExtra           1
 ├── SourceError            1
+├── NotWritten             1
 ├── Conflict               1   another process moved the ref first: safe to run again
 ├── Corrupt                1   a stored file is not what its digest says
 ├── MomentOverflow         1   a sum does not fit into 128 bits
@@ -53,6 +54,13 @@ class MissingExtra(LedgerError):
 
 class SourceError(LedgerError):
     """A source cannot be read as what it claims to be. Nothing of the command was stored."""
+
+
+class NotWritten(LedgerError):
+    """The disk of the ledger is full or fails. Nothing of the command was stored."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the ledger cannot be written: {what}; nothing was stored, free space and retry")
 
 
 class Conflict(LedgerError):

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ledger_cli.errors import Conflict, Corrupt, LedgerError
+from ledger_cli.errors import Conflict, Corrupt, NotWritten
 from ledger_cli.ports import Published
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
@@ -212,7 +212,7 @@ def _disk_errors(only: frozenset[int] | None = None) -> Iterator[None]:
         if only is not None and error.errno not in only:
             raise
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise LedgerError(f"the ledger cannot be written: {what}; nothing was stored, free space and retry") from error
+        raise NotWritten(what) from error
 
 
 @contextmanager

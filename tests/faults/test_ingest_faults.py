@@ -141,6 +141,8 @@ def fails_in_one_line(done: subprocess.CompletedProcess[str]) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "verify" not in done.stderr, "a full disk is no damage"
+    assert "the ledger cannot be written: " in done.stderr
+    assert done.stderr.endswith("; nothing was stored, free space and retry\n")
 
 
 @pytest.mark.parametrize("kib", [0, 1, 4, 16, 30, 50])
@@ -164,6 +166,16 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
         yield path
     finally:
         subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.parametrize("options", [[], ["--map", "x=x*2"], ["--sql", "SELECT * EXCLUDE (_line) FROM source"]])
+def test_a_disk_that_is_full_for_the_engine_too(prepared: Prepared, tmp_path: Path, options: list[str]) -> None:
+    ledger = copied(prepared, tmp_path / "world")
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        simulate = [sys.executable, "-m", "ledger_cli", "simulate", str(tmp_path / name), "--entities", "300"]
+        subprocess.run(simulate, cwd=ROOT, capture_output=True, check=True)
+        fails_in_one_line(ingest_by_command(ledger, [str(tmp_path / name), *options], limited(100 << 10)))
+        assert rows(ledger) == prepared["rows_before"]
 
 
 def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,11 @@ from typing import Any
 
 import duckdb
 
-from ledger_cli.errors import Corrupt, LedgerError, MomentOverflow, UsageError
+from ledger_cli.errors import Corrupt, LedgerError, MomentOverflow, NotWritten, UsageError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_UNWRITTEN = re.compile(r'file \\?"([^"]+?)\\?": (' + "|".join(map(os.strerror, _NO_ROOM)) + ")")
+"""What a full or failing disk says, also where a message quotes the one of the thread that wrote."""
 
 
 def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.DuckDBPyConnection:
@@ -48,6 +54,7 @@ class translated:
         if not isinstance(error, duckdb.Error):
             return
         line = first_line(error)
+        refuse_full_disk(error)
         if isinstance(error, (duckdb.OutOfRangeException, duckdb.ConversionException)) and self._files:
             raise MomentOverflow from error
         if isinstance(error, duckdb.OutOfMemoryException):
@@ -56,6 +63,13 @@ class translated:
             named = [file for file in self._files if file in str(error)] or list(self._files[:1])
             raise Corrupt(f"{named[0]} cannot be read: run `ledger verify` ({line})") from error
         raise LedgerError(line) from error
+
+
+def refuse_full_disk(error: duckdb.Error) -> None:
+    """Raise NotWritten where DuckDB failed since the disk takes no more."""
+    found = _UNWRITTEN.search(str(error))
+    if found is not None and isinstance(error, duckdb.IOException):
+        raise NotWritten(f"{found[1]}: {found[2]}") from error
 
 
 def quoted(text: str) -> str:

@@ -58,7 +58,8 @@ class DuckImporter:
     ) -> Iterator[ColumnChunk]:
         """See `ports.Importer`."""
         stage = Stage(self._limits, directory)
-        stage.fill(source, watch)
+        with translated([]):
+            stage.fill(source, watch)
         return stage.rows(mapping)
 
     def deduplicate(

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.tick_json import FIELDS
-from ledger_cli.engines.common.duck import connect, first_line, ident, quoted, sql_list
+from ledger_cli.engines.common.duck import connect, first_line, ident, quoted, refuse_full_disk, sql_list
 from ledger_cli.engines.importer.columns import JSON_TEXTS, is_json
 from ledger_cli.engines.importer.line_carried import LINE, carrying_line
 from ledger_cli.engines.importer.lines import UNWRAP
@@ -86,6 +86,7 @@ class Stage:
                 yield self._chunk(_marked(pa.Table.from_batches([batch]), json_texts), numbered)
                 numbered += len(batch)
         except duckdb.Error as error:
+            refuse_full_disk(error)
             raise UsageError(f"the mapping does not work on this source: {_told(error)}") from error
         if self._refused:
             yield self._chunk(pa.table({"entityId": pa.array([], pa.string())}), numbered)
