@@ -100,14 +100,17 @@ def merged_meta(meta: str | None, unknown: str | None) -> str | None:
 
 
 def timestamp_of(value: Any) -> int | None:
-    """µs since 1970, UTC, of RFC 3339 text or whole milliseconds. Fractions of a µs are cut off."""
+    """µs since 1970, UTC, of RFC 3339 text or whole milliseconds. Fractions of a µs are cut off.
+
+    A leap second, the last of a month in UTC, is the second after it: the count since 1970 has none.
+    """
     if value is None:
         return None
     if isinstance(value, str):
         if not _RFC3339.fullmatch(value):
             raise Refusal("bad_timestamp")
         try:
-            return (datetime.fromisoformat(value.upper()) - _EPOCH) // timedelta(microseconds=1)
+            return (_moment(value.upper()) - _EPOCH) // timedelta(microseconds=1)
         except (ValueError, OverflowError) as error:
             raise Refusal("bad_timestamp") from error
     if not _is_number(value):
@@ -115,6 +118,16 @@ def timestamp_of(value: Any) -> int | None:
     if not _is_finite(value) or value != math.floor(value) or abs(value) >= MILLISECONDS_LIMIT:
         raise Refusal("bad_timestamp")
     return int(value) * 1000
+
+
+def _moment(text: str) -> datetime:
+    """The moment of RFC 3339 text; ValueError or OverflowError where there is none."""
+    if text[17:19] != "60":
+        return datetime.fromisoformat(text)
+    after = datetime.fromisoformat(f"{text[:17]}59{text[19:]}").astimezone(UTC) + timedelta(seconds=1)
+    if (after.day, after.hour, after.minute, after.second) != (1, 0, 0, 0):
+        raise ValueError("no leap second")
+    return after
 
 
 def _number_text(value: float) -> str:

@@ -185,6 +185,17 @@ def test_timestamps_with_and_without_zone(made: Made, unit: str, zone: str | Non
     assert [row[7] for _, row in outcome[0]] == list(map(repr, expected))
 
 
+@pytest.mark.parametrize("textual", [False, True])
+def test_leap_seconds(made: Made, textual: bool) -> None:
+    event = {"entityId": "E", "tickId": 1, "x": 1.5, "y": 2.0, "activity": 0.5}
+    whens = ["2016-12-31T23:59:60Z", "2016-12-31t23:59:60.25z", "2016-12-31T15:59:60-08:00", "1968-12-31T23:59:60.5Z"]
+    wrong = ["2016-12-31T23:59:60+01:00", "2016-12-30T23:59:60Z", "2016-12-31T12:00:60Z", "2016-12-31T23:59:61Z",
+             "9999-12-31T23:59:60Z", "2016-02-31T23:59:60Z"]  # fmt: skip
+    outcome = imported(made, textual=textual, timestamp=pa.array(whens + wrong))
+    assert outcome == by_definition([json.dumps({**event, "timestamp": when}).encode() for when in whens + wrong])
+    assert reasons(outcome, 10) == [None] * 4 + ["bad_timestamp"] * 6
+
+
 def test_timestamps_beyond_all_years(made: Made) -> None:
     for unit in ("us", "s"):
         outcome = imported(made, timestamp=pa.array([2**63 - 1, 0], pa.timestamp(unit)))

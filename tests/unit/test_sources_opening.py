@@ -125,7 +125,7 @@ class TestStream:
     def test_unpacks_digests_and_counts(self, kind: str, tmp_path: Path) -> None:
         stored = TEXT if kind == "plain" else pack(kind, TEXT[:100]) + pack(kind, b"") + pack(kind, TEXT[100:])
         stream = open_stream(put(tmp_path / f"a.jsonl.{kind}", stored))
-        assert stream.position == (0, None)
+        assert stream.position == (0, len(stored))
         assert stream.head() == TEXT
         assert b"".join(iter(lambda: stream.read(611), b"")) == TEXT
         assert stream.digest() == hashlib.sha256(stored).hexdigest()
@@ -204,6 +204,15 @@ class TestDamage:
     def test_missing_backend_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "s3fs", None)
         assert "ledger-cli[s3]" in str(error_of("s3://bucket/a.csv"))
+
+    def test_a_server_that_does_not_answer_is_no_missing_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(*_: object, **__: object) -> None:
+            raise FileNotFoundError("memory://s/a.csv") from ConnectionRefusedError(111, "Connection refused")
+
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "open", refused)
+        error = error_of("memory://s/a.csv")
+        assert isinstance(error, SourceError)
+        assert "Connection refused" in str(error)
 
     def test_permission(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         name = put(tmp_path / "a.csv", b"x")

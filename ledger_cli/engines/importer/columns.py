@@ -20,6 +20,9 @@ from ledger_cli.errors import SourceError
 JSON_TEXTS = {b"ledger": b"json"}
 """Metadata of a column whose texts are JSON values."""
 
+_YEAR_10000 = 253402300800000000
+"""µs since 1970."""
+
 _LISTED = 12
 """Columns that a message names at the most."""
 
@@ -207,7 +210,17 @@ def _instant_of_text(text: str) -> str:
     upper = f"upper({text})"
     digits = f"regexp_full_match({text}, '-?\\d{{1,{len(str(MILLISECONDS_LIMIT)) - 1}}}')"
     return f"""CASE WHEN regexp_full_match({upper}, {quoted(RFC3339)}) AND NOT starts_with({upper}, '0000')
-        THEN epoch_us(try_cast({upper} AS TIMESTAMPTZ)) WHEN {digits} THEN try_cast({text} AS BIGINT) * 1000 END"""
+        THEN CASE WHEN {upper}[18:19] = '60' THEN {_leap_second(upper)}
+                  ELSE epoch_us(try_cast({upper} AS TIMESTAMPTZ)) END
+        WHEN {digits} THEN try_cast({text} AS BIGINT) * 1000 END"""
+
+
+def _leap_second(text: str) -> str:
+    """See `core.tick_json.timestamp_of`."""
+    after = f"(epoch_us(try_cast({text}[:17] || '59' || {text}[20:] AS TIMESTAMPTZ)) + 1000000)"
+    moment = f"make_timestamp({after})"
+    first = f"date_trunc('second', {moment}) = date_trunc('month', {moment})"
+    return f"CASE WHEN {first} AND {after} < {_YEAR_10000} THEN {after} END"
 
 
 def _instant(column: str, of_type: pa.DataType) -> str:

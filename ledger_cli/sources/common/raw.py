@@ -44,6 +44,10 @@ def refuse(name: str, error: Exception) -> NoReturn:
     """Raise what the user is told about a failure of the operating system or of a file system's driver."""
     if isinstance(error, LedgerError):
         raise error
+    cause = error.__cause__
+    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        # fsspec calls a web server that does not answer a missing file.
+        error = cause
     if isinstance(error, FileNotFoundError):
         raise NotFound(f"{name}: no such file. Check the path.") from error
     if isinstance(error, PermissionError):
