@@ -188,6 +188,21 @@ def test_a_statement_that_leaves_out_the_line_gets_it(tmp_path: Path, sql: str) 
 
 
 @pytest.mark.parametrize(
+    "select",
+    [
+        f"{SELECT} FROM (SELECT id, t, lon, lat, a FROM source) AS s WHERE COLUMNS(* EXCLUDE (id)) < 3",
+        f"{SELECT.replace('lon', 'len(to_json(s))')} FROM (SELECT id, t, lon, lat, a FROM source) AS s",
+        f"WITH s AS (SELECT id, t, lon, lat, a FROM source) {SELECT.replace('lon', 'len(to_json(s))')} FROM s",
+    ],
+)
+def test_a_line_that_is_carried_changes_no_row(tmp_path: Path, select: str) -> None:
+    text = "id,t,lon,lat,a\n\n\n\n\n\n007,1,1.5,2,0.5\n"
+    (tick,) = Mapped(tmp_path, "a.csv", text, Mapping(sql=select)).ticks
+    length = len('{"id":"007","t":1,"lon":1.5,"lat":2,"a":0.5}')
+    assert tick[:3] == ("007", 1, length if "len" in select else 1.5)
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "SELECT id AS entityId, t AS tickId, 1 AS x, 1 AS y, sum(a) AS activity FROM source GROUP BY ALL",

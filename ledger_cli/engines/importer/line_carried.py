@@ -27,12 +27,16 @@ def carrying_line(tree: dict[str, Any]) -> dict[str, Any] | None:
     Whether it can be bound, and gives the same columns otherwise, is for the caller to ask.
     """
     changed = copy.deepcopy(tree)
-    carried = _node(changed["statements"][0]["node"], changed, {})
-    return changed if carried else None
+    inner: list[str] = []
+    carried = _node(changed["statements"][0]["node"], changed, {}, inner)
+    return changed if carried and not (inner and _takes_rows_whole(changed, inner)) else None
 
 
-def _node(node: dict[str, Any], tree: dict[str, Any], outer: dict[str, Any]) -> bool:
-    """Make a SELECT give `_line`, if its rows are rows of the source. `outer`: CTEs that it may name."""
+def _node(node: dict[str, Any], tree: dict[str, Any], outer: dict[str, Any], inner: list[str]) -> bool:
+    """Make a SELECT give `_line`, if its rows are rows of the source.
+
+    `outer`: CTEs that it may name. `inner` gets the names of the subqueries and CTEs that were changed on the way.
+    """
     if node["type"] != "SELECT_NODE" or node["sample"] or node["having"]:
         return False
     if node["group_expressions"] or node["group_sets"] or node["aggregate_handling"] != "STANDARD_HANDLING":
@@ -40,21 +44,22 @@ def _node(node: dict[str, Any], tree: dict[str, Any], outer: dict[str, Any]) -> 
     if any(modifier["type"] == "DISTINCT_MODIFIER" for modifier in node["modifiers"]):
         return False
     ctes = {**outer, **{each["key"].lower(): each["value"] for each in node["cte_map"]["map"]}}
-    if not _table(node["from_table"], tree, ctes):
+    if not _table(node["from_table"], tree, ctes, inner):
         return False
     if not any(_gives_line(column) for column in node["select_list"]):
         node["select_list"].append(dict(_COLUMN))
     return True
 
 
-def _table(table: dict[str, Any], tree: dict[str, Any], ctes: dict[str, Any]) -> bool:
+def _table(table: dict[str, Any], tree: dict[str, Any], ctes: dict[str, Any], inner: list[str]) -> bool:
     if table["type"] == "JOIN":
         fits = table["join_type"] in _JOINS and table["ref_type"] in _JOINED_BY
-        return bool(fits and _table(table["left"], tree, ctes))
+        return bool(fits and _table(table["left"], tree, ctes, inner))
     if table["sample"] or table.get("column_name_alias"):
         return False
     if table["type"] == "SUBQUERY":
-        return _node(table["subquery"]["node"], tree, ctes)
+        inner.append(table["alias"].lower())
+        return _node(table["subquery"]["node"], tree, ctes, inner)
     if table["type"] != "BASE_TABLE" or table["schema_name"]:
         return False
     name = table["table_name"].lower()
@@ -63,7 +68,8 @@ def _table(table: dict[str, Any], tree: dict[str, Any], ctes: dict[str, Any]) ->
     # What else names it would have a column more as well.
     if _times_named(tree, name) != 1 or ctes[name]["aliases"]:
         return False
-    return _node(ctes[name]["query_node"], tree, {key: each for key, each in ctes.items() if key != name})
+    inner += [name, table["alias"].lower()]
+    return _node(ctes[name]["query_node"], tree, {key: each for key, each in ctes.items() if key != name}, inner)
 
 
 def _gives_line(column: dict[str, Any]) -> bool:
@@ -73,6 +79,24 @@ def _gives_line(column: dict[str, Any]) -> bool:
         return LINE not in left_out and not column["columns"] and not column["relation_name"]
     named = column["alias"] or (column["column_names"][-1] if column["class"] == "COLUMN_REF" else "")
     return bool(named.lower() == LINE)
+
+
+def _takes_rows_whole(tree: Any, names: list[str]) -> bool:
+    """Whether an expression takes all columns of a table at once, so that one more may change its value."""
+    if isinstance(tree, list):
+        return any(_takes_rows_whole(each, names) for each in tree)
+    if not isinstance(tree, dict):
+        return False
+    if tree.get("class") == "STAR":
+        return True
+    if tree.get("class") == "COLUMN_REF" and len(tree["column_names"]) == 1:
+        return tree["column_names"][0].lower() in names
+    parts = {**tree, "select_list": [each for each in tree.get("select_list", ()) if not _plain_star(each)]}
+    return any(_takes_rows_whole(each, names) for each in parts.values())
+
+
+def _plain_star(column: dict[str, Any]) -> bool:
+    return bool(column["class"] == "STAR" and not column["columns"] and not column["replace_list"])
 
 
 def _times_named(tree: Any, name: str) -> int:
