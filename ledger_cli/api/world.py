@@ -201,6 +201,7 @@ class WorldApi:
 
     def get(self, entity_id: str, branch: str = MAIN, at: When | None = None, module: str | None = None) -> EntityView:
         """An entity, now or at a moment. NotFound where there is none."""
+        from ledger_cli.services.world import vector_clock
         from ledger_cli.services.world_query import EntityView, entity_at, unknown
 
         moment = self._moment(at, branch)
@@ -210,7 +211,7 @@ class WorldApi:
             entity = entity_at(self._repository, moment.branch, entity_id, self._reducers(), moment.last)
         if entity is None:
             raise unknown(moment, entity_id)
-        return EntityView(moment.name, entity_id, entity, moment.text, module)
+        return EntityView(moment.name, entity_id, entity, moment.text, module, vector_clock(moment.branch))
 
     def find(
         self,

@@ -128,6 +128,8 @@ class WorldState:
     events: int
     entities: int
     checkpoint: WorldCheckpoint | None = None
+    clock: Mapping[str, int] = field(default_factory=dict)
+    """The vector clock: the last move taken in of each history, see `core.vector_clock`."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ledger_cli.core.history import QuarantineFile, WorldCheckpoint, WorldFile, WorldState
+from ledger_cli.core.vector_clock import Order
 from ledger_cli.core.world import WORLD, type_parts
 from ledger_cli.services.merge_constraints import breaking
 from ledger_cli.services.merge_decisions import Decisions, FieldConflict, decided_events
 from ledger_cli.services.refusals import QUARANTINE, quarantined
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.world import Reducer
+from ledger_cli.services.world import Reducer, vector_clock
 from ledger_cli.services.world_constraints import Constraints
 from ledger_cli.services.world_query import Transition
 from ledger_cli.services.world_types import RESOLVED
@@ -95,6 +96,8 @@ class WorldUnion:
     news_for_a: bool
     """Whether the union is another log than a's; `news_for_b` likewise."""
     news_for_b: bool
+    order: Order
+    """How the worlds stood to each other: a's is before b's, after it, equal to it, or concurrent."""
     refused: tuple[tuple[str, str], ...]
     """Events that cannot be part of it: canonical JSON and a reason code, ascending."""
     fresh_refusals: bool
@@ -113,6 +116,7 @@ class WorldUnion:
             "onlyA": self.only_a,
             "onlyB": self.only_b,
             "both": self.both,
+            "order": self.order,
             "refused": [{"event": orjson.loads(text), "reason": reason} for text, reason in self.refused[:LISTED]],
             "conflicts": len(self.conflicts),
             "undecided": len(self.undecided),
@@ -180,6 +184,7 @@ def unite_world(repository: Repository, a: Branch, b: Branch, judgement: Judgeme
         both=found["in_both"],
         news_for_a=found["only_b"] > len(known[0]) or found["lower_b"] > 0 or bool(untold[0]),
         news_for_b=found["only_a"] > len(known[1]) or found["lower_a"] > 0 or bool(untold[1]),
+        order=vector_clock(a).compare(vector_clock(b)),
         refused=refused,
         fresh_refusals=any(untold),
         conflicts=conflicts,
@@ -318,6 +323,7 @@ def state_of(
         events=sum(file.events for file in files),
         entities=counted["entities"][0].as_py(),
         checkpoint=checkpoint,
+        clock=vector_clock(a).merged(vector_clock(b)).moves,
     )
 
 

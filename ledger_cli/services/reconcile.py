@@ -18,6 +18,7 @@ import pyarrow as pa
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.history import Added, Base, CommitFile, ShardState, State, branch_name
 from ledger_cli.core.policy import Policy
+from ledger_cli.core.vector_clock import VectorClock, writer_name
 from ledger_cli.errors import Conflict, NeedsDecision, UsageError
 from ledger_cli.ports import Importer
 from ledger_cli.services.commit import CommitRequest, commit
@@ -28,10 +29,11 @@ from ledger_cli.services.fork import delete, heads_of
 from ledger_cli.services.lineage import tops
 from ledger_cli.services.merge_base import Split, holds, in_chains, sides_of, split_of
 from ledger_cli.services.merge_commits import joined
-from ledger_cli.services.merge_decisions import undecided_json
+from ledger_cli.services.merge_decisions import NODE, undecided_json
 from ledger_cli.services.merge_ticks import TickUnion, unite_ticks
 from ledger_cli.services.merge_world import Judgement, WorldUnion, state_of, unite_world
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.world import vector_clock
 from ledger_cli.services.world_waiting import read_waiting, united, write_waiting
 
 KIND = "reconcile"
@@ -176,7 +178,7 @@ def _carried_out(
             merged = repository.create_branch(into, KIND, why, base, state)
         return _told(made, merged)
     if made.outcome == "nothing":
-        return _told(made, a)
+        return _told(made, _with_clock_of(repository, a, b, why))
     kept = None if in_chains(repository, merged, heads_of(a.state)) else keep_old(repository, a, why)
     moved = _move_to(repository, a, merged, why, scratch)
     if made.outcome == "merge":
@@ -207,10 +209,23 @@ def _move_to(repository: Repository, branch: Branch, target: Branch, why: str, s
     """Move a branch on to the head of another one, which it then stands on as a fork does."""
     base, state = begun(repository, target, cut_at(repository, target, None), None)
     waiting = united(read_waiting(repository, each.state) for each in (branch, target))
-    moved = replace(
-        state, temporary=False, created=branch.seq + 1, base=base, waiting=write_waiting(repository, waiting, scratch)
-    )
+    state = replace(_clocks_of(state, branch), waiting=write_waiting(repository, waiting, scratch))
+    moved = replace(state, created=branch.seq + 1, base=base)
     return repository.advance(branch.name, branch, KIND, moved, why)
+
+
+def _with_clock_of(repository: Repository, a: Branch, b: Branch, why: str) -> Branch:
+    """Note that a, which has all events of b already, has them: they may have come to both by themselves."""
+    state = _clocks_of(a.state, b)
+    return a if state == a.state else repository.advance(a.name, a, KIND, state, why)
+
+
+def _clocks_of(state: State, other: Branch) -> State:
+    """A state that has taken in all that another branch has."""
+    if state.world is None or other.state.world is None:
+        return state
+    clock = VectorClock(state.world.clock).merged(vector_clock(other))
+    return replace(state, world=replace(state.world, clock=clock.moves))
 
 
 def _merged(
@@ -235,6 +250,7 @@ def _merged(
         waiting=write_waiting(repository, waiting, scratch),
         temporary=temporary,
     )
+    state = _with_decisions(repository, state, name, made.world)
     began = repository.create_branch(name, KIND, why, base, state, added)
     reached = [each.state for each in (a, b) if each.state.watermark is not None]
     if policy is None or not reached:
@@ -244,6 +260,15 @@ def _merged(
     request = CommitRequest(policy, final, None, why, began.state.created, watermark)
     commit(repository, name, request)
     return _join(repository, repository.branch(name), policy, sides_of(a, b), why, scratch)
+
+
+def _with_decisions(repository: Repository, state: State, name: str, union: WorldUnion) -> State:
+    """The events of a person's decisions are of neither side: this branch is the first to have them."""
+    if state.world is None or not len(union.decided):
+        return state
+    writer = writer_name(NODE, repository.identity, name)
+    clock = VectorClock(state.world.clock).ticked(writer, repository.store.latest_seq(name) + 1)
+    return replace(state, world=replace(state.world, clock=clock.moves))
 
 
 def _added(repository: Repository, made: ReconcilePlan, a: Branch, b: Branch, scratch: Path) -> Added:

@@ -240,6 +240,11 @@ class Repository:
             total = total + part
         return _since(total, created)
 
+    @cached_property
+    def identity(self) -> str:
+        """8 hex digits that tell this ledger from others: of the first move of `main`. Copies share them."""
+        return digest_of_move(self._raw("main", 0))[:8]
+
     @property
     def tags(self) -> Mapping[str, str]:
         """Commit digests by tag."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ledger_cli.core.history import Move, Segment, ShardState, WorldState
 from ledger_cli.core.policy import REGION_MAPS, WEIGHTS
+from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.ports import Measure, TickRange
 from ledger_cli.services.fork import branch_digest
 from ledger_cli.services.repository import Branch, Repository
@@ -146,6 +147,7 @@ def _world_json(status: Status, world: WorldState) -> dict[str, Any]:
         "events": world.events,
         "entities": world.entities,
         "hlc": world.hlc,
+        "clock": str(VectorClock(world.clock)),
         "waiting": status.waiting,
         "classes": {name: each.to_json() for name, each in status.world_classes.items()},
         "modules": [each.to_json() for each in status.health.modules],

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.history import CacheFile, WorldCheckpoint, WorldFile
+from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.core.world import Entity, with_part
 from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Published
@@ -48,6 +49,11 @@ CACHE = "cache"
 _RUN_LIMIT = 2**20
 
 Hashes = npt.NDArray[np.int64]
+
+
+def vector_clock(branch: Branch) -> VectorClock:
+    """Which moves of which histories the world of a branch has taken in."""
+    return VectorClock({} if branch.state.world is None else branch.state.world.clock)
 
 
 class KnownEvents:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.history import Added, QuarantineFile, WorldFile, WorldState
 from ledger_cli.core.hlc import LAST_WALL, WALL_LENGTH, Hlc, send
+from ledger_cli.core.vector_clock import VectorClock, writer_name
 from ledger_cli.core.world import (
     WORLD,
     Entity,
@@ -38,7 +39,7 @@ from ledger_cli.core.world_batch import read_events
 from ledger_cli.errors import Conflict
 from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.world import Known, Reducer, World, write_checkpoint
+from ledger_cli.services.world import Known, Reducer, World, vector_clock, write_checkpoint
 from ledger_cli.services.world_constraints import BatchConstraints, Constraints, Step
 from ledger_cli.services.world_waiting import Waiting, read_waiting, write_waiting
 
@@ -110,6 +111,8 @@ class ApplyResult:
     """The first of them."""
     reasons: Counter[str] = field(default_factory=Counter)
     hlc: str | None = None
+    clock: VectorClock = VectorClock()  # noqa: RUF009 - it never changes
+    """The branch's vector clock afterwards."""
     waiting: int = 0
     """Events that wait for their causes afterwards, older ones too."""
     unheard: list[str] = field(default_factory=list)
@@ -127,6 +130,7 @@ class ApplyResult:
             "refused": dict(sorted(self.reasons.items())),
             "refusals": [each.to_json() for each in self.refused],
             "hlc": self.hlc,
+            "clock": str(self.clock),
         }
 
 
@@ -171,9 +175,10 @@ def apply(
             _apply_batch(repository, world, branch, [], [], rules, source, atomic, why, result)
         else:
             written.result()
-    state = repository.branch(branch).state
-    result.hlc = None if state.world is None else state.world.hlc
-    result.waiting = 0 if state.waiting is None else state.waiting.events
+    after = repository.branch(branch)
+    result.hlc = None if after.state.world is None else after.state.world.hlc
+    result.clock = vector_clock(after)
+    result.waiting = 0 if after.state.waiting is None else after.state.waiting.events
     return result
 
 
@@ -221,7 +226,7 @@ def _apply_batch(
         if atomic:
             judged = judged.all_or_nothing()
         try:
-            after = _persist(repository, world, before, batch, judged, source, why, waiting)
+            after = _persist(repository, world, before, batch, judged, source, why, waiting, rules.node)
         except Conflict:
             older, before = before, repository.branch(branch)
             if before.state.created != older.state.created:
@@ -547,6 +552,7 @@ def _persist(
     source: str,
     why: str,
     waiting: Waiting,
+    node: str,
 ) -> Branch:
     """Write what was accepted, refused or waits, and move the ref; nothing where there is nothing new."""
     with repository.store.scratch() as scratch:
@@ -558,7 +564,9 @@ def _persist(
         state = before.state.world
         if judged.applied:
             files = (_published(repository, judged.rows, scratch),)
-            state = _state_after(repository, world, state, judged, scratch)
+            writer = writer_name(node, repository.identity, before.name)
+            clock = vector_clock(before).ticked(writer, before.seq + 1)
+            state = replace(_state_after(repository, world, state, judged, scratch), clock=clock.moves)
         added = Added(world=files, quarantine=quarantine)
         kept = before.state.waiting
         if judged.waiting != waiting:

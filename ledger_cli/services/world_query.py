@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ledger_cli.core.history import WorldCheckpoint, WorldFile
 from ledger_cli.core.hlc import Hlc
+from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.core.world import WORLD, Entity
 from ledger_cli.errors import NotFound
 from ledger_cli.services.moment import Moment
@@ -29,17 +30,19 @@ _TOLD = [name for name in WORLD.names if name != "event_hash"]
 
 @dataclass(frozen=True)
 class EntityView:
-    """An entity at a moment (None: now)."""
+    """An entity at a moment (None: now). `clock`: the vector clock of the branch that it was read from."""
 
     branch: str
     entity_id: str
     entity: Entity
     at: str | None
     module: str | None = None
+    clock: VectorClock = VectorClock()  # noqa: RUF009 - it never changes
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
-        return {"branch": self.branch, "at": self.at, **self.entity.to_json(self.entity_id, self.module)}
+        entity = self.entity.to_json(self.entity_id, self.module)
+        return {"branch": self.branch, "at": self.at, "clock": str(self.clock), **entity}
 
 
 @dataclass(frozen=True)

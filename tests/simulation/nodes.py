@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli import Ledger, wiring
+from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import LedgerError
+from ledger_cli.services.world import vector_clock
 from ledger_cli.stores.directory import DirectoryStore
 
 TYPE = "sim.set.v1"
@@ -79,6 +82,7 @@ class Simulation:
         for _ in range(self._random.randrange(3, 9)):
             self._now += self._random.randrange(0, 1_000_000)
             self._random.choice(acts)()
+            self._compare_clocks()
         self._heal()
         self._prove()
 
@@ -173,6 +177,24 @@ class Simulation:
 
         return killed_before_or_after
 
+    def _compare_clocks(self) -> None:
+        """Who holds the clock of another one has all of its events."""
+        clocks = [self._clock(node) for node in self.nodes]
+        have = [self._events(node) for node in self.nodes]
+        for a, mine in zip(clocks, have, strict=True):
+            for b, theirs in zip(clocks, have, strict=True):
+                assert not a.holds(b) or mine >= theirs, "a clock tells of events that are not there"
+                assert a.compare(b) != "equal" or mine == theirs
+
+    @staticmethod
+    def _clock(node: Node) -> VectorClock:
+        return vector_clock(node.ledger._repository.branch("main"))
+
+    @staticmethod
+    def _events(node: Node) -> set[str]:
+        files = [node.ledger.root / file.file for file in node.ledger._repository.branch("main").world_files()]
+        return {each for file in files for each in pq.read_table(file)["event_id"].to_pylist()}
+
     def _heal(self) -> None:
         self._tell("all meet")
         hub, *others = self.nodes
@@ -183,6 +205,7 @@ class Simulation:
     def _prove(self) -> None:
         ledgers = [node.ledger for node in self.nodes]
         assert len({ledger.status().digest for ledger in ledgers}) == 1, "the commits differ"
+        assert len({str(self._clock(node)) for node in self.nodes}) == 1, "the vector clocks differ"
         worlds = [ledger.sql("FROM world ORDER BY entity_id").to_pylist() for ledger in ledgers]
         assert all(world == worlds[0] for world in worlds), "the worlds differ"
         log = ledgers[0].sql("SELECT event_id, entity_id, hlc, causes FROM world_events").to_pylist()

@@ -66,7 +66,7 @@ def apply(
     refused one goes to quarantine; one whose cause is not known waits for it (`causal_wait` in ledger.toml).
 
     JSON: branch, read, applied, duplicates, transient, waiting, refused (rows by reason), refusals (line, eventId,
-    reason, detail), hlc (the branch's clock).
+    reason, detail), hlc and clock (the branch's clock, and its vector clock: what --after takes).
 
     Example: ledger world apply events.jsonl
     """
@@ -204,7 +204,8 @@ def get(
 ) -> None:
     """Show an entity: its version and its state by class and module. `ledger world --help` says what a MOMENT is.
 
-    JSON: branch, at, entityId, entityKind, version, hlc, eventId, state (by class and module).
+    JSON: branch, at, clock (the branch's vector clock), entityId, entityKind, version, hlc, eventId, state (by class
+    and module).
 
     Example: ledger world get door-7
     """

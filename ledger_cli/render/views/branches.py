@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -30,6 +30,7 @@ def status_pairs(status: Any) -> dict[str, Any]:
         "branch digest": status.digest,
         "moves": status.moves,
         "world": None if status.world is None else _world(status.world),
+        **({} if status.world is None else {"vector clock": _vector(status.world.clock)}),
         **({"waiting for a cause": counted(status.waiting, "event")} if status.waiting else {}),
         **({} if status.world is None else {"state": _classes(status.world_classes)}),
         **{f"module {each.subscription.module}": _module(each) for each in status.health.modules},
@@ -64,6 +65,10 @@ def _classes(classes: Any) -> str:
         if each.parts or name == "persistent"
     ]
     return "; ".join(lines)
+
+
+def _vector(clock: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}:{move}" for name, move in sorted(clock.items()))
 
 
 def status_views(status: Any) -> list[RenderableType]:
