@@ -186,6 +186,21 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "world",
+        "canonical",
+        "text",
+        None,
+        "the ledger that decides about events of strong types, its path from this one's; not set: this one",
+        "../main-ledger",
+    ),
+    Setting(
+        "world",
+        "max_lock",
+        "number",
+        60,
+        "seconds; a transaction over two ledgers that is not decided by then may be given up by whoever meets it",
+    ),
+    Setting(
+        "world",
         "keys",
         "texts",
         [],
@@ -292,6 +307,11 @@ class Config:
             and _overlaid(known, {name: self.values[name]}) != known
         }
 
+    def types_from(self, level: str) -> frozenset[str]:
+        """The types of world events with at least some level of consistency."""
+        least = CONSISTENCIES.index(level)
+        return frozenset(name for name, each in self.types.items() if CONSISTENCIES.index(each.consistency) >= least)
+
     @property
     def threads(self) -> int | None:
         """Threads of the engine, None for all."""
@@ -384,6 +404,13 @@ def _type_settings(tables: Any) -> dict[str, TypeSettings]:
             raise UsageError(f"{where}: consistency must be {_TYPE_KINDS['consistency'][1]}")
         types[name] = settings
     return types
+
+
+def level_of(text: str) -> str:
+    """A level of consistency as given. UsageError where it is none."""
+    if text not in CONSISTENCIES:
+        raise UsageError(f"consistency {text!r} is none of {', '.join(CONSISTENCIES)}")
+    return text
 
 
 def policy_from(policy: Policy, options: Mapping[str, Any]) -> Policy:

@@ -10,6 +10,7 @@ LedgerError                1
 ├── Conflict               1   another process moved the ref first: safe to run again
 ├── Corrupt                1   a stored file is not what its digest says
 ├── MomentOverflow         1   a sum does not fit into 128 bits
+├── CausalGap              1   a branch has not taken in what was seen, or a cause of what it has
 ├── ClockError             1   a clock is too far ahead, or its counter used up
 ├── QuarantinedRows        3
 ├── Difference             4
@@ -78,6 +79,10 @@ class MomentOverflow(LedgerError):
         super().__init__(
             "a sum of weights or activities exceeds 128 bits: use a smaller base weight, alpha, beta or epsilon"
         )
+
+
+class CausalGap(LedgerError):
+    """A branch has not taken in all that a reader has seen elsewhere, or has an effect without its cause."""
 
 
 class ClockError(LedgerError):

@@ -7,7 +7,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import import_module
@@ -36,6 +37,7 @@ SOURCE = "ledger_cli.sources.catalog:source_of"
 SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
 OPEN = "ledger_cli.sources.opening:open_stream"
 _BLOCK = 1 << 18
+_POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.2
 EXPAND = "ledger_cli.sources.opening:expand"
 WRITE_TICKS = "ledger_cli.sources.writers:write_ticks"
@@ -91,6 +93,11 @@ def root_of(location: str) -> Path:
     if scheme not in STORES:
         raise UsageError(f"no store for {scheme}://: a ledger is a directory (give its path)")
     return Path(rest)
+
+
+def beside(location: str, root: Path) -> str:
+    """Where a ledger is that another one, in the directory `root`, names: a path is taken from there."""
+    return location if "://" in location else str(root / location)
 
 
 def read_config(root: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -289,6 +296,21 @@ def patience(seconds: float) -> Iterator[None]:
     while time.monotonic() < end:
         time.sleep(_LOOK_SECONDS)
         yield
+
+
+def transaction_name() -> str:
+    """A name that no other transaction has."""
+    return uuid.uuid4().hex[:16]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something holds, at most so long; whether it does."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(min(_POLL_SECONDS, max(0.0, end - time.monotonic())))
+    return True
 
 
 def node(name: str | None) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
-from ledger_cli.config import FILE_NAME, Config, load, policy_from, template
+from ledger_cli.config import FILE_NAME, Config, level_of, load, policy_from, template
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
@@ -85,7 +85,7 @@ class Ledger:
         """The world behind the ticks."""
         from ledger_cli.api.world import WorldApi
 
-        return WorldApi(self._repository, self.config, self.root)
+        return WorldApi(self._repository, self.config, self.root, self._open_files)
 
     @cached_property
     def snapshots(self) -> SnapshotApi:
@@ -425,6 +425,7 @@ class Ledger:
     ) -> Reconciled:
         from ledger_cli.services.reconcile import reconcile
 
+        self.world.recover(a)
         made = reconcile(self._repository, self._make_importer(), a, b, self._judgement(resolutions), into, why)
         if self._repository.branch(made.branch).state.waiting is not None:
             # Causes may have come that events of either side wait for.
@@ -478,12 +479,33 @@ class Ledger:
             return branch_view(self._repository, fetch(self._repository, other._repository, branch, name[:40], guard))
 
     def sync(
-        self, location: str | os.PathLike[str], branch: str = MAIN, *, remote: str | None = None, why: str = ""
+        self,
+        location: str | os.PathLike[str],
+        branch: str = MAIN,
+        *,
+        remote: str | None = None,
+        consistency: str | None = None,
+        why: str = "",
     ) -> Reconciled:
-        """Exchange events with the branch of the same name of another ledger: both end with the same history."""
+        """Exchange events with the branch of the same name of another ledger: both end with the same history.
+
+        `consistency`, of all types of events; None: of each as in `ledger.toml`. eventual: this ledger takes in what
+        the other one has, then the other one. causal: the same, but CausalGap, and nothing moves, where the other one
+        has an effect without its cause. strong: also, the other one's ref moves first, and this one's only after it.
+        """
+        from ledger_cli.services.causality import refuse_gaps
+
+        level = None if consistency is None else level_of(consistency)
         theirs = self.fetch(location, branch, remote=remote).name
-        made = self._reconciled(branch, theirs, why=why)
+        if level != "eventual":
+            types = self.config.types_from("causal") if level is None else None
+            refuse_gaps(self._repository, self._repository.branch(theirs), self._repository.branch(branch), types)
         with Ledger.open(location) as other:
+            if level == "strong":
+                other._reconciled(branch, other.fetch(self.root, branch).name, why=why)
+                theirs = self.fetch(location, branch, remote=remote).name
+                return self._reconciled(branch, theirs, why=why)
+            made = self._reconciled(branch, theirs, why=why)
             other._reconciled(branch, other.fetch(self.root, branch).name, why=why)
         return made
 

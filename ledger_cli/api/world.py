@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
-from ledger_cli.config import FILE_NAME, Config
-from ledger_cli.errors import UsageError
+from ledger_cli.config import FILE_NAME, Config, level_of
+from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.services.repository import Branch, Repository
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ledger_cli.api.ledger import Ledger
     from ledger_cli.services.moment import Moment
     from ledger_cli.services.subscriptions import Polled, SubscriptionView
+    from ledger_cli.services.transactions import Ended, Side, Together
     from ledger_cli.services.world import Reducer, World
     from ledger_cli.services.world_apply import ApplyResult, Rules
     from ledger_cli.services.world_classes import CacheDrop, SessionEnd
@@ -40,9 +43,10 @@ POLLED = 1000
 class WorldApi:
     """The world behind the ticks. A moment (`at`) is one of those that `ledger world --help` names."""
 
-    def __init__(self, repository: Repository, config: Config, root: Path) -> None:
+    def __init__(self, repository: Repository, config: Config, root: Path, open_files: ExitStack) -> None:
         """Use `Ledger.world`."""
         self._repository = repository
+        self._open_files = open_files
         self._config = config
         self._root = root
         self._kept: dict[str, tuple[int, World]] = {}
@@ -113,13 +117,160 @@ class WorldApi:
         source: str = "events",
         why: str = "",
     ) -> ApplyResult:
-        """Apply events, each a JSON text. What is refused changes nothing; `atomic`: then none does."""
+        """Apply events, each a JSON text. What is refused changes nothing; `atomic`: then none does.
+
+        Those of strong types are applied on the canonical ledger first, and taken in from there; atomic, all are if one
+        is of such a type. LedgerError, and nothing has changed, where that ledger cannot be reached.
+        """
+        strong = self._config.types_from("strong")
+        canonical = self._canonical() if strong else None
+        if canonical is None:
+            return self._apply(map(_bytes, events), branch, atomic, source, why)
+        return self._apply_strong(canonical, [_bytes(each) for each in events], strong, branch, atomic, source, why)
+
+    def _apply(self, lines: Iterable[bytes], branch: str, atomic: bool, source: str, why: str) -> ApplyResult:
+        """On this very ledger."""
         from ledger_cli.services.world_apply import apply
 
+        self.recover(branch)
         rules = self._rules()
-        lines = map(_bytes, events)
         world = self._world(self._repository.branch(branch))
         return apply(self._repository, world, branch, lines, rules, source, atomic, why)
+
+    def _apply_strong(
+        self,
+        canonical: str,
+        lines: Sequence[bytes],
+        strong: Collection[str],
+        branch: str,
+        atomic: bool,
+        source: str,
+        why: str,
+    ) -> ApplyResult:
+        """Lines of strong types (atomic, all if one is) on the canonical ledger, the others then on this one."""
+        from ledger_cli.api.ledger import Ledger
+        from ledger_cli.services.world_apply import both
+
+        chosen = [_type_of(line) in strong for line in lines]
+        if not any(chosen):
+            return self._apply(lines, branch, atomic, source, why)
+        if atomic:
+            chosen = [True] * len(lines)
+        # Blank lines stand for the others, so that the numbers of lines stay what they are.
+        theirs = [line if each else b"" for line, each in zip(lines, chosen, strict=True)]
+        ours = [b"" if each else line for line, each in zip(lines, chosen, strict=True)]
+        told = ", ".join(sorted({_type_of(line) for line in lines} & set(strong)))
+        with self._open_canonical(canonical, f"of {source} nothing was applied, since {told} is strong") as there:
+            decided = there.world._apply(theirs, branch, atomic, source, why)
+        with Ledger.open(self._root) as here:
+            here.reconcile(branch, here.fetch(canonical, branch).name, why=why or source)
+        return both(decided, self._apply(ours, branch, atomic, source, why))
+
+    def _canonical(self) -> str | None:
+        """Where the canonical ledger is; None: it is this one."""
+        named = self._config["canonical"]
+        if named is None:
+            return None
+        place = wiring.beside(named, self._root)
+        return None if Path(place).resolve() == self._root.resolve() else place
+
+    def _open_canonical(self, place: str, otherwise: str) -> Ledger:
+        """LedgerError, which says what did not happen, where it cannot be reached."""
+        from ledger_cli.api.ledger import Ledger
+
+        try:
+            there = Ledger.open(place)
+        except LedgerError as error:
+            raise LedgerError(f"the canonical ledger {place} cannot be reached ({error}): {otherwise}") from error
+        if there.world._canonical() is not None:
+            there.close()
+            raise UsageError(f"{place} names another canonical ledger itself: let both name the same one")
+        return there
+
+    def reading(
+        self, consistency: str | None = None, after: str | None = None, wait: float = 0, branch: str = MAIN
+    ) -> WorldApi:
+        """The world to be read from at a level of consistency.
+
+        eventual: this ledger as it stands. causal: it, once it holds all that `after` tells of, the `clock` that a read
+        or write gave; CausalGap where it does not within `wait` seconds. strong: the canonical ledger.
+        """
+        from ledger_cli.core.vector_clock import VectorClock
+        from ledger_cli.services.causality import refuse_stale
+        from ledger_cli.services.world import vector_clock
+
+        level = level_of(consistency or ("eventual" if after is None else "causal"))
+        if (level == "causal") != (after is not None) and level != "strong":
+            raise UsageError("--consistency causal and --after belong together: give the clock that was seen last")
+        canonical = self._canonical() if level == "strong" else None
+        world = self
+        if canonical is not None:
+            there = self._open_canonical(canonical, "nothing was read; --consistency eventual reads here")
+            world = self._open_files.enter_context(there).world
+        if level == "strong":
+            world.recover(branch)
+        if after is not None:
+            try:
+                seen = VectorClock.parse(after)
+            except ValueError as error:
+                raise UsageError(f"{error}: give the `clock` that a read or write has printed") from error
+            wiring.wait_until(lambda: vector_clock(world._repository.branch(branch)).holds(seen), wait)
+            refuse_stale(world._repository.branch(branch), seen)
+        return world
+
+    def apply_together(
+        self,
+        events: Iterable[bytes | str],
+        location: str | os.PathLike[str],
+        their_events: Iterable[bytes | str],
+        branch: str = MAIN,
+        sources: tuple[str, str] = ("events", "their events"),
+        why: str = "",
+    ) -> Together:
+        """Apply events here and others on another ledger: all of both or none, by two-phase commit.
+
+        Killed at any step, what is left is ended by the next write on either ledger, or by `recover`.
+        """
+        from ledger_cli.api.ledger import Ledger
+        from ledger_cli.services.transactions import apply_together
+
+        with Ledger.open(location) as other:
+            for world in (self, other.world):
+                world._refuse_strong_elsewhere()
+                world.recover(branch)
+            until = wiring.clock() + round(self._config["max_lock"] * 1e6)
+            ours, theirs = ([_bytes(each) for each in every] for every in (events, their_events))
+            here, there = self._side(branch), other.world._side(branch)
+            return apply_together(here, there, ours, theirs, wiring.transaction_name(), until, sources, why)
+
+    def apply_files_together(
+        self, name: str, location: str | os.PathLike[str], their_name: str, branch: str = MAIN, why: str = ""
+    ) -> Together:
+        """The same of two files, URLs or `-`."""
+        if name == their_name == "-":
+            raise UsageError("both files are standard input: give the name of one of them")
+        lines = wiring.open_lines(name), wiring.open_lines(their_name)
+        return self.apply_together(lines[0], location, lines[1], branch, (name, their_name), why)
+
+    def recover(self, branch: str = MAIN, force: bool = False) -> list[Ended]:
+        """End the transactions over two ledgers that are under way on a branch, as far as they are decided or their
+        time is over; `force`: those too that are not."""
+        if not self._repository.branch(branch).state.transactions:
+            return []
+        from ledger_cli.services.transactions import recover
+
+        return recover(self._side(branch), _opened_side, wiring.clock(), force)
+
+    def _refuse_strong_elsewhere(self) -> None:
+        if self._config.types_from("strong") and self._canonical() is not None:
+            raise UsageError(
+                f"{self._root} has strong types, about which {self._canonical()} decides: name that one in its place"
+            )
+
+    def _side(self, branch: str) -> Side:
+        from ledger_cli.services.transactions import Side
+
+        return Side(self._repository, str(self._root.resolve()), branch, self._world, self._rules)
 
     def end_session(
         self, branch: str = MAIN, module: str | None = None, entity_id: str | None = None, why: str = ""
@@ -136,12 +287,26 @@ class WorldApi:
 
         return drop_cache(self._repository, branch, why)
 
-    def _rules(self) -> Rules:
-        from ledger_cli.services.world_apply import Rules
+    def _rules(self, judged: bool = False) -> Rules:
+        """What events are judged by; `judged`: those that were before, and are taken as they are."""
+        from ledger_cli.services.world_apply import Rules, waits_for_canonical
         from ledger_cli.services.world_types import rules_of
 
+        if judged:
+            types = rules_of(self._declared(), 0)
+            return Rules(
+                types={name: replace(rule, check=_take) for name, rule in types.items()},
+                keys={},
+                node=wiring.node(self._config["node"]),
+                clock=wiring.clock,
+                max_drift=2**62,
+            )
+        types = rules_of(self._declared(), wiring.clock())
+        strong = self._config.types_from("strong")
+        if strong and self._canonical() is not None:
+            types |= {name: replace(types[name], check=waits_for_canonical) for name in strong}
         return Rules(
-            types=rules_of(self._declared(), wiring.clock()),
+            types=types,
             keys=wiring.module_keys(self._config["keys"]),
             node=wiring.node(self._config["node"]),
             clock=wiring.clock,
@@ -313,6 +478,29 @@ class WorldApi:
 
 def _bytes(event: bytes | str) -> bytes:
     return event.encode() if isinstance(event, str) else event
+
+
+def _take(_: Any) -> None:
+    """Whatever a payload is."""
+
+
+def _type_of(line: bytes) -> str:
+    """The type that an event has; empty where it is none."""
+    import orjson
+
+    try:
+        named = orjson.loads(line).get("type")
+    except (orjson.JSONDecodeError, AttributeError):
+        return ""
+    return named if isinstance(named, str) else ""
+
+
+@contextmanager
+def _opened_side(location: str, branch: str) -> Iterator[Side]:
+    from ledger_cli.api.ledger import Ledger
+
+    with Ledger.open(location) as other:
+        yield other.world._side(branch)
 
 
 def _condition(where: str | None) -> str:

@@ -233,6 +233,25 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Transaction:
+    """The part of a branch in a transaction over two ledgers that is under way (see services.transactions)."""
+
+    stage: str
+    """`begun`, then `committed` at the ledger that decides; `prepared` at the other one."""
+    ledger: str
+    """Where the other ledger is; `identity`: what it is known by, `branch`: its branch."""
+    identity: str
+    branch: str
+    until: int
+    """µs since 1970: afterwards whoever meets it may give it up, if it is not decided."""
+    file: str | None = None
+    """Of prepared events: where they are."""
+    sha256: str | None = None
+    whole: bool = False
+    """Whether nothing else may change the world of the branch until it has ended."""
+
+
+@dataclass(frozen=True)
 class State:
     """All that a reader needs to know of a branch after a move, but for its lists."""
 
@@ -265,6 +284,8 @@ class State:
     """World events whose causes have not come yet; None without any."""
     temporary: bool = False
     """A branch that a reconciliation builds on: it is nobody's, and shown nowhere."""
+    transactions: Mapping[str, Transaction] = field(default_factory=dict)
+    """Those over two ledgers that have not ended here, by name."""
     copy_of: str | None = None
     """Of a copy of another ledger's branch, what it is called there."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -349,6 +370,8 @@ class Move:
         if state.get("waiting") is not None:
             state["waiting"] = _build(WaitingFile, state["waiting"])
         state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))
+        under_way = state.get("transactions", {})
+        state["transactions"] = {name: _build(Transaction, each) for name, each in under_way.items()}
         listening = state.get("subscriptions", {})
         state["subscriptions"] = {name: _subscription(each) for name, each in listening.items()}
         state["snapshots"] = {name: _build(Snapshot, each) for name, each in state.get("snapshots", {}).items()}

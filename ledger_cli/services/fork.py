@@ -12,6 +12,7 @@ from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Conflict, NotFound, UsageError
 from ledger_cli.services.cut import Cut, begun, cut_at
 from ledger_cli.services.lookup import CommitRef, Place, commit_of, find_commit
+from ledger_cli.services.prepared import refuse_prepared
 from ledger_cli.services.repository import Branch, Repository
 
 MAIN = "main"
@@ -137,11 +138,13 @@ def branch_view(repository: Repository, branch: Branch) -> BranchView:
 def delete(repository: Repository, name: str, why: str = "") -> None:
     """Delete a branch: a move like others, so that its forks go on reading what it made.
 
-    UsageError for `main` and where a tag names a commit of this branch alone, NotFound where there is no such branch.
+    UsageError for `main` and where a tag names a commit of this branch alone, NotFound where there is no such branch,
+    Conflict while a transaction over two ledgers is under way on it.
     """
     if name == MAIN:
         raise UsageError("main cannot be deleted: fork from it and go on there")
     latest = repository.branch(name)
+    refuse_prepared(latest, "deleted")
     for tagged, digest in sorted(repository.tags.items()):
         if find_commit(repository, digest, MAIN, without=name) is None and find_commit(repository, digest, name):
             raise UsageError(

@@ -32,6 +32,7 @@ from ledger_cli.services.merge_commits import joined
 from ledger_cli.services.merge_decisions import NODE, undecided_json
 from ledger_cli.services.merge_ticks import TickUnion, unite_ticks
 from ledger_cli.services.merge_world import Judgement, WorldUnion, state_of, unite_world
+from ledger_cli.services.prepared import refuse_prepared
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import vector_clock
 from ledger_cli.services.world_waiting import read_waiting, united, write_waiting
@@ -125,6 +126,8 @@ def reconcile(
     """
     for _ in range(_ATTEMPTS):
         one, other = repository.branch(a), repository.branch(b)
+        if into is None:
+            refuse_prepared(one, "reconciled")
         with repository.store.scratch() as scratch:
             made = plan(repository, importer, a, b, into, judgement, scratch)
             if made.outcome == "merge" and made.world.undecided:
@@ -210,7 +213,7 @@ def _move_to(repository: Repository, branch: Branch, target: Branch, why: str, s
     base, state = begun(repository, target, cut_at(repository, target, None), None)
     waiting = united(read_waiting(repository, each.state) for each in (branch, target))
     state = replace(_clocks_of(state, branch), waiting=write_waiting(repository, waiting, scratch))
-    moved = replace(state, created=branch.seq + 1, base=base)
+    moved = replace(state, created=branch.seq + 1, base=base, transactions=branch.state.transactions)
     return repository.advance(branch.name, branch, KIND, moved, why)
 
 

@@ -37,6 +37,7 @@ from ledger_cli.core.world import (
 )
 from ledger_cli.core.world_batch import read_events
 from ledger_cli.errors import Conflict
+from ledger_cli.services.prepared import Locks, Part, locks_of
 from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import Known, Reducer, World, vector_clock, write_checkpoint
@@ -134,6 +135,23 @@ class ApplyResult:
         }
 
 
+def both(one: ApplyResult, other: ApplyResult) -> ApplyResult:
+    """What became of the events of two batches; the clocks are those of the second one."""
+    return ApplyResult(
+        other.branch,
+        one.read + other.read,
+        one.applied + other.applied,
+        one.duplicates + other.duplicates,
+        one.transient + other.transient,
+        sorted([*one.refused, *other.refused], key=lambda refusal: refusal.line)[:REFUSALS_TOLD],
+        one.reasons + other.reasons,
+        other.hlc,
+        other.clock,
+        other.waiting,
+        one.unheard + other.unheard,
+    )
+
+
 REFUSALS_TOLD = 1000
 """Refusals that a result lists; all are in quarantine."""
 
@@ -152,12 +170,13 @@ def apply(
     source: str,
     atomic: bool = False,
     why: str = "",
+    part: Part | None = None,
 ) -> ApplyResult:
     """Apply events, one a line, to a branch. What is refused goes to quarantine and changes nothing.
 
     An event whose cause is not known waits for it, and is judged again with every batch until then. `atomic`: all of
     them in one move, or none where one is refused or would have to wait. `world`: that of the branch, brought up to
-    date. Without any line, what waits is judged.
+    date. Without any line, what waits is judged. `part`: what they are, atomic, in a transaction.
     """
     result = ApplyResult(branch)
     # A batch is read while the one before is judged and written: writing waits for the disk, and leaves a core free.
@@ -168,11 +187,11 @@ def apply(
             if written is not None:
                 written.result()
             written = writer.submit(
-                _apply_batch, repository, world, branch, batch, events, rules, source, atomic, why, result
+                _apply_batch, repository, world, branch, batch, events, rules, source, atomic, why, result, part
             )
             del batch, events
         if written is None:
-            _apply_batch(repository, world, branch, [], [], rules, source, atomic, why, result)
+            _apply_batch(repository, world, branch, [], [], rules, source, atomic, why, result, None)
         else:
             written.result()
     after = repository.branch(branch)
@@ -216,17 +235,19 @@ def _apply_batch(
     atomic: bool,
     why: str,
     result: ApplyResult,
+    part: Part | None,
 ) -> None:
     result.read += len(batch)
     before = repository.branch(branch)
     for _ in range(_ATTEMPTS):
         world.follow(before)
+        locks = locks_of(repository, before, None if part is None else part.transaction)
         waiting = {} if atomic else read_waiting(repository, before.state)
-        judged = _judge(world, before.state.world, batch, events, rules, waiting)
+        judged = _judge(world, before.state.world, batch, events, rules, waiting, locks)
         if atomic:
-            judged = judged.all_or_nothing()
+            judged = judged.all_or_nothing(promised=part is not None and part.kind == "prepare")
         try:
-            after = _persist(repository, world, before, batch, judged, source, why, waiting, rules.node)
+            after = _persist(repository, world, before, batch, judged, source, why, waiting, rules.node, part)
         except Conflict:
             older, before = before, repository.branch(branch)
             if before.state.created != older.state.created:
@@ -268,11 +289,11 @@ class _Judged:
         """How many events are to be stored."""
         return sum(each.num_rows for each in self.rows)
 
-    def all_or_nothing(self) -> _Judged:
-        """The same where nothing was refused and nothing has to wait, else the refusals alone."""
+    def all_or_nothing(self, promised: bool) -> _Judged:
+        """The same where nothing was refused and nothing has to wait, else, or `promised`, the refusals alone."""
         told = [Refusal(line, event.event_id, gap.reason, gap.detail) for line, event, gap in self.gaps]
         refused = sorted([*self.refused, *told], key=lambda refusal: refusal.line)
-        return _Judged(self.clock, refused=refused) if refused else self
+        return _Judged(self.clock, refused=refused) if refused or promised else self
 
 
 def _judge(
@@ -282,9 +303,10 @@ def _judge(
     events: Sequence[WorldEvent | Refused],
     rules: Rules,
     waiting: Waiting,
+    locks: Locks | None,
 ) -> _Judged:
     """Judge a batch event by event, each against what the ones before it have made; then again what waits."""
-    judge = _Judge(world, rules, _Judged(None if state is None else state.hlc))
+    judge = _Judge(world, rules, _Judged(None if state is None else state.hlc), locks)
     for first in range(0, len(batch), BATCH_EVENTS):
         portion: list[tuple[int, WorldEvent]] = []
         for (line, _), event in zip(batch[first : first + BATCH_EVENTS], events[first:], strict=False):
@@ -404,12 +426,18 @@ class _Gap(Refused):
     """A cause is not known yet."""
 
 
+def waits_for_canonical(_: Any) -> None:
+    """What a type is checked by where another ledger decides about it: its events come in from there."""
+    raise _Gap("causal_gap", "the canonical ledger has not decided about it yet")
+
+
 class _Judge:
     """The state of judging one batch."""
 
-    def __init__(self, world: World, rules: Rules, judged: _Judged) -> None:
+    def __init__(self, world: World, rules: Rules, judged: _Judged, locks: Locks | None) -> None:
         self._world = world
         self._rules = rules
+        self._locks = locks
         self.judged = judged
         self.steps: list[Step] = []
         """What each event did; kept only where there are constraints."""
@@ -469,6 +497,10 @@ class _Judge:
         if event_id in self._fresh or event_id in self._stored:
             self._again(event)
             return
+        held = None if self._locks is None else self._locks.held(entity_id, event_id)
+        if held is not None:
+            # What waits already goes on waiting.
+            raise (_Gap if line < 0 else Refused)("version_conflict", held)
         rule = self._rules.types.get(type_)
         if rule is None:
             raise Refused("unknown_type", f"{type_} is not registered: `ledger schema register {type_}`")
@@ -553,12 +585,15 @@ def _persist(
     why: str,
     waiting: Waiting,
     node: str,
+    part: Part | None,
 ) -> Branch:
     """Write what was accepted, refused or waits, and move the ref; nothing where there is nothing new."""
     with repository.store.scratch() as scratch:
         refused = [*batch, *((line, judged.texts[line]) for line in judged.texts)]
         quarantine = _quarantined(repository, before, batch, dict(refused), judged.refused, source, scratch)
-        if not judged.applied and not quarantine and judged.waiting == waiting:
+        settle = None if part is None or judged.refused else part.settle
+        settled = settle is not None and settle(before.state) != before.state
+        if not judged.applied and not quarantine and judged.waiting == waiting and not settled:
             return before
         files: tuple[WorldFile, ...] = ()
         state = before.state.world
@@ -572,7 +607,9 @@ def _persist(
         if judged.waiting != waiting:
             kept = write_waiting(repository, judged.waiting, scratch)
         after = replace(before.state, world=state, waiting=kept)
-        return repository.advance(before.name, before, "world", after, why or source, added)
+        after = after if settle is None else settle(after)
+        kind = "world" if part is None or judged.refused else part.kind
+        return repository.advance(before.name, before, kind, after, why or source, added)
 
 
 def _state_after(

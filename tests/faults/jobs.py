@@ -28,7 +28,7 @@ class Job:
 
     ledger: Path
     act: str
-    arguments: Sequence[str] = ()
+    arguments: Sequence[Any] = ()
     options: dict[str, Any] | None = None
 
 

@@ -20,6 +20,15 @@ def sync(
         str | None,
         typer.Option("--as", metavar="NAME", help="What the other ledger is called here [default: its directory]."),
     ] = None,
+    consistency: Annotated[
+        str | None,
+        typer.Option(
+            "--consistency",
+            metavar="eventual|causal|strong",
+            help="Of events of all types [default: of each as in ledger.toml].",
+            show_default=False,
+        ),
+    ] = None,
     message: MessageOption = "",
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
@@ -30,9 +39,14 @@ def sync(
     Each ledger fetches the other's branch and reconciles its own with it. In whatever order ledgers are synced, all
     that have met, directly or through others, come to the same events.
 
+    eventual takes in whatever the other one has. causal refuses to, and nothing moves, where an event stands there
+    without its cause before it. strong does too, and moves the other ledger's branch first, this one's only after it.
+
     JSON: as of `reconcile`.
 
     Example: ledger sync ../other-ledger
+
+    Example: ledger sync ../other-ledger --consistency strong
     """
     from ledger_cli.api import Ledger
     from ledger_cli.cli.commands.reconcile import asked
@@ -40,7 +54,7 @@ def sync(
 
     with Ledger.open(ledger) as opened:
         try:
-            made = opened.sync(location, branch, remote=remote, why=message)
+            made = opened.sync(location, branch, remote=remote, consistency=consistency, why=message)
         except NeedsDecision as problem:
             raise NeedsDecision(f"{asked(problem)}, then sync again") from problem
     Output(as_json).emit(made, reconciled_line(made))

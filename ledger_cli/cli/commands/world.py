@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,11 @@ from ledger_cli.cli.options import (
     MessageOption,
     command_app,
 )
-from ledger_cli.errors import QuarantinedRows, UsageError
+from ledger_cli.errors import LedgerError, QuarantinedRows, UsageError
 from ledger_cli.render.output import Output, on_terminal
+
+if TYPE_CHECKING:
+    from ledger_cli.services.world_apply import ApplyResult
 
 app = command_app()
 session_app = command_app()
@@ -33,6 +36,22 @@ AtOption = Annotated[
         show_default=False,
     ),
 ]
+ConsistencyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--consistency",
+        metavar="eventual|causal|strong",
+        help="From the branch as it is, once it holds what --after tells of, or from the canonical ledger.",
+        show_default=False,
+    ),
+]
+AfterOption = Annotated[
+    str | None,
+    typer.Option("--after", metavar="CLOCK", help="The `clock` that a read or write gave: not before that."),
+]
+WaitOption = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for what --after tells of.")
+]
 ModuleArgument = Annotated[str, typer.Argument(metavar="MODULE", help="Who listens.")]
 ModuleOption = Annotated[str | None, typer.Option("--module", metavar="NAME", help="The state of this module alone.")]
 
@@ -46,6 +65,10 @@ def root() -> None:
     made the commit. Or a tick: those it had at the run that folded all ticks below. What may be two of them is refused;
     time:, hlc:, commit:, tag: or tick: in front says which.
 
+    Reads take --consistency. eventual: from the branch as it is. causal: with --after CLOCK, once the branch has taken
+    in all that was seen when CLOCK was given, here or at another ledger; else refused. strong: from the ledger that the
+    setting `canonical` names. Lists give no clock themselves: `ledger status --json` afterwards does.
+
     Example: ledger world apply events.jsonl
     """
 
@@ -54,6 +77,15 @@ def root() -> None:
 def apply(
     file: Annotated[str, typer.Argument(metavar="FILE", help="World events, one JSON object a line; - is stdin.")],
     atomic: Annotated[bool, typer.Option("--atomic", help="All of them, or none where one is refused.")] = False,
+    together: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--with",
+            metavar="URL THEIRS",
+            help="And the events of the file THEIRS on another ledger: all of both, or none.",
+            show_default=False,
+        ),
+    ] = None,
     allow_quarantine: AllowQuarantine = False,
     message: MessageOption = "",
     ledger: LedgerOption = None,
@@ -65,17 +97,29 @@ def apply(
     Types have to be registered first (`ledger schema register`). An event that is known already is skipped; a
     refused one goes to quarantine; one whose cause is not known waits for it (`causal_wait` in ledger.toml).
 
+    Events of types whose consistency is strong are applied on the ledger that the setting `canonical` names, and taken
+    in from there; where that cannot be reached, nothing is applied. --with is a two-phase commit that this ledger
+    coordinates: killed at any step, the next write on either ledger, or `ledger world recover`, ends it.
+
     JSON: branch, read, applied, duplicates, transient, waiting, refused (rows by reason), refusals (line, eventId,
-    reason, detail), hlc and clock (the branch's clock, and its vector clock: what --after takes).
+    reason, detail), hlc and clock (the branch's clock, and its vector clock: what --after takes); with --with also
+    transaction (its name; null: all events were known) and with (the same of the other ledger).
 
     Example: ledger world apply events.jsonl
+
+    Example: ledger world apply events.jsonl --with ../other-ledger theirs.jsonl
     """
     from ledger_cli.api import Ledger
-    from ledger_cli.render.common.words import counted
-    from ledger_cli.render.views.world import apply_table, refusal_table
+    from ledger_cli.render.views.world import apply_table, refusal_table, together_views
 
     out = Output(as_json)
     with Ledger.open(ledger) as opened:
+        if together is not None:
+            both = opened.world.apply_files_together(file, *together, branch, message)
+            out.emit(both, *together_views(both, out.most()))
+            _tell_refused(both.here, "nothing was applied", allow_quarantine)
+            _tell_refused(both.there, "nothing was applied", allow_quarantine, together[0])
+            return
         result = opened.world.apply_file(file, branch, atomic, message)
     views: list[object] = [apply_table(result)]
     if result.refused:
@@ -83,14 +127,47 @@ def apply(
     out.emit(result, *views)
     for told in result.unheard:
         out.warn(told)
-    if result.refused and not allow_quarantine:
-        refused = sum(result.reasons.values())
-        nothing = "; nothing was applied" if atomic else ""
-        were, them = ("was", "it") if refused == 1 else ("were", "them")
-        raise QuarantinedRows(
-            f"{refused} of {counted(result.read, 'event')} {were} refused{nothing}: "
-            f'`ledger sql "SELECT * FROM quarantine"` shows {them}, --allow-quarantine ends with 0'
-        )
+    _tell_refused(result, "nothing was applied" if atomic else "", allow_quarantine)
+
+
+def _tell_refused(result: ApplyResult, nothing: str, allowed: bool, elsewhere: str | None = None) -> None:
+    """QuarantinedRows where events were refused, and that was not allowed. `elsewhere`: the ledger, if not this one."""
+    from ledger_cli.render.common.words import counted
+
+    if not result.refused or allowed:
+        return
+    refused = sum(result.reasons.values())
+    were, them = ("was", "it") if refused == 1 else ("were", "them")
+    place = "" if elsewhere is None else f" --ledger {elsewhere}"
+    raise QuarantinedRows(
+        f"{refused} of {counted(result.read, 'event')} {were} refused{'; ' * bool(nothing)}{nothing}: "
+        f'`ledger sql "SELECT * FROM quarantine"{place}` shows {them}, --allow-quarantine ends with 0'
+    )
+
+
+@app.command()
+def recover(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: JsonOption = False) -> None:
+    """End the transactions over two ledgers (`world apply --with`) that were left under way, from either ledger.
+
+    What is decided is carried out; what is not is given up, also before its time (the setting max_lock) is over. Exit
+    code 1 where the other ledger of one cannot be reached: its part stays as it is.
+
+    JSON: a list of transaction, ledger (the other one), outcome (carried out, given up, unreachable).
+
+    Example: ledger world recover
+    """
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.world import ended_table
+
+    with Ledger.open(ledger) as opened:
+        ended = opened.world.recover(branch, force=True)
+    Output(as_json).emit([each.to_json() for each in ended], ended_table(ended))
+    for each in ended:
+        if each.outcome == "unreachable":
+            raise LedgerError(
+                f"transaction {each.transaction} waits for the ledger at {each.ledger}: make that reachable there, "
+                f"then run the command again"
+            )
 
 
 @app.command()
@@ -198,6 +275,9 @@ def get(
     entity: EntityArgument,
     at: AtOption = None,
     module: ModuleOption = None,
+    consistency: ConsistencyOption = None,
+    after: AfterOption = None,
+    wait: WaitOption = 0,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
     as_json: JsonOption = False,
@@ -213,7 +293,7 @@ def get(
     from ledger_cli.render.views.world import entity_view
 
     with Ledger.open(ledger) as opened:
-        found = opened.world.get(entity, branch, at, module)
+        found = opened.world.reading(consistency, after, wait, branch).get(entity, branch, at, module)
     Output(as_json).emit(found, *entity_view(found))
 
 
@@ -227,6 +307,9 @@ def history(
         ),
     ] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="MOMENT", help="Up to a moment of any kind.")] = None,
+    consistency: ConsistencyOption = None,
+    after: AfterOption = None,
+    wait: WaitOption = 0,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
     as_json: JsonOption = False,
@@ -241,7 +324,7 @@ def history(
     from ledger_cli.render.views.world import history_table
 
     with Ledger.open(ledger) as opened:
-        events = opened.world.history(entity, branch, first, last)
+        events = opened.world.reading(consistency, after, wait, branch).history(entity, branch, first, last)
     Output(as_json).emit([each.to_json() for each in events], history_table(events))
 
 
@@ -253,6 +336,9 @@ def find(
     limit: LimitOption = None,
     offset: Annotated[int, typer.Option("--offset", metavar="N", min=0, help="Leave out the first N.")] = 0,
     at: AtOption = None,
+    consistency: ConsistencyOption = None,
+    after: AfterOption = None,
+    wait: WaitOption = 0,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
     as_json: JsonOption = False,
@@ -269,7 +355,9 @@ def find(
 
     out = Output(as_json)
     with Ledger.open(ledger) as opened:
-        table = opened.world.find(where, branch, at, limit if as_json else None, offset)
+        table = opened.world.reading(consistency, after, wait, branch).find(
+            where, branch, at, limit if as_json else None, offset
+        )
     if as_json:
         out.emit(found_json(table))
     else:
@@ -287,6 +375,9 @@ def aggregate(
     ] = None,
     where: Annotated[str | None, typer.Option("--where", metavar="SQL", help="Only these entities.")] = None,
     at: AtOption = None,
+    consistency: ConsistencyOption = None,
+    after: AfterOption = None,
+    wait: WaitOption = 0,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
     as_json: JsonOption = False,
@@ -302,7 +393,7 @@ def aggregate(
 
     out = Output(as_json)
     with Ledger.open(ledger) as opened:
-        table = opened.world.aggregate(function, group_by, where, branch, at)
+        table = opened.world.reading(consistency, after, wait, branch).aggregate(function, group_by, where, branch, at)
     out.emit(table.to_pylist(), *rows_views(table.column_names, table.to_batches(), out.most()))
 
 
@@ -321,6 +412,9 @@ def graph(
     ] = None,
     out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Write a .dot, .svg or .png file.")] = None,
     at: AtOption = None,
+    consistency: ConsistencyOption = None,
+    after: AfterOption = None,
+    wait: WaitOption = 0,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
     as_json: JsonOption = False,
@@ -347,7 +441,7 @@ def graph(
         if out is not None:
             found = opened.world.save_graph(out, entity, branch, at, depth)
         else:
-            found = opened.world.graph(entity, branch, at, depth)
+            found = opened.world.reading(consistency, after, wait, branch).graph(entity, branch, at, depth)
     if out is not None:
         entities = counted(len(found.entities), "entity", "entities")
         shown.emit(found, f"wrote {out}: {entities}, {counted(len(found.relations), 'relation')}")

@@ -29,6 +29,27 @@ def apply_table(result: Any) -> RenderableType:
     return table(["events", "number"], rows, left=["events"])
 
 
+def together_views(found: Any, most: int | None) -> list[RenderableType]:
+    """What became of the events of two ledgers."""
+    here, there = found.here, found.there
+    rows: list[tuple[str, Any, Any]] = [
+        (name, getattr(here, name), getattr(there, name)) for name in ("read", "applied", "duplicates")
+    ]
+    reasons = sorted({*here.reasons, *there.reasons})
+    rows += [(f"refused: {reason}", here.reasons[reason], there.reasons[reason]) for reason in reasons]
+    views: list[RenderableType] = [table(["events", "here", "there"], rows, left=["events"])]
+    views += [refusal_table(side.refused, most) for side in (here, there) if side.refused]
+    return views
+
+
+def ended_table(ended: Sequence[Any]) -> RenderableType:
+    """What became of transactions that were under way."""
+    if not ended:
+        return "no transaction is under way"
+    rows = [(each.transaction, each.ledger, each.outcome) for each in ended]
+    return table(["transaction", "with", "outcome"], rows, left=["transaction", "with", "outcome"])
+
+
 def refusal_table(refusals: Sequence[Any], most: int | None) -> RenderableType:
     """Why events were refused."""
     from rich.console import Group
