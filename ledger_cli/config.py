@@ -337,9 +337,16 @@ def template(given: Mapping[str, Any] | None = None) -> str:
             if setting.name in given:
                 lines.append(f"{setting.name} = {_toml(given[setting.name])}")
             else:
-                shown = setting.example if setting.default is None else _toml(setting.default)
+                shown = _shown(setting)
                 lines.append(f"# {setting.name} = {shown}")
     return "\n".join([*lines, *_VIEWS_TEMPLATE]) + "\n"
+
+
+def _shown(setting: Setting) -> str:
+    """The value of a commented line, as it may stand there without the comment."""
+    if setting.default is not None:
+        return _toml(setting.default)
+    return _toml(setting.example) if setting.kind == "text" else setting.example
 
 
 def load(text: str, environment: Mapping[str, str]) -> Config:

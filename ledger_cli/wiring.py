@@ -97,7 +97,7 @@ def root_of(location: str) -> Path:
 
 def beside(location: str, root: Path) -> str:
     """Where a ledger is that another one, in the directory `root`, names: a path is taken from there."""
-    return location if "://" in location else str(root / location)
+    return location if "://" in location else os.path.normpath(root / location)
 
 
 def read_config(root: Path, environment: Mapping[str, str] = os.environ) -> Config:

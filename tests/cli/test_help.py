@@ -56,6 +56,8 @@ def prepared(forked: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path
     (forked / "events.jsonl").write_text(json.dumps({**event, "handshake": {"protocol": PROTOCOL}}))
     for version in (1, 2):
         ledger("schema", "register", f"building.opened.v{version}")
+    ledger("schema", "register", "building.opened.v1", "--ledger", forked.parent / "other-ledger")
+    shutil.copy(forked / "events.jsonl", forked / "theirs.jsonl")
     (forked / "opened.json").write_text(json.dumps({"type": "object"}))
     ledger("world", "apply", forked / "events.jsonl")
     ledger("snapshot", "create")
