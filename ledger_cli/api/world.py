@@ -229,14 +229,14 @@ class WorldApi:
     ) -> Together:
         """Apply events here and others on another ledger: all of both or none, by two-phase commit.
 
-        Killed at any step, what is left is ended by the next write on either ledger, or by `recover`.
+        Killed at any step, what is left is ended by the next write on either ledger, or by `recover`. Events of strong
+        types are refused but on their canonical ledger.
         """
         from ledger_cli.api.ledger import Ledger
         from ledger_cli.services.transactions import apply_together
 
         with Ledger.open(location) as other:
             for world in (self, other.world):
-                world._refuse_strong_elsewhere()
                 world.recover(branch)
             until = wiring.clock() + round(self._config["max_lock"] * 1e6)
             ours, theirs = ([_bytes(each) for each in every] for every in (events, their_events))
@@ -260,12 +260,6 @@ class WorldApi:
         from ledger_cli.services.transactions import recover
 
         return recover(self._side(branch), _opened_side, wiring.clock(), force)
-
-    def _refuse_strong_elsewhere(self) -> None:
-        if self._config.types_from("strong") and self._canonical() is not None:
-            raise UsageError(
-                f"{self._root} has strong types, about which {self._canonical()} decides: name that one in its place"
-            )
 
     def _side(self, branch: str) -> Side:
         from ledger_cli.services.transactions import Side

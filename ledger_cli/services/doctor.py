@@ -49,8 +49,9 @@ def diagnose(
     """Look at a branch: clocks, modules, the newest snapshot, and a drill of snapshot and restore. `clock`: µs."""
     branch = repository.branch(branch_name)
     if not log_length(branch):
-        return Diagnosis(branch_name, (Check("world", True, "no world events yet: there is nothing to look at"),))
-    checks = [*_keeping_up(repository, branch, limits), _newest(repository, branch)]
+        none = Check("world", True, "no world events yet: there is nothing to look at")
+        return Diagnosis(branch_name, (none, *_under_way(branch, clock())))
+    checks = [*_keeping_up(repository, branch, limits), *_under_way(branch, clock()), _newest(repository, branch)]
     return Diagnosis(branch_name, (*checks, _drilled(repository, reducers, branch, clock)))
 
 
@@ -67,6 +68,12 @@ def _keeping_up(repository: Repository, branch: Branch, limits: Limits) -> Itera
     for module in found.modules:
         told = f"{module.subscription.lag} events behind; {limits.lag} are allowed"
         yield Check(f"module {module.subscription.module}", module.ok, told)
+
+
+def _under_way(branch: Branch, now: int) -> Iterator[Check]:
+    for name, each in sorted(branch.state.transactions.items()):
+        told = f"{each.stage}, with {each.ledger}: `ledger world recover` ends it"
+        yield Check(f"transaction {name}", now <= each.until, told)
 
 
 def _newest(repository: Repository, branch: Branch) -> Check:

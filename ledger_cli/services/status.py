@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ledger_cli.core.history import Move, Segment, ShardState, WorldState
+from ledger_cli.core.history import Move, Segment, ShardState, Transaction, WorldState
 from ledger_cli.core.policy import REGION_MAPS, WEIGHTS
 from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.ports import Measure, TickRange
@@ -67,6 +67,8 @@ class Status:
     tags: Mapping[str, str]
     world: WorldState | None
     waiting: int
+    transactions: Mapping[str, Transaction]
+    """Those over two ledgers that are under way, by name."""
     """World events whose causes have not come yet."""
     world_classes: Mapping[str, ClassSize]
     """State of the world by its class."""
@@ -104,6 +106,7 @@ class Status:
             "forks": list(self.forks),
             "tags": dict(self.tags),
             "world": None if self.world is None else _world_json(self, self.world),
+            "transactions": {name: {"stage": t.stage, "ledger": t.ledger} for name, t in self.transactions.items()},
         }
 
 
@@ -134,6 +137,7 @@ def status(repository: Repository, branch: str, limits: Limits) -> Status:
         world=state.world,
         health=health(repository, found, limits),
         waiting=0 if state.waiting is None else state.waiting.events,
+        transactions=state.transactions,
         world_classes={} if state.world is None else _world_classes(repository, found),
     )
 

@@ -276,6 +276,8 @@ def test_all_of_both(shops: Path, ledger: Run) -> None:
     theirs.write_text("\n")
     assert "has no events: apply the other file alone" in ledger(*both, code=2).err
     assert "is this ledger" in ledger(*both[:4], "head", ours, "--ledger", "head", code=2).err
-    assert "strong types, about which" in ledger(*both[:4], "branch", ours, "--ledger", "head", code=2).err
+    theirs.write_text(line(6, PAID))
+    elsewhere = ledger(*both[:4], "branch", theirs, "--ledger", "head", "--json", code=3).json
+    assert "the canonical ledger has not decided" in elsewhere["with"]["refusals"][0]["detail"]
     for name in ("head", "third"):
         assert ledger("verify", "--ledger", name).code == 0

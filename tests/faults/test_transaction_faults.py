@@ -14,6 +14,7 @@ import pytest
 from ledger_cli import Ledger, wiring
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import Conflict, LedgerError
+from ledger_cli.services.doctor import Check
 from ledger_cli.services.world_apply import ApplyResult
 from ledger_cli.stores.directory import DirectoryStore
 from tests.faults.jobs import Job, Nursery, nursery
@@ -255,10 +256,20 @@ def test_promised_entities_are_locked_until_their_time_is_over(stopped: Stopped)
     assert under_way(stopped.pair)[0] in refused.refused[0].detail
     assert (refused.applied, refused.duplicates) == (1, 1)
     assert stopped.apply("here", line(32, "ann")).applied == 1
-    stopped.now += 61_000_000
+    with Ledger.open(stopped.pair / "there") as there:
+        (name, told), *_ = there.status().to_json()["transactions"].items()
+        assert told == {"stage": "prepared", "ledger": str(stopped.pair / "here")}
+        assert check_of(there, name).ok
+        stopped.now += 61_000_000
+        assert not check_of(there, name).ok
     assert stopped.apply("there", line(30, "eve")).applied == 1
     assert under_way(stopped.pair) == []
     assert found(stopped.pair) == ({"e1", "e32"}, {"e2", "e31", "e30"})
+
+
+def check_of(ledger: Ledger, name: str) -> Check:
+    [check] = [each for each in ledger.doctor().checks if each.name == f"transaction {name}"]
+    return check
 
 
 def test_nothing_else_may_undo_a_promise(stopped: Stopped) -> None:

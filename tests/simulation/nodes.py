@@ -20,11 +20,14 @@ import pytest
 from ledger_cli import Ledger, wiring
 from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.core.world import PROTOCOL
-from ledger_cli.errors import LedgerError
+from ledger_cli.errors import Conflict, LedgerError
 from ledger_cli.services.world import vector_clock
+from ledger_cli.services.world_waiting import read_waiting
 from ledger_cli.stores.directory import DirectoryStore
 
 TYPE = "sim.set.v1"
+STRONG = "sim.paid.v1"
+"""About its events the first node decides."""
 _START = 1_769_714_460_000_000
 _POLICIES: tuple[dict[str, Any], ...] = (
     {"interval": 10},
@@ -63,6 +66,7 @@ class Simulation:
         self._sent: list[dict[str, Any]] = []
         self._ticks = 0
         self._numbered = 0
+        self._pairs: list[tuple[str, str]] = []
         patch.setattr(wiring, "clock", lambda: self._now + self._skew)
         for name in ("advance_ref", "publish"):
             patch.setattr(DirectoryStore, name, self._burning(getattr(DirectoryStore, name)))
@@ -72,14 +76,24 @@ class Simulation:
             settings["lateness"] = 5
         self.nodes = []
         for name in "abc"[: self._random.choice([2, 3])]:
-            ledger = Ledger.create(directory / name, **settings, node=name, max_drift=3600)
-            ledger.world.register(TYPE)
+            made = Ledger.create(directory / name, **settings, node=name, max_drift=3600, canonical="../a")
+            made.close()
+            with (directory / name / "ledger.toml").open("a") as file:
+                file.write(f'[types."{TYPE}"]\n[types."{STRONG}"]\nconsistency = "strong"\n')
+            ledger = Ledger.open(made.root)
+            ledger.world.apply([])  # registers the types
             self.nodes.append(Node(name, ledger, self._random.randrange(-2_000_000, 2_000_000)))
 
     def run(self) -> None:
         """Random acts, then healing, then what has to hold."""
-        acts: list[Callable[[], None]] = [self._write_ticks, self._write_events, self._meet]
-        for _ in range(self._random.randrange(3, 9)):
+        acts: list[Callable[[], None]] = [
+            self._write_ticks,
+            self._write_events,
+            self._write_strong,
+            self._write_together,
+            self._meet,
+        ]
+        for _ in range(self._random.randrange(3, 10)):
             self._now += self._random.randrange(0, 1_000_000)
             self._random.choice(acts)()
             self._compare_clocks()
@@ -122,8 +136,35 @@ class Simulation:
         lines = [json.dumps(event) for event in events]
         if self._survives(node, lambda: results.append(node.ledger.world.apply(lines))):
             refused = {each.event_id for each in results[0].refused}
-            assert {each.reason for each in results[0].refused} <= {"causal_gap"}
+            # A transaction that was killed locks its entities.
+            assert {each.reason for each in results[0].refused} <= {"causal_gap", "version_conflict"}
             node.events |= {event["eventId"] for event in events} - refused
+
+    def _write_strong(self) -> None:
+        node = self._random.choice(self.nodes)
+        event = {**self._event(), "type": STRONG, "causes": []}
+        self._sent[-1] = event
+        self._tell(f"{node.name} applies {event['eventId']}, about which {self.nodes[0].name} decides")
+        results: list[Any] = []
+        if self._survives(node, lambda: results.append(node.ledger.world.apply([json.dumps(event)]))):
+            if results[0].refused:
+                assert results[0].refused[0].reason == "version_conflict"
+                return
+            assert event["eventId"] in self._events(self.nodes[0]), "what counts has not been decided"
+            node.events.add(event["eventId"])
+
+    def _write_together(self) -> None:
+        one, other = self._random.sample(self.nodes, 2)
+        pair = [{**self._event(), "causes": []} for _ in range(2)]
+        ids = [event["eventId"] for event in pair]
+        self._pairs.append((ids[0], ids[1]))
+        self._tell(f"{one.name} applies {ids[0]}, and {other.name} {ids[1]}, or neither")
+        lines = [json.dumps(event) for event in pair]
+        results: list[Any] = []
+        if self._survives(
+            one, lambda: results.append(one.ledger.world.apply_together(lines[:1], other.ledger.root, lines[1:]))
+        ):
+            one.events |= set() if results[0].refused else set(ids)
 
     def _event(self) -> dict[str, Any]:
         self._numbered += 1
@@ -142,7 +183,8 @@ class Simulation:
     def _meet(self) -> None:
         one, other = self._random.sample(self.nodes, 2)
         self._tell(f"{one.name} meets {other.name}")
-        self._survives(one, lambda: one.ledger.sync(other.ledger.root))
+        level = self._random.choice([None, "eventual", "causal", "strong"])
+        self._survives(one, lambda: one.ledger.sync(other.ledger.root, consistency=level))
 
     def _survives(self, node: Node, act: Callable[[], object]) -> bool:
         """Do an act on a node, which is killed in it now and then; whether it came to its end."""
@@ -152,6 +194,11 @@ class Simulation:
         try:
             act()
             return True
+        except Conflict as conflict:
+            if "before transaction" not in str(conflict):
+                raise
+            self._tell(f"{node.name}: {conflict}")
+            return False
         except Killed:
             self._tell(f"{node.name} is killed")
             for each in self.nodes:  # the other one may be in the act too
@@ -195,9 +242,17 @@ class Simulation:
         files = [node.ledger.root / file.file for file in node.ledger._repository.branch("main").world_files()]
         return {each for file in files for each in pq.read_table(file)["event_id"].to_pylist()}
 
+    @staticmethod
+    def _waiting(node: Node) -> set[str]:
+        repository = node.ledger._repository
+        return {json.loads(text)["eventId"] for text in read_waiting(repository, repository.branch("main").state)}
+
     def _heal(self) -> None:
         self._tell("all meet")
         hub, *others = self.nodes
+        for node in self.nodes:
+            ended = {each.outcome for each in node.ledger.world.recover(force=True)}
+            assert ended <= {"carried out", "given up"}
         for _ in range(2):
             for other in others:
                 hub.ledger.sync(other.ledger.root)
@@ -211,7 +266,10 @@ class Simulation:
         log = ledgers[0].sql("SELECT event_id, entity_id, hlc, causes FROM world_events").to_pylist()
         ids = [row["event_id"] for row in log]
         assert len(ids) == len(set(ids)), "an event stands twice"
-        assert set().union(*(node.events for node in self.nodes)) <= set(ids), "an acknowledged event is lost"
+        acknowledged = set().union(*(node.events for node in self.nodes))
+        # One whose cause was never acknowledged waits for that.
+        assert acknowledged <= {*ids, *self._waiting(self.nodes[0])}, "an acknowledged event is lost"
+        assert all((one in ids) == (other in ids) for one, other in self._pairs), "half a transaction was done"
         readings = {row["event_id"]: row["hlc"] for row in log}
         assert all(readings[cause] < row["hlc"] for row in log for cause in row["causes"]), "an effect before its cause"
         rows = ledgers[0].sql("SELECT entity_id, tick_id FROM ticks").to_pylist()

@@ -15,7 +15,8 @@ def status(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: 
     JSON: branch, parent, moves, rows, segments, highestTick, watermark, policy, policyDigest, commits, shards (by
     number: head, commits, start), rowsOpen, rowsLate, quarantined, lastRun, digest, forks, tags, world (events,
     entities, hlc, waiting, clock: the vector clock, what `world get --after` takes; classes: of each class of state its
-    entities, parts and bytes; modules: module, types, cursor, lag, ok; nodes: node, hlc, skewSeconds, ok).
+    entities, parts and bytes; modules: module, types, cursor, lag, ok; nodes: node, hlc, skewSeconds, ok),
+    transactions (by name: stage, ledger).
 
     Example: ledger status --branch main
     """

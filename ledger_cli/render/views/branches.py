@@ -30,6 +30,7 @@ def status_pairs(status: Any) -> dict[str, Any]:
         "branch digest": status.digest,
         "moves": status.moves,
         "world": None if status.world is None else _world(status.world),
+        **{f"transaction {name}": f"{each.stage}, with {each.ledger}" for name, each in status.transactions.items()},
         **({} if status.world is None else {"vector clock": _vector(status.world.clock)}),
         **({"waiting for a cause": counted(status.waiting, "event")} if status.waiting else {}),
         **({} if status.world is None else {"state": _classes(status.world_classes)}),
