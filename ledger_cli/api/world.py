@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
 from ledger_cli.config import FILE_NAME, Config, level_of
-from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ledger_cli.api.ledger import Ledger
     from ledger_cli.services.moment import Moment
     from ledger_cli.services.subscriptions import Polled, SubscriptionView
     from ledger_cli.services.transactions import Ended, Side, Together
@@ -122,11 +121,18 @@ class WorldApi:
         Those of strong types are applied on the canonical ledger first, and taken in from there; atomic, all are if one
         is of such a type. LedgerError, and nothing has changed, where that ledger cannot be reached.
         """
+        from ledger_cli.api.canonical import apply_by_level
+
         strong = self._config.types_from("strong")
         canonical = self._canonical() if strong else None
+        lines = map(_bytes, events)
+
+        def here(chosen: Iterable[bytes]) -> ApplyResult:
+            return self._apply(chosen, branch, atomic, source, why)
+
         if canonical is None:
-            return self._apply(map(_bytes, events), branch, atomic, source, why)
-        return self._apply_strong(canonical, [_bytes(each) for each in events], strong, branch, atomic, source, why)
+            return here(lines)
+        return apply_by_level(canonical, self._root, strong, list(lines), here, branch, atomic, source, why)
 
     def _apply(self, lines: Iterable[bytes], branch: str, atomic: bool, source: str, why: str) -> ApplyResult:
         """On this very ledger."""
@@ -137,55 +143,10 @@ class WorldApi:
         world = self._world(self._repository.branch(branch))
         return apply(self._repository, world, branch, lines, rules, source, atomic, why)
 
-    def _apply_strong(
-        self,
-        canonical: str,
-        lines: Sequence[bytes],
-        strong: Collection[str],
-        branch: str,
-        atomic: bool,
-        source: str,
-        why: str,
-    ) -> ApplyResult:
-        """Lines of strong types (atomic, all if one is) on the canonical ledger, the others then on this one."""
-        from ledger_cli.api.ledger import Ledger
-        from ledger_cli.services.world_apply import both
-
-        chosen = [_type_of(line) in strong for line in lines]
-        if not any(chosen):
-            return self._apply(lines, branch, atomic, source, why)
-        if atomic:
-            chosen = [True] * len(lines)
-        # Blank lines stand for the others, so that the numbers of lines stay what they are.
-        theirs = [line if each else b"" for line, each in zip(lines, chosen, strict=True)]
-        ours = [b"" if each else line for line, each in zip(lines, chosen, strict=True)]
-        told = ", ".join(sorted({_type_of(line) for line in lines} & set(strong)))
-        with self._open_canonical(canonical, f"of {source} nothing was applied, since {told} is strong") as there:
-            decided = there.world._apply(theirs, branch, atomic, source, why)
-        with Ledger.open(self._root) as here:
-            here.reconcile(branch, here.fetch(canonical, branch).name, why=why or source)
-        return both(decided, self._apply(ours, branch, atomic, source, why))
-
     def _canonical(self) -> str | None:
-        """Where the canonical ledger is; None: it is this one."""
-        named = self._config["canonical"]
-        if named is None:
-            return None
-        place = wiring.beside(named, self._root)
-        return None if Path(place).resolve() == self._root.resolve() else place
+        from ledger_cli.api.canonical import canonical_of
 
-    def _open_canonical(self, place: str, otherwise: str) -> Ledger:
-        """LedgerError, which says what did not happen, where it cannot be reached."""
-        from ledger_cli.api.ledger import Ledger
-
-        try:
-            there = Ledger.open(place)
-        except LedgerError as error:
-            raise LedgerError(f"the canonical ledger {place} cannot be reached ({error}): {otherwise}") from error
-        if there.world._canonical() is not None:
-            there.close()
-            raise UsageError(f"{place} names another canonical ledger itself: let both name the same one")
-        return there
+        return canonical_of(self._config, self._root)
 
     def reading(
         self, consistency: str | None = None, after: str | None = None, wait: float = 0, branch: str = MAIN
@@ -195,6 +156,7 @@ class WorldApi:
         eventual: this ledger as it stands. causal: it, once it holds all that `after` tells of, the `clock` that a read
         or write gave; CausalGap where it does not within `wait` seconds. strong: the canonical ledger.
         """
+        from ledger_cli.api.canonical import open_canonical
         from ledger_cli.core.vector_clock import VectorClock
         from ledger_cli.services.causality import refuse_stale
         from ledger_cli.services.world import vector_clock
@@ -205,7 +167,7 @@ class WorldApi:
         canonical = self._canonical() if level == "strong" else None
         world = self
         if canonical is not None:
-            there = self._open_canonical(canonical, "nothing was read; --consistency eventual reads here")
+            there = open_canonical(canonical, "nothing was read; --consistency eventual reads here")
             world = self._open_files.enter_context(there).world
         if level == "strong":
             world.recover(branch)
@@ -476,17 +438,6 @@ def _bytes(event: bytes | str) -> bytes:
 
 def _take(_: Any) -> None:
     """Whatever a payload is."""
-
-
-def _type_of(line: bytes) -> str:
-    """The type that an event has; empty where it is none."""
-    import orjson
-
-    try:
-        named = orjson.loads(line).get("type")
-    except (orjson.JSONDecodeError, AttributeError):
-        return ""
-    return named if isinstance(named, str) else ""
 
 
 @contextmanager

@@ -1,0 +1,80 @@
+"""The canonical ledger: the one whose history decides about events of strong types, for itself and for others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from ledger_cli import wiring
+from ledger_cli.config import Config
+from ledger_cli.errors import LedgerError, UsageError
+
+if TYPE_CHECKING:
+    from ledger_cli.api.ledger import Ledger
+    from ledger_cli.services.world_apply import ApplyResult
+
+
+def canonical_of(config: Config, root: Path) -> str | None:
+    """Where the canonical ledger of the ledger at `root` is; None: it is that one itself."""
+    named = config["canonical"]
+    if named is None:
+        return None
+    place = wiring.beside(named, root)
+    return None if Path(place).resolve() == root.resolve() else place
+
+
+def open_canonical(place: str, otherwise: str) -> Ledger:
+    """Open it. LedgerError, which says what did not happen, where it cannot be reached."""
+    from ledger_cli.api.ledger import Ledger
+
+    try:
+        there = Ledger.open(place)
+    except LedgerError as error:
+        raise LedgerError(f"the canonical ledger {place} cannot be reached ({error}): {otherwise}") from error
+    if canonical_of(there.config, there.root) is not None:
+        there.close()
+        raise UsageError(f"{place} names another canonical ledger itself: let both name the same one")
+    return there
+
+
+def apply_by_level(
+    place: str,
+    root: Path,
+    strong: Collection[str],
+    lines: Sequence[bytes],
+    apply_here: Callable[[Sequence[bytes]], ApplyResult],
+    branch: str,
+    atomic: bool,
+    source: str,
+    why: str,
+) -> ApplyResult:
+    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `root`."""
+    from ledger_cli.api.ledger import Ledger
+    from ledger_cli.services.world_apply import both
+
+    types = [_type_of(line) for line in lines]
+    found = set(types) & set(strong)
+    if not found:
+        return apply_here(lines)
+    chosen = [atomic or each in found for each in types]
+    # Blank lines stand for the others, so that the numbers of lines stay what they are.
+    theirs = [line if each else b"" for line, each in zip(lines, chosen, strict=True)]
+    ours = [b"" if each else line for line, each in zip(lines, chosen, strict=True)]
+    told = f"of {source} nothing was applied, since {', '.join(sorted(found))} is strong"
+    with open_canonical(place, told) as there:
+        decided = there.world.apply(theirs, branch, atomic, source, why)
+    with Ledger.open(root) as here:
+        here.reconcile(branch, here.fetch(place, branch).name, why=why or source)
+    return both(decided, apply_here(ours))
+
+
+def _type_of(line: bytes) -> str:
+    """The type that an event has; empty where it is none."""
+    try:
+        named = orjson.loads(line).get("type")
+    except (orjson.JSONDecodeError, AttributeError):
+        return ""
+    return named if isinstance(named, str) else ""
