@@ -158,6 +158,7 @@ class Simulation:
         pair = [{**self._event(), "causes": []} for _ in range(2)]
         ids = [event["eventId"] for event in pair]
         self._pairs.append((ids[0], ids[1]))
+        del self._sent[-2:]  # nobody sends one of them alone
         self._tell(f"{one.name} applies {ids[0]}, and {other.name} {ids[1]}, or neither")
         lines = [json.dumps(event) for event in pair]
         results: list[Any] = []
