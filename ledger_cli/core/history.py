@@ -233,6 +233,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class PreparedFile:
+    """A file of events, one a line as they were sent, that a branch has promised to apply."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Transaction:
     """The part of a branch in a transaction over two ledgers that is under way (see services.transactions)."""
 
@@ -244,9 +253,8 @@ class Transaction:
     branch: str
     until: int
     """µs since 1970: afterwards whoever meets it may give it up, if it is not decided."""
-    file: str | None = None
-    """Of prepared events: where they are."""
-    sha256: str | None = None
+    prepared: PreparedFile | None = None
+    """The events that are promised."""
     whole: bool = False
     """Whether nothing else may change the world of the branch until it has ended."""
 
@@ -371,7 +379,7 @@ class Move:
             state["waiting"] = _build(WaitingFile, state["waiting"])
         state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))
         under_way = state.get("transactions", {})
-        state["transactions"] = {name: _build(Transaction, each) for name, each in under_way.items()}
+        state["transactions"] = {name: _transaction(each) for name, each in under_way.items()}
         listening = state.get("subscriptions", {})
         state["subscriptions"] = {name: _subscription(each) for name, each in listening.items()}
         state["snapshots"] = {name: _build(Snapshot, each) for name, each in state.get("snapshots", {}).items()}
@@ -439,6 +447,11 @@ def _subscription(raw: dict[str, Any]) -> Subscription:
 def _checkpoint(raw: dict[str, Any]) -> WorldCheckpoint:
     cache = raw.get("cache")
     return _build(WorldCheckpoint, {**raw, "cache": None if cache is None else _build(CacheFile, cache)})
+
+
+def _transaction(raw: dict[str, Any]) -> Transaction:
+    prepared = raw.get("prepared")
+    return _build(Transaction, {**raw, "prepared": None if prepared is None else _build(PreparedFile, prepared)})
 
 
 def _segment(raw: dict[str, Any]) -> Segment:

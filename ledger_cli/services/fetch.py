@@ -268,6 +268,9 @@ def _files(move: Move) -> Iterator[tuple[str, str]]:
         yield each.file, each.sha256
     if state.waiting is not None:
         yield state.waiting.file, state.waiting.sha256
+    for transaction in state.transactions.values():
+        if transaction.prepared is not None:
+            yield transaction.prepared.file, transaction.prepared.sha256
     checkpoint = None if state.world is None else state.world.checkpoint
     if checkpoint is not None:
         yield checkpoint.file, checkpoint.sha256

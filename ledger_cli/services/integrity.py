@@ -19,6 +19,7 @@ from ledger_cli.core.history import (
     CacheFile,
     CommitFile,
     Move,
+    PreparedFile,
     QuarantineFile,
     Segment,
     Snapshot,
@@ -214,7 +215,9 @@ def _parsed(raw: bytes, seq: int) -> Move:
     return move
 
 
-_File = Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint | CacheFile | WaitingFile
+_File = (
+    Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint | CacheFile | WaitingFile | PreparedFile
+)
 
 
 def _collect(move: Move, seen: _Seen) -> None:
@@ -227,6 +230,7 @@ def _collect(move: Move, seen: _Seen) -> None:
         named.append(move.state.world.checkpoint)
         if move.state.world.checkpoint.cache is not None:
             named.append(move.state.world.checkpoint.cache)
+    named += [each.prepared for each in move.state.transactions.values() if each.prepared is not None]
     for each in named:
         known = seen.files.setdefault(each.file, (each.sha256, each.bytes))
         if known[0] != each.sha256:

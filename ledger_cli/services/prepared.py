@@ -63,10 +63,11 @@ def locks_of(repository: Repository, branch: Branch, own: str | None) -> Locks |
 
 def prepared_lines(repository: Repository, transaction: Transaction) -> list[bytes]:
     """The events that a branch has promised to apply, as they were sent. Corrupt where the file is not as it was."""
-    assert transaction.file is not None, "events are prepared in a file"
-    if repository.store.digest_of_file(transaction.file) != transaction.sha256:
-        raise Corrupt(f"{transaction.file} is not what its digest says: restore it from a copy of the ledger")
-    return repository.store.read_file(transaction.file).split(b"\n")
+    prepared = transaction.prepared
+    assert prepared is not None, "events are prepared in a file"
+    if repository.store.digest_of_file(prepared.file) != prepared.sha256:
+        raise Corrupt(f"{prepared.file} is not what its digest says: restore it from a copy of the ledger")
+    return repository.store.read_file(prepared.file).split(b"\n")
 
 
 def prepared_events(repository: Repository, transaction: Transaction) -> list[WorldEvent]:

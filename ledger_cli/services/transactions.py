@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ledger_cli.core.history import State, Transaction
+from ledger_cli.core.history import PreparedFile, State, Transaction
 from ledger_cli.core.world import WorldEvent, hashes_of
 from ledger_cli.core.world_batch import read_events
 from ledger_cli.errors import Conflict, LedgerError, UsageError
@@ -220,9 +220,8 @@ def _prepare(
     # What constraints say of one entity may hang on others.
     whole = there.rules(False).constraints is not None
     identity = here.repository.identity
-    promise = Transaction(
-        "prepared", here.location, identity, here.branch, until, published.file, published.sha256, whole
-    )
+    file = PreparedFile(**vars(published))
+    promise = Transaction("prepared", here.location, identity, here.branch, until, file, whole)
     return there.apply(lines, source, why, Part(name, "prepare", lambda state: with_transaction(state, name, promise)))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ledger_cli import Ledger, wiring
 from ledger_cli.core.world import PROTOCOL
-from ledger_cli.errors import Conflict, LedgerError
+from ledger_cli.errors import Conflict, Corrupt, LedgerError
 from ledger_cli.services.doctor import Check
 from ledger_cli.services.world_apply import ApplyResult
 from ledger_cli.stores.directory import DirectoryStore
@@ -284,6 +284,21 @@ def test_nothing_else_may_undo_a_promise(stopped: Stopped) -> None:
     with Ledger.open(stopped.pair / "here") as here:
         here.sync(stopped.pair / "there")
     assert found(stopped.pair) == ({"e1", "e2"}, {"e1", "e2"})
+
+
+def test_what_was_promised_is_checked(stopped: Stopped) -> None:
+    with Ledger.open(stopped.pair / "here") as here:
+        here.fetch(stopped.pair / "there")
+        assert here.verify().ok
+    [promised] = (stopped.pair / "there" / "segments").glob("prepared-*")
+    whole = promised.read_bytes()
+    promised.write_bytes(whole.replace(b"eve", b"joe"))
+    with Ledger.open(stopped.pair / "there") as there:
+        assert [finding.file for finding in there.verify().findings] == [f"segments/{promised.name}"]
+        with pytest.raises(Corrupt, match="is not what its digest says"):
+            there.world.apply([line(30, "tom")])
+    promised.write_bytes(whole)
+    prove(stopped.pair, "there", "here")
 
 
 def test_a_coordinator_out_of_reach_decides_nothing(stopped: Stopped) -> None:
