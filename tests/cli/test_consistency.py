@@ -200,13 +200,13 @@ def test_strong_sync_moves_the_other_ledger_first(shops: Path, ledger: Run, monk
     apply(ledger, "branch", line(1))
     apply(ledger, "head", line(2, entity="door"))
     moved: list[str] = []
-    whole = Ledger.reconcile
+    whole = Ledger._reconciled
 
     def noted(self: Ledger, *given: Any, **named: Any) -> Any:
         moved.append(self.root.name)
         return whole(self, *given, **named)
 
-    monkeypatch.setattr(Ledger, "reconcile", noted)
+    monkeypatch.setattr(Ledger, "_reconciled", noted)
     ledger("sync", "head", "--ledger", "branch", "--consistency", "strong")
     assert moved == ["head", "branch"]
     assert ids("head") == ids("branch") == {"e1", "e2"}
