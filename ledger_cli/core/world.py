@@ -121,6 +121,8 @@ class WorldEvent(NamedTuple):
     payload_text: str
     handshake_text: str
     """Both as JSON: what is stored."""
+    event_hash: int
+    """See `hashes_of`."""
 
 
 class Entity(NamedTuple):
@@ -189,8 +191,9 @@ def parse_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent:
         raise Refused("invalid_event", f"expectedVersion must be an integer from 0, not {expected!r}")
     hlc, node = _clock(get("hlc"), get("node"))
     event_id = get("eventId")
+    event_id = derived_id(raw) if event_id is None else _text(event_id, "eventId")
     event = WorldEvent(
-        event_id=derived_id(raw) if event_id is None else _text(event_id, "eventId"),
+        event_id=event_id,
         entity_id=entity_id,
         entity_kind=kind,
         type=str(named),
@@ -204,6 +207,7 @@ def parse_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent:
         timestamp=timestamp_of(get("timestamp")),
         payload_text=json_text(payload),
         handshake_text=json_text(handshake),
+        event_hash=int(hashes_of([event_id])[0]),
     )
     _check_handshake(raw, handshake, keys.get(module))
     return event
@@ -326,10 +330,10 @@ def merge_patch(target: Any, patch: Any) -> Any:
     """JSON Merge Patch (RFC 7396). Neither argument is changed."""
     if type(patch) is not dict:
         return patch
-    merged = dict(target) if type(target) is dict else {}
+    before = target if type(target) is dict else {}
     if _MERGED.isdisjoint(map(type, patch.values())):
-        merged.update(patch)
-        return merged
+        return {**before, **patch}
+    merged = dict(before)
     for name, value in patch.items():
         if value is None:
             merged.pop(name, None)

@@ -30,6 +30,7 @@ from ledger_cli.core.world import (
     WorldEvent,
     causes_of,
     derived_id,
+    hashes_of,
     json_text,
     parse_event,
     signed_text,
@@ -101,8 +102,9 @@ def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[Wo
     _only(payloads, dict)
     payload_texts = _texts(payloads)
     _check_handshakes(raws, handshakes, modules, payload_texts, keys)
+    event_ids = _event_ids(column("eventId"), raws)
     columns = (
-        _event_ids(column("eventId"), raws),
+        event_ids,
         _ids(column("entityId")),
         _among(column("entityKind"), {None, *KINDS}),
         types,
@@ -115,6 +117,7 @@ def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[Wo
         [None if each is None else timestamp_of(each) for each in column("timestamp")],
         payload_texts,
         _texts(handshakes),
+        hashes_of(event_ids).tolist(),
     )
     return list(map(_event, zip(*columns, strict=True)))
 

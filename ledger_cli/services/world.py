@@ -239,13 +239,13 @@ def write_checkpoint(
 
 def without_cache(entities: Mapping[str, Entity]) -> tuple[Mapping[str, Entity], dict[str, Entity]]:
     """Entities without their parts of the class `cache`, and those that have such with these alone."""
-    cached = {}
+    cached: dict[str, Entity] = {}
+    if all(part[1] != CACHE for part in set[tuple[str, str]]().union(*[each.parts for each in entities.values()])):
+        return entities, cached
     for name, entity in entities.items():
         own = {part: value for part, value in entity.parts.items() if part[1] == CACHE}
         if own:
             cached[name] = entity._replace(parts=own)
-    if not cached:
-        return entities, cached
     rest = {
         name: entity._replace(parts={part: value for part, value in entity.parts.items() if part[1] != CACHE})
         for name, entity in entities.items()
@@ -258,14 +258,8 @@ def entity_table(entities: Mapping[str, Entity]) -> pa.Table:
     """Entities as rows of `ENTITIES`."""
     ids = sorted(entities)
     rows = [entities[each] for each in ids]
-    columns = [
-        ids,
-        [each.kind for each in rows],
-        [each.version for each in rows],
-        [each.hlc for each in rows],
-        [each.event_id for each in rows],
-        [_state_text(each.parts) for each in rows],
-    ]
+    kinds, versions, readings, event_ids, parts = zip(*rows, strict=True) if rows else [()] * 5
+    columns = [ids, kinds, versions, readings, event_ids, list(map(_state_text, parts))]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, ENTITIES, strict=True)]
     return pa.Table.from_arrays(arrays, schema=ENTITIES)
 

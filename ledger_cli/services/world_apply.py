@@ -14,9 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -42,6 +43,7 @@ from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import Known, Reducer, World, vector_clock, write_checkpoint
 from ledger_cli.services.world_constraints import BatchConstraints, Constraints, Step
+from ledger_cli.services.world_reader import EventReader, Events
 from ledger_cli.services.world_waiting import Waiting, read_waiting, write_waiting
 
 BATCH_EVENTS = 10_000
@@ -157,7 +159,8 @@ REFUSALS_TOLD = 1000
 
 _made = tuple.__new__
 _NEVER = Hlc(0, 0, "")
-_NO_PARTS: Mapping[tuple[str, str], Any] = {}
+_NOTHING = Entity("", 0, "", "", {})
+"""What is before the first event of an entity."""
 Line = tuple[int, bytes]
 
 
@@ -179,26 +182,35 @@ def apply(
     date. Without any line, what waits is judged. `part`: what they are, atomic, in a transaction.
     """
     result = ApplyResult(branch)
-    # A batch is read while the one before is judged and written: writing waits for the disk, and leaves a core free.
-    with _uncollected(), ThreadPoolExecutor(1, "ledger-world") as writer:
-        written: Future[None] | None = None
+    # A batch is read while the one before is judged and written.
+    with _uncollected(), EventReader(rules.keys) as reader, ThreadPoolExecutor(1, "ledger-world") as writer:
+        before: Future[None] | None = None
         for batch in _batches(lines, atomic):
-            events = read_events([text for _, text in batch], rules.keys)
-            if written is not None:
-                written.result()
-            written = writer.submit(
-                _apply_batch, repository, world, branch, batch, events, rules, source, atomic, why, result, part
+            reading = reader.read([text for _, text in batch])
+            work = partial(
+                _apply_batch, repository, world, branch, batch, reading, rules, source, atomic, why, result, part
             )
-            del batch, events
-        if written is None:
-            _apply_batch(repository, world, branch, [], [], rules, source, atomic, why, result, None)
+            written = writer.submit(_after, before, work)
+            del batch, reading, work
+            if before is not None:
+                before.result()
+            before = written
+        if before is None:
+            _apply_batch(repository, world, branch, [], reader.read([]), rules, source, atomic, why, result, part)
         else:
-            written.result()
+            before.result()
     after = repository.branch(branch)
     result.hlc = None if after.state.world is None else after.state.world.hlc
     result.clock = vector_clock(after)
     result.waiting = 0 if after.state.waiting is None else after.state.waiting.events
     return result
+
+
+def _after(before: Future[None] | None, work: Callable[[], None]) -> None:
+    """Do some work, unless what came before it failed."""
+    if before is not None:
+        before.result()
+    work()
 
 
 @contextmanager
@@ -229,7 +241,7 @@ def _apply_batch(
     world: World,
     branch: str,
     batch: Sequence[Line],
-    events: Sequence[WorldEvent | Refused],
+    reading: Future[Events],
     rules: Rules,
     source: str,
     atomic: bool,
@@ -237,6 +249,7 @@ def _apply_batch(
     result: ApplyResult,
     part: Part | None,
 ) -> None:
+    events = reading.result()
     result.read += len(batch)
     before = repository.branch(branch)
     for _ in range(_ATTEMPTS):
@@ -308,12 +321,12 @@ def _judge(
     """Judge a batch event by event, each against what the ones before it have made; then again what waits."""
     judge = _Judge(world, rules, _Judged(None if state is None else state.hlc), locks)
     for first in range(0, len(batch), BATCH_EVENTS):
-        portion: list[tuple[int, WorldEvent]] = []
-        for (line, _), event in zip(batch[first : first + BATCH_EVENTS], events[first:], strict=False):
+        numbered = zip(batch[first : first + BATCH_EVENTS], events[first:], strict=False)
+        both = [(line, event) for (line, _), event in numbered]
+        portion = [(line, event) for line, event in both if not isinstance(event, Refused)]
+        for line, event in both if len(portion) < len(both) else ():
             if isinstance(event, Refused):
                 judge.judged.refused.append(Refusal(line, None, event.reason, event.detail))
-            else:
-                portion.append((line, event))
         judge = _judged_on(judge, portion, rules, world)
     older = _older(judge.judged, waiting, rules)
     while older or judge.judged.gaps:
@@ -349,7 +362,7 @@ def _older(judged: _Judged, waiting: Waiting, rules: Rules) -> list[tuple[int, W
 
 def _settle(judged: _Judged, batch: Sequence[Line], waiting: Waiting, rules: Rules) -> None:
     """Whether what lacks a cause goes on waiting, or has waited too long."""
-    texts = {**dict(batch), **judged.texts}
+    texts = {**dict(batch), **judged.texts} if judged.gaps else {}
     now = rules.clock()
     for line, event, gap in judged.gaps:
         since = waiting.get(texts[line], now)
@@ -395,31 +408,30 @@ def _apart(events: Sequence[tuple[int, WorldEvent]]) -> bool:
     return not any(event.causes for _, event in events) and len({event.event_id for _, event in events}) == len(events)
 
 
-@dataclass
-class _Accepted:
-    """Events that were accepted, in columns. `versions`: of their entities after each; `hashes`: of their ids."""
+class _Accepted(NamedTuple):
+    """An event that was accepted. `version`: its entity's after it; `hlc`: its reading."""
 
-    events: list[WorldEvent] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    readings: list[str] = field(default_factory=list)
-    hashes: list[int] = field(default_factory=list)
-    read_as: list[str | None] = field(default_factory=list)
+    event: WorldEvent
+    kind: str
+    version: int
+    hlc: str
+    read_as: str | None
 
-    def rows(self) -> pa.RecordBatch:
-        """As rows of `WORLD`."""
-        sent = dict(zip(WorldEvent._fields, zip(*self.events, strict=True), strict=True))
-        made = {
-            "entity_kind": self.kinds,
-            "payload": sent["payload_text"],
-            "version": self.versions,
-            "hlc": self.readings,
-            "handshake": sent["handshake_text"],
-            "event_hash": self.hashes,
-            "read_as": self.read_as,
-        }
-        arrays = [pa.array(made.get(each.name, sent.get(each.name)), each.type) for each in WORLD]
-        return pa.RecordBatch.from_arrays(arrays, schema=WORLD)
+
+def _rows(accepted: Sequence[_Accepted]) -> pa.RecordBatch:
+    """As rows of `WORLD`."""
+    events, kinds, versions, readings, read_as = zip(*accepted, strict=True)
+    sent = dict(zip(WorldEvent._fields, zip(*events, strict=True), strict=True))
+    made = {
+        "entity_kind": kinds,
+        "payload": sent["payload_text"],
+        "version": versions,
+        "hlc": readings,
+        "handshake": sent["handshake_text"],
+        "read_as": read_as,
+    }
+    arrays = [pa.array(made.get(each.name, sent.get(each.name)), each.type) for each in WORLD]
+    return pa.RecordBatch.from_arrays(arrays, schema=WORLD)
 
 
 class _Gap(Refused):
@@ -444,9 +456,8 @@ class _Judge:
         self._now = rules.clock()
         self._latest = str(Hlc(min(self._now + rules.max_drift, LAST_WALL), 0, ""))[:WALL_LENGTH]
         """The wall clock that no reading may be beyond."""
-        self._accepted = _Accepted()
         self._stored: Mapping[str, Known] = {}
-        self._fresh: dict[str, Known] = {}
+        self._fresh: dict[str, _Accepted] = {}
 
     def fork(self) -> _Judge:
         """The same, to go on with alone; without the steps so far."""
@@ -474,54 +485,52 @@ class _Judge:
 
     def run(self, events: Sequence[tuple[int, WorldEvent]]) -> None:
         """Judge some events, with their lines."""
-        ids = [event.event_id for _, event in events]
-        causes = list({cause for _, event in events for cause in event.causes})
-        hashes = hashes_of(ids)
-        self._stored = self._world.known({*ids, *causes}, np.concatenate([hashes, hashes_of(causes)]))
-        self._accepted = _Accepted()
+        causes = {cause for _, event in events for cause in event.causes}
+        ids = causes.union([event.event_id for _, event in events])
+        hashes = np.fromiter((event.event_hash for _, event in events), np.int64, len(events))
+        self._stored = self._world.known(ids, np.concatenate([hashes, hashes_of(causes)]))
+        before = len(self._fresh)
         one = self._one
-        for (line, event), hash_ in zip(events, hashes.tolist(), strict=True):
+        for line, event in events:
             try:
-                one(line, event, hash_)
+                one(line, event)
             except _Gap as gap:
                 self.judged.gaps.append((line, event, gap))
             except Refused as refused:
                 self.refuse((line, event), refused)
-        if self._accepted.events:
-            self.judged.rows.append(self._accepted.rows())
+        if len(self._fresh) > before:
+            self.judged.rows.append(_rows(list(islice(self._fresh.values(), before, None))))
 
-    def _one(self, line: int, event: WorldEvent, hash_: int) -> None:
+    def _one(self, line: int, event: WorldEvent) -> None:
         # This is done for every event: one function, and tuples made without the detour of their class.
-        judged = self.judged
-        event_id, entity_id, kind, type_, module, state_class, payload, expected, reading, _, causes, *_ = event
-        if event_id in self._fresh or event_id in self._stored:
+        judged, rules, fresh = self.judged, self._rules, self._fresh
+        event_id, entity_id, kind, type_, module, state_class, payload, expected, reading, node, causes, *_ = event
+        if event_id in fresh or event_id in self._stored:
             self._again(event)
             return
         held = None if self._locks is None else self._locks.held(entity_id, event_id)
         if held is not None:
             # What waits already goes on waiting.
             raise (_Gap if line < 0 else Refused)("version_conflict", held)
-        rule = self._rules.types.get(type_)
+        rule = rules.types.get(type_)
         if rule is None:
             raise Refused("unknown_type", f"{type_} is not registered: `ledger schema register {type_}`")
         if rule.state_class is not None and rule.state_class != state_class:
             raise Refused("invalid_event", f"stateClass of {type_} must be {rule.state_class}")
         entity = judged.changed.get(entity_id) or self._world.entities.get(entity_id)
-        version, parts = (0, _NO_PARTS) if entity is None else (entity.version, entity.parts)
+        own_kind, version, last, _, parts = entity or _NOTHING
         if expected is not None and expected != version:
             raise Refused("version_conflict", f"{entity_id} has version {version}, not {expected}")
-        if entity is not None:
-            if kind is not None and kind != entity.kind:
-                raise Refused("constraint_violation", f"{entity_id} is of kind {entity.kind}")
-            kind = entity.kind
+        if kind != own_kind and kind and own_kind:
+            raise Refused("constraint_violation", f"{entity_id} is of kind {own_kind}")
         after = max(map(self._reading_of, causes)) if causes else ""
         if reading is None:
-            reading = self._next(event.node)
+            reading = self._next(node)
         elif reading[:WALL_LENGTH] > self._latest:
             ahead = (Hlc.parse(reading).wall - self._now) / 1e6
             raise Refused("clock_drift", f"hlc is {ahead:.1f} s ahead of this machine's clock")
-        elif entity is not None and reading <= entity.hlc:
-            raise Refused("version_conflict", f"hlc is not after {entity.hlc}, the last of {entity_id}")
+        elif reading <= last:
+            raise Refused("version_conflict", f"hlc is not after {last}, the last of {entity_id}")
         elif reading <= after:
             raise Refused("causal_gap", "hlc is not after that of a cause")
         rule.check(payload)
@@ -534,31 +543,25 @@ class _Judge:
             raise Refused("constraint_violation", f"the reducer of {type_} failed: {error}") from error
         if judged.clock is None or reading > judged.clock:
             judged.clock = reading
-        kind = kind or "entity"
+        kind = own_kind or kind or "entity"
         version += 1
-        if self._rules.constraints is not None:
-            then = Entity(kind, version, reading, event_id, with_part(parts, part, value))
-            written = state_class != _UNVERSIONED
-            self.steps.append(Step(line, rule.read_as or type_, state_class, entity_id, entity, then, written))
-        if state_class == _UNVERSIONED:
-            judged.transient += 1
-            return
         changed = {**parts, part: value} if value is not None else with_part(parts, part, None)
-        self._fresh[event_id] = _made(Known, (entity_id, type_, event.payload_text, reading))
-        accepted = self._accepted
-        accepted.events.append(event)
-        accepted.kinds.append(kind)
-        accepted.versions.append(version)
-        accepted.readings.append(reading)
-        accepted.hashes.append(hash_)
-        accepted.read_as.append(rule.read_as)
-        judged.changed[entity_id] = _made(Entity, (kind, version, reading, event_id, changed))
+        then = _made(Entity, (kind, version, reading, event_id, changed))
+        written = state_class != _UNVERSIONED
+        if rules.constraints is not None:
+            self.steps.append(Step(line, rule.read_as or type_, state_class, entity_id, entity, then, written))
+        if written:
+            fresh[event_id] = _made(_Accepted, (event, kind, version, reading, rule.read_as))
+            judged.changed[entity_id] = then
+        else:
+            judged.transient += 1
 
     def _again(self, event: WorldEvent) -> None:
         """An event whose id is known: the same once more, or another one."""
-        known = self._fresh.get(event.event_id) or self._stored[event.event_id]
-        same = known.entity_id == event.entity_id and known.type == event.type
-        if not same or orjson.loads(known.payload) != event.payload:
+        fresh = self._fresh.get(event.event_id)
+        known = self._stored[event.event_id] if fresh is None else fresh.event
+        payload = orjson.loads(known.payload) if isinstance(known, Known) else known.payload
+        if (known.entity_id, known.type, payload) != (event.entity_id, event.type, event.payload):
             raise Refused("invalid_event", f"eventId {event.event_id} is that of another event")
         self.judged.duplicates += 1
 
@@ -589,8 +592,7 @@ def _persist(
 ) -> Branch:
     """Write what was accepted, refused or waits, and move the ref; nothing where there is nothing new."""
     with repository.store.scratch() as scratch:
-        refused = [*batch, *((line, judged.texts[line]) for line in judged.texts)]
-        quarantine = _quarantined(repository, before, batch, dict(refused), judged.refused, source, scratch)
+        quarantine = _quarantined(repository, before, batch, judged, source, scratch)
         settle = None if part is None or judged.refused else part.settle
         settled = settle is not None and settle(before.state) != before.state
         if not judged.applied and not quarantine and judged.waiting == waiting and not settled:
@@ -615,7 +617,7 @@ def _persist(
 def _state_after(
     repository: Repository, world: World, state: WorldState | None, judged: _Judged, scratch: Path
 ) -> WorldState:
-    entities = len(world.entities) + len(judged.changed.keys() - world.entities.keys())
+    entities = len(world.entities) + len(judged.changed) - sum(map(world.entities.__contains__, judged.changed))
     checkpoint = None if state is None else state.checkpoint
     covered = 0 if checkpoint is None else checkpoint.files
     events = sum(file.events for file in world.files[covered:])
@@ -640,14 +642,15 @@ def _quarantined(
     repository: Repository,
     before: Branch,
     batch: Sequence[Line],
-    texts: Mapping[int, bytes],
-    refused: Sequence[Refusal],
+    judged: _Judged,
     source: str,
     scratch: Path,
 ) -> tuple[QuarantineFile, ...]:
-    """The refused events, once: a batch that is sent again adds none. `texts`: by line."""
+    """The refused events, once: a batch that is sent again adds none."""
+    refused = judged.refused
     if not refused:
         return ()
+    texts = {**dict(batch), **judged.texts}
     late = sorted(texts[each.line] for each in refused if each.line < 0)
     digest = hashlib.sha256(b"\n".join([*(text for _, text in batch), *late])).hexdigest()
     if any(file.source_sha256 == digest for file in before.quarantine()):

@@ -1,8 +1,9 @@
-"""World events read many at once: the same events, and the same refusals, as one by one."""
+"""World events read many at once, here and in another process: the same events and refusals as one by one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from ledger_cli.core import world_batch
 from ledger_cli.core.world import FIELDS, PROTOCOL, Refused, WorldEvent, signature
 from ledger_cli.core.world_batch import read_event, read_events
+from ledger_cli.services import world_reader
+from ledger_cli.services.world_reader import EventReader
 
 KEYS = {"physics": b"secret", "building": b"k" * 80}
 GOOD: dict[str, Any] = {"entityId": "E1", "eventId": "e1", "type": "physics.moved.v1", "payload": {"x": 1.5}}
@@ -47,10 +50,24 @@ def signed(changes: dict[str, Any], how: str) -> bytes:
     return orjson.dumps({**event, "handshake": handshake})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _elsewhere() -> Iterator[None]:
+    """One process for all that is read here."""
+    global elsewhere
+    with pytest.MonkeyPatch.context() as patch, EventReader(KEYS) as elsewhere:
+        patch.setattr(world_reader, "ALONE_EVENTS", 0)
+        elsewhere.read([signed({}, "right")]).result()
+        yield
+        assert elsewhere.working
+
+
+elsewhere: EventReader
+
+
 def agree(texts: list[bytes]) -> None:
-    together = read_events(texts, KEYS)
-    alone = [read_event(text, KEYS) for text in texts]
-    assert [_told(each) for each in together] == [_told(each) for each in alone]
+    alone = [_told(read_event(text, KEYS)) for text in texts]
+    assert [_told(each) for each in read_events(texts, KEYS)] == alone
+    assert [_told(each) for each in elsewhere.read(texts).result()] == alone
 
 
 def _told(found: WorldEvent | Refused) -> Any:
