@@ -6,7 +6,7 @@ then, so that only the events since have to be folded again; it is a cache, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,8 +147,8 @@ class World:
         entity = self.entities.get(row["entity_id"])
         self.entities[row["entity_id"]] = folded(entity, row, self.reducers)
 
-    def known(self, event_ids: Collection[str], hashes: Hashes) -> dict[str, Known]:
-        """Those of some events that are stored, by id."""
+    def known(self, hashes: Hashes) -> dict[str, Known]:
+        """The stored events whose ids have one of some hashes, by id."""
         if self._known is None:
             self._known = KnownEvents()
         for number in range(self._indexed, len(self.files)):
@@ -159,8 +159,7 @@ class World:
             for file in self.files[low :: KnownEvents.FILES]:
                 columns = ["event_id", "entity_id", "type", "payload", "hlc"]
                 for row in read_some(self._repository, file.file, columns, "event_hash", list(candidates)).to_pylist():
-                    if row["event_id"] in event_ids:
-                        found[row["event_id"]] = Known(row["entity_id"], row["type"], row["payload"], row["hlc"])
+                    found[row["event_id"]] = Known(row["entity_id"], row["type"], row["payload"], row["hlc"])
         return found
 
     def _table(self, file: WorldFile, columns: list[str]) -> pa.Table:

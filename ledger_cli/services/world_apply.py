@@ -454,8 +454,8 @@ class _Judge:
         self.steps: list[Step] = []
         """What each event did; kept only where there are constraints."""
         self._now = rules.clock()
-        self._latest = str(Hlc(min(self._now + rules.max_drift, LAST_WALL), 0, ""))[:WALL_LENGTH]
-        """The wall clock that no reading may be beyond."""
+        self._latest = str(Hlc(min(self._now + rules.max_drift, LAST_WALL), 0, ""))[:WALL_LENGTH] + "~"
+        """After all readings of the last wall clock that one may have."""
         self._stored: Mapping[str, Known] = {}
         self._fresh: dict[str, _Accepted] = {}
 
@@ -486,9 +486,8 @@ class _Judge:
     def run(self, events: Sequence[tuple[int, WorldEvent]]) -> None:
         """Judge some events, with their lines."""
         causes = {cause for _, event in events for cause in event.causes}
-        ids = causes.union([event.event_id for _, event in events])
-        hashes = np.fromiter((event.event_hash for _, event in events), np.int64, len(events))
-        self._stored = self._world.known(ids, np.concatenate([hashes, hashes_of(causes)]))
+        hashes = np.array([event.event_hash for _, event in events], np.int64)
+        self._stored = self._world.known(np.concatenate([hashes, hashes_of(causes)]))
         before = len(self._fresh)
         one = self._one
         for line, event in events:
@@ -526,7 +525,7 @@ class _Judge:
         after = max(map(self._reading_of, causes)) if causes else ""
         if reading is None:
             reading = self._next(node)
-        elif reading[:WALL_LENGTH] > self._latest:
+        elif reading > self._latest:
             ahead = (Hlc.parse(reading).wall - self._now) / 1e6
             raise Refused("clock_drift", f"hlc is {ahead:.1f} s ahead of this machine's clock")
         elif reading <= last:

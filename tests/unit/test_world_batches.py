@@ -7,9 +7,11 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.world import PROTOCOL, merge_patch
 from ledger_cli.errors import Conflict, LedgerError, SourceError
 from ledger_cli.services import world_apply
@@ -95,3 +97,36 @@ def test_another_writer_between_two_batches(tmp_path: Path, monkeypatch: pytest.
     result = applied(repository, (line(number) for number in range(9)))
     assert (result.applied, result.duplicates, result.refused) == (8, 1, [])
     assert stored(tmp_path) == 9
+
+
+def test_a_clock_may_be_ahead_by_the_drift_and_no_more(tmp_path: Path) -> None:
+    last = RULES.clock() + RULES.max_drift
+    readings = [Hlc(last, 65_535, "zz"), Hlc(last + 1, 0, "-")]
+    sent = [
+        json.dumps({**json.loads(line(number)), "expectedVersion": None, "entityId": f"E{number}", "hlc": str(reading)})
+        for number, reading in enumerate(readings)
+    ]
+    result = applied(make_ledger(tmp_path), (each.encode() for each in sent))
+    assert [(each.line, each.reason) for each in result.refused] == [(2, "clock_drift")]
+
+
+def test_what_comes_after_a_batch_that_fails_is_not_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, read = world_apply._persist, threading.Event()
+
+    def full(*arguments: Any) -> Any:
+        if arguments[3][0][0] == 4:
+            # The next batch is there already.
+            assert read.wait(20)
+            raise LedgerError("the disk is full")
+        return whole(*arguments)
+
+    def lines() -> Iterator[bytes]:
+        for number in range(30):
+            if number == 8:
+                read.set()
+            yield line(number)
+
+    monkeypatch.setattr(world_apply, "_persist", full)
+    with pytest.raises(LedgerError, match="disk is full"):
+        applied(make_ledger(tmp_path), lines())
+    assert stored(tmp_path) == 3
