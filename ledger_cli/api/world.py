@@ -48,7 +48,7 @@ class WorldApi:
         self._open_files = open_files
         self._config = config
         self._root = root
-        self._kept: dict[str, tuple[int, World]] = {}
+        self._kept: dict[str, tuple[Branch, World]] = {}
 
     def register(
         self,
@@ -327,7 +327,9 @@ class WorldApi:
 
         moment = self._moment(at, branch)
         if at is None and branch in self._kept:
-            entity = self._world(moment.branch).entities.get(entity_id)
+            seen, world = self._kept[branch]
+            # Where the branch has not moved, nothing is to be folded.
+            entity = (world if seen is moment.branch else self._world(moment.branch)).entities.get(entity_id)
         else:
             entity = entity_at(self._repository, moment.branch, entity_id, self._reducers(), moment.last)
         if entity is None:
@@ -423,12 +425,12 @@ class WorldApi:
 
         # Of now: others may have registered types meanwhile.
         reducers = self._reducers()
-        created, world = self._kept.get(branch.name, (-1, None))
-        if world is None or created != branch.state.created:
+        seen, world = self._kept.get(branch.name, (branch, World(self._repository, reducers)))
+        if seen.state.created != branch.state.created:
             world = World(self._repository, reducers)
-            self._kept[branch.name] = branch.state.created, world
         world.reducers = reducers
         world.follow(branch)
+        self._kept[branch.name] = branch, world
         return world
 
 

