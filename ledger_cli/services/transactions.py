@@ -255,4 +255,4 @@ def _all_known(side: Side, lines: Sequence[bytes]) -> bool:
     """Whether all events were applied before, so that there is nothing to be decided."""
     events = read_events([line for line in lines if line and not line.isspace()], {})
     ids = [event.event_id for event in events if isinstance(event, WorldEvent)]
-    return len(ids) == len(events) and side.world(side.latest()).known(ids, hashes_of(ids)).keys() >= set(ids)
+    return len(ids) == len(events) and side.world(side.latest()).known(hashes_of(ids)).keys() >= set(ids)
