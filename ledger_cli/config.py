@@ -453,6 +453,9 @@ def _overlaid(base: Json, options: dict[str, Any]) -> Json:
     ):
         if options.get(name) is not None:
             result[key] = options[name]
+    for name in ("regions", "weight", "strategy"):
+        if not isinstance(options.get(name, ""), (str, type(None))):
+            raise UsageError(f"{name} must be text, not {options[name]!r}")
     if options.get("regions") is not None:
         result["regions"] = regions_json(options["regions"])
     if options.get("weight") is not None:

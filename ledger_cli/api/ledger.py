@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
+from ledger_cli.api.arguments import checks_arguments
 from ledger_cli.config import FILE_NAME, Config, level_of, load, policy_from, template
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
@@ -65,6 +66,7 @@ class SavedGamma:
         return {"out": self.out, "regions": self.regions, "frames": self.frames}
 
 
+@checks_arguments
 class Ledger:
     """A ledger: `Ledger.create(path)` or `Ledger.open(path)`. Usable as a context manager.
 
@@ -266,7 +268,7 @@ class Ledger:
 
         return graph_lines(self._repository, branches, limit=limit, **chosen)
 
-    def show(self, place: str, branch: str = MAIN) -> CommitView:
+    def show(self, place: str | int, branch: str = MAIN) -> CommitView:
         """One commit with its entries; of a branch its newest. A tick is no commit: UsageError."""
         from ledger_cli.services.log import show
 
@@ -528,7 +530,7 @@ class Ledger:
 
         delete(self._repository, name, why)
 
-    def tag(self, name: str, place: str = MAIN, branch: str = MAIN, why: str = "") -> Tag:
+    def tag(self, name: str, place: str | int = MAIN, branch: str = MAIN, why: str = "") -> Tag:
         """Name a commit."""
         from ledger_cli.services.fork import tag
 

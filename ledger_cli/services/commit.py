@@ -70,8 +70,6 @@ class CommitRequest:
 
     def __post_init__(self) -> None:
         """UsageError where it asks for what no run does."""
-        if self.force is not None and not isinstance(self.force, str):
-            raise UsageError(f"force is the id of a region as text, for example '0:0', not {self.force!r}")
         if self.final and self.force is not None:
             raise UsageError("--final closes every shard, --force one: give one of them")
 

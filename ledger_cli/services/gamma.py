@@ -181,12 +181,12 @@ def place_of(repository: Repository, branch: str, at: GammaAt | None) -> GammaPl
     return GammaPlace(as_of, chains, keep, tick, label, tiles, rest)
 
 
-def check_options(half_life: Any, window: Any) -> None:
+def check_options(half_life: int | None, window: int | None) -> None:
     """UsageError where they mean nothing."""
-    for what, value in (("half-life", half_life), ("window", window)):
-        # What is no int would go into SQL, and a bool is one.
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UsageError(f"a {what} is a whole number of ticks of at least 1, not {value!r}")
+    if half_life is not None and half_life < 1:
+        raise UsageError(f"a half-life is a number of ticks of at least 1, not {half_life}")
+    if window is not None and window < 1:
+        raise UsageError(f"a window is a number of ticks of at least 1, not {window}")
 
 
 def _head(branch: Branch) -> str:

@@ -92,9 +92,9 @@ def resolve(repository: Repository, text: str | int, branch: str = "main", *, ti
     return Place(name, "commit", found[0], found[1])
 
 
-def _at_tick(repository: Repository, tick: Any, branch: str, ticks: bool) -> Place:
-    if not isinstance(tick, int) or isinstance(tick, bool) or not 0 <= tick < TICK_LIMIT:
-        raise UsageError(f"{tick!r} is no place: give a tag, a branch, a commit id as text, or a tick from 0 as int")
+def _at_tick(repository: Repository, tick: int, branch: str, ticks: bool) -> Place:
+    if not 0 <= tick < TICK_LIMIT:
+        raise UsageError(f"{tick} is no tick: give one from 0 and below 2^53, or a tag, a branch or a commit id")
     if not ticks:
         raise _no_commit(str(tick))
     return Place(str(tick), "tick", repository.branch(branch).name, tick=tick)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from ledger_cli import Ledger
@@ -48,7 +49,7 @@ def test_digits_name_a_commit_where_a_commit_alone_is_meant(opened: Ledger) -> N
 
 
 def test_an_int_is_a_tick(opened: Ledger) -> None:
-    assert opened.gamma(at=10) == opened.gamma(at="10")
+    assert opened.gamma(at=10) == opened.gamma(at=numpy.int64(10)) == opened.gamma(at="10")  # type: ignore[arg-type]
     assert opened.gamma_frames(at=10).frames == opened.gamma_frames(at="10").frames
     assert opened.diff("main", 10).table == opened.diff("main", "10").table
     assert opened.first_difference("main", 10) == opened.first_difference("main", "10")
@@ -57,16 +58,24 @@ def test_an_int_is_a_tick(opened: Ledger) -> None:
     assert opened.resolve(10) == opened.resolve("10")
 
 
-CALLS: dict[str, Callable[[Ledger], Any]] = {
-    "5 is a tick: give a commit": lambda ledger: ledger.show(5),  # type: ignore[arg-type]
-    "6 is a tick: give a commit": lambda ledger: ledger.tag("x", 6),  # type: ignore[arg-type]
-    "-1 is no place: .* a tick from 0": lambda ledger: ledger.fork("x", at=-1),
-    "2.5 is no place": lambda ledger: ledger.diff("main", 2.5),  # type: ignore[arg-type]
-    "True is no place": lambda ledger: ledger.gamma(at=True),
-    "force is the id of a region as text, .* not True": lambda ledger: ledger.commit(force=True),  # type: ignore[arg-type]
-    "a half-life is a whole number of ticks .* not 'x'": lambda ledger: ledger.gamma(half_life="x"),  # type: ignore[arg-type]
-    "a half-life is a whole number of ticks .* not 2.5": lambda ledger: ledger.gamma(half_life=2.5),  # type: ignore[arg-type]
-    "a window is a whole number of ticks .* not True": lambda ledger: ledger.gamma_frames(window=True),
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "5 is a tick: give a commit": lambda ledger: ledger.show(5),
+    "6 is a tick: give a commit": lambda ledger: ledger.tag("x", 6),
+    "-1 is no tick: give one from 0": lambda ledger: ledger.fork("x", at=-1),
+    "b must be a place: .*, or a tick as int, not 2.5": lambda ledger: ledger.diff("main", 2.5),
+    "at must be a place: .* not True": lambda ledger: ledger.gamma(at=True),
+    "place must be a place: .* not None": lambda ledger: ledger.resolve(None),
+    "force must be the id of a region as text, .* not True": lambda ledger: ledger.commit(force=True),
+    "half_life must be a whole number, not 'x'": lambda ledger: ledger.gamma(half_life="x"),
+    "half_life must be a whole number, not 2.5": lambda ledger: ledger.gamma(half_life=2.5),
+    "window must be a whole number, not True": lambda ledger: ledger.gamma_frames(window=True),
+    "since must be a whole number, not '3 OR true'": lambda ledger: ledger.log(since="3 OR true"),
+    "until must be a whole number, not 2.5": lambda ledger: ledger.replay(until=2.5),
+    "branch must be text, not 5": lambda ledger: ledger.log(5),
+    "region must be text, not 5": lambda ledger: ledger.gamma(region=5),
+    "statement must be text, not 5": lambda ledger: ledger.sql(5),
+    "regions must be text, not 5": lambda ledger: ledger.what_if("x", regions=5),
+    "a half-life is a number of ticks of at least 1, not 0": lambda ledger: ledger.gamma(half_life=0),
 }
 
 
