@@ -5,6 +5,7 @@ The commented `ledger.toml` that `ledger init` writes is made of the same table,
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -229,6 +230,7 @@ _SECTIONS = {
     "snapshots": "Snapshots of the world.",
     "engine": "The machine. Nothing here changes an id.",
 }
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VIEW = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _VIEWS_TEMPLATE = (
     "",
@@ -323,8 +325,11 @@ class Config:
         return str(self.values["memory"])
 
 
-def template(given: Mapping[str, Any] | None = None) -> str:
-    """The text of a commented `ledger.toml`, with some settings already given. UsageError for one that is none."""
+def template(given: Mapping[str, Any] | None = None, types: Mapping[str, TypeSettings] | None = None) -> str:
+    """The text of a commented `ledger.toml`, with some settings and types of world events already given.
+
+    UsageError for a setting that is none.
+    """
     given = given or {}
     check_names(given, _BY_NAME)
     lines = ["# Settings of a ledger. A commented line shows the default, or an example where there is none."]
@@ -339,7 +344,16 @@ def template(given: Mapping[str, Any] | None = None) -> str:
             else:
                 shown = _shown(setting)
                 lines.append(f"# {setting.name} = {shown}")
-    return "\n".join([*lines, *_VIEWS_TEMPLATE]) + "\n"
+    lines += _VIEWS_TEMPLATE
+    for name, settings in (types or {}).items():
+        lines += ["", *type_lines(name, settings)]
+    return "\n".join(lines) + "\n"
+
+
+def type_lines(name: str, settings: TypeSettings) -> list[str]:
+    """The table of a type of world events in `ledger.toml`."""
+    said = {key: value for key, value in vars(settings).items() if value != getattr(TypeSettings, key)}
+    return [f"[types.{_toml(name)}]", *(f"{key} = {_toml(value)}" for key, value in said.items())]
 
 
 def _shown(setting: Setting) -> str:
@@ -359,7 +373,7 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
         ) from error
     values = {setting.name: setting.default for setting in SETTINGS}
     given = {}
-    views, types = _views(tree.pop("views", {})), _type_settings(tree.pop("types", {}))
+    views, types = _views(tree.pop("views", {})), type_settings(tree.pop("types", {}))
     for section, entries in tree.items():
         if section not in _SECTIONS or not isinstance(entries, dict):
             raise UsageError(f"{FILE_NAME} has no [{section}]: use {', '.join(_SECTIONS)}, views, types")
@@ -392,11 +406,11 @@ def _views(entries: Any) -> dict[str, str]:
     return dict(entries)
 
 
-def _type_settings(tables: Any) -> dict[str, TypeSettings]:
-    """Of the tables below `[types]`. UsageError names what is wrong."""
+def type_settings(tables: Any, file: str = FILE_NAME) -> dict[str, TypeSettings]:
+    """Of the tables below `[types]` of a file. UsageError names what is wrong."""
     types = {}
     for name, entries in tables.items() if isinstance(tables, dict) else [("", None)]:
-        where = f'{FILE_NAME}: [types."{name}"]'
+        where = f'{file}: [types."{name}"]'
         if not isinstance(entries, dict) or not entries.keys() <= _TYPE_KINDS.keys():
             # Without the quotes the parts of a name are tables in tables.
             raise UsageError(f"{where} takes {', '.join(_TYPE_KINDS)}, and its name stands in quotes")
@@ -548,7 +562,14 @@ PLUG_INS.append(_plugged_in)
 
 def _toml(value: Any) -> str:
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list):
+        # The escapes of JSON are among those of TOML, which wants one character more to have one.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(name)} = {_toml(each)}" for name, each in value.items()) + "}"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _toml(name)

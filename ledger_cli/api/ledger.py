@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
 from ledger_cli.api.arguments import checks_arguments
-from ledger_cli.config import FILE_NAME, Config, level_of, load, policy_from, template
+from ledger_cli.config import FILE_NAME, Config, TypeSettings, level_of, load, policy_from, template
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
@@ -108,13 +108,15 @@ class Ledger:
     # -- make ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, location: str | os.PathLike[str], **settings: Any) -> Ledger:
-        """Make a ledger with a commented `ledger.toml`; `settings` as they are named there.
+    def create(
+        cls, location: str | os.PathLike[str], *, types: Mapping[str, TypeSettings] | None = None, **settings: Any
+    ) -> Ledger:
+        """Make a ledger with a commented `ledger.toml`; `settings` and `types` (of world events) as named there.
 
         UsageError where there is one already, or a setting is wrong.
         """
         root = wiring.root_of(os.fspath(location))
-        text = template(settings)
+        text = template(settings, types)
         load(text, {}).policy()
         wiring.make_ledger(root, text)
         made = cls(root, wiring.read_config(root))

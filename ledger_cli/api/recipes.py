@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ledger_cli import wiring
 from ledger_cli.api.ledger import MAIN, Ledger
-from ledger_cli.errors import Difference, NotFound, UsageError
+from ledger_cli.errors import Difference, NeedsDecision, NotFound, UsageError
 from ledger_cli.services.recipe import Recipe, Step, read_recipe
 from ledger_cli.services.recipe_expect import FactDifference, Facts, differences, facts_of
 
@@ -51,7 +51,7 @@ class RecipeRun:
         return {
             "recipe": self.recipe,
             "ledger": self.ledger,
-            "steps": [{"do": each.step.do, "result": _json(each.result)} for each in self.steps],
+            "steps": [{"do": each.step.do, "result": _json(each)} for each in self.steps],
             "branches": {branch: facts.to_json() for branch, facts in self.branches.items()},
             "differences": [each.to_json() for each in self.differences],
         }
@@ -70,17 +70,21 @@ class Watcher:
         """Within it sources are read: what is told the bytes read and the total."""
         return nullcontext()
 
+    def asks(self, problem: NeedsDecision) -> str:
+        """A step needs a person's decision, which ends the run: what is said of the questions."""
+        return str(problem)
+
 
 def run_recipe(ledger: Ledger, recipe: Recipe, watcher: Watcher, *, pictures: bool) -> RecipeRun:
     """Do the steps in order. Difference where a verification fails; what was done before stands.
 
-    Without `pictures`, steps that draw do nothing.
+    Without `pictures` nothing is drawn; what else a step does is done.
     """
-    runner = Runner(ledger, recipe, watcher)
+    runner = Runner(ledger, recipe, watcher, pictures=pictures)
     done = []
     for step in recipe.steps:
         watcher.begins(step)
-        done.append(Done(step, None) if _draws(step) and not pictures else runner.run(step))
+        done.append(runner.run(step))
         watcher.ended(done[-1])
     found = runner.facts()
     different = tuple(differences(recipe.expect, found))
@@ -90,30 +94,47 @@ def run_recipe(ledger: Ledger, recipe: Recipe, watcher: Watcher, *, pictures: bo
 def check_pictures(recipe: Recipe) -> None:
     """MissingExtra, before any step, where one draws and what it needs is not installed."""
     for step in recipe.steps:
-        if _draws(step):
+        if _draws(step) and not _is_plan_as_svg(step):
             wiring.check_drawing()
 
 
 def _draws(step: Step) -> bool:
-    return step.do == "gamma" and wiring.is_picture(step.arguments.get("out", ""))
+    return step.do in ("gamma", "reconcile") and wiring.is_picture(step.arguments.get("out", ""))
+
+
+def _is_plan_as_svg(step: Step) -> bool:
+    """The one picture that needs nothing installed."""
+    return step.do == "reconcile" and str(step.arguments["out"]).endswith(".svg")
 
 
 class Runner:
-    """The steps of a recipe on an open ledger."""
+    """The steps of a recipe on an open ledger; without `pictures` nothing is drawn."""
 
-    def __init__(self, ledger: Ledger, recipe: Recipe, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, recipe: Recipe, watcher: Watcher | None = None, *, pictures: bool = True
+    ) -> None:
         self._ledger = ledger
         self._recipe = recipe
         self._watcher = watcher or Watcher()
+        self._pictures = pictures
 
     def run(self, step: Step) -> Done:
-        """Do one step. Difference where a verification fails."""
-        verb: Callable[[dict[str, Any]], Any] = getattr(self, f"_{step.do}")
+        """Do one step. Difference where a verification fails, NeedsDecision where a person has to decide."""
+        verb: Callable[[dict[str, Any]], Any] = getattr(self, f"_{step.do.replace(' ', '_')}")
         arguments = dict(step.arguments)
         allowed = arguments.pop("allow_quarantine", False)
-        result = verb(arguments)
-        if step.do == "ingest":
-            return Done(step, result, 0 if allowed else result.refused)
+        if _draws(step) and not self._pictures:
+            if step.do == "gamma":
+                return Done(step, None)
+            del arguments["out"]
+        try:
+            result = verb(arguments)
+        except NeedsDecision as problem:
+            where = f"{self._recipe.name}, step {step.number} ({step.do})"
+            raise NeedsDecision(f"{where}: {self._watcher.asks(problem)}", problem.asked) from problem
+        if step.do in ("ingest", "world apply"):
+            refused = result.refused if step.do == "ingest" else sum(result.reasons.values())
+            return Done(step, result, 0 if allowed else refused)
         if getattr(result, "ok", True) is not True:
             raise Difference(
                 f"{self._recipe.name}, step {step.number} ({step.do}) found a difference:\n{_told(result)}"
@@ -127,7 +148,9 @@ class Runner:
         for branch in self._ledger.branches():
             rows = self._ledger.sql(counted, branch.name).to_pylist()
             refused = {row["reason"]: row["rows"] for row in rows}
-            found[branch.name] = facts_of(self._ledger.status(branch.name), refused)
+            status = self._ledger.status(branch.name)
+            digest = None if status.world is None else self._ledger.world.digest(branch.name)
+            found[branch.name] = facts_of(status, refused, digest)
         return found
 
     def _ingest(self, given: dict[str, Any]) -> Any:
@@ -147,6 +170,39 @@ class Runner:
         since = given.pop("from", None)
         given["since"] = None if since is None else int(since)
         return self._ledger.replay(**_named(given, {"to": "until"}))
+
+    def _reconcile(self, given: dict[str, Any]) -> Any:
+        out, planned = given.pop("out", None), given.pop("plan", False)
+        if "resolutions" in given:
+            given["resolutions"] = wiring.read_json_file(given["resolutions"])
+        into = given.get("into")
+        there = into is not None and self._has(into)
+        made = None
+        if planned or out is not None:
+            # What a run before made is no reason to refuse the name: the plan is the same without it.
+            left_out = {"message", "into"} if there else {"message"}
+            made = self._ledger.plan_reconcile(**{name: each for name, each in given.items() if name not in left_out})
+            made = replace(made, into=into or made.into)
+        if out is not None and made is not None:
+            # Drawn before anything moves: killed in between, a second run has the same to draw.
+            picture = self._ledger.root / out
+            if made.outcome == "merge" or not picture.exists():
+                self._ledger.draw_reconciliation(picture, made)
+        if planned:
+            return made
+        return None if there else self._ledger.reconcile(**_named(given))
+
+    def _schema_register(self, given: dict[str, Any]) -> Any:
+        for name in given.keys() & {"schema", "upcast"}:
+            given[name] = wiring.read_json_file(given[name])
+        return self._ledger.world.register(**_named(given, {"field": "fields"}))
+
+    def _world_apply(self, given: dict[str, Any]) -> Any:
+        return self._ledger.world.apply_file(given.pop("source"), **_named(given))
+
+    def _world_find(self, given: dict[str, Any]) -> Any:
+        given.pop("limit", None)
+        return self._ledger.world.find(**given)
 
     def _tag(self, given: dict[str, Any]) -> Any:
         if any(tag.name == given["name"] for tag in self._ledger.tags()):
@@ -206,7 +262,7 @@ def open_ledger(location: str, recipe: Recipe) -> Ledger:
     try:
         ledger = Ledger.open(location)
     except NotFound:
-        ledger = Ledger.create(location, **recipe.settings)
+        ledger = Ledger.create(location, types=recipe.types, **recipe.settings)
     try:
         check_settings(ledger, location, recipe)
     except UsageError:
@@ -217,11 +273,17 @@ def open_ledger(location: str, recipe: Recipe) -> Ledger:
 
 def check_settings(ledger: Ledger, location: str, recipe: Recipe) -> None:
     """UsageError where a ledger has other settings than a recipe wants."""
+    another = f"give another --ledger, or remove {location}"
     for name, value in recipe.settings.items():
         if ledger.config[name] != value:
             raise UsageError(
                 f"{location}: its setting {name} is {ledger.config[name]!r}, the recipe has {value!r}: "
-                f"give another --ledger, or remove {location} (or unset LEDGER_{name.upper()})"
+                f"{another} (or unset LEDGER_{name.upper()})"
+            )
+    for name, settings in recipe.types.items():
+        if ledger.config.types.get(name) != settings:
+            raise UsageError(
+                f'{location}: its ledger.toml does not have [types."{name}"] as the recipe does: copy it, or {another}'
             )
 
 
@@ -235,7 +297,8 @@ def write_expectation(path: str, found: Mapping[str, Facts]) -> None:
     for branch, facts in found.items():
         made = tomlkit.table()
         for key, value in facts.to_json().items():
-            made.add(key, value if isinstance(value, int) else _inline(value))
+            if value is not None:
+                made.add(key, _inline(value) if isinstance(value, Mapping) else value)
         expect.append(branch, made)
     document.append("expect", expect)
     text = tomlkit.dumps(document)
@@ -267,9 +330,15 @@ def _told(report: Any) -> str:
     return f"{first.file}: {first.what}" + (f" (and {len(more)} more: `ledger verify`)" if more else "")
 
 
-def _json(result: Any) -> Any:
+def _json(done: Done) -> Any:
+    """The result of a step as its command prints it with `--json`."""
+    result = done.result
     if hasattr(result, "to_json"):
         return result.to_json()
+    if done.step.do == "world find":
+        from ledger_cli.render.views.world import found_json
+
+        return found_json(result.slice(0, done.step.arguments.get("limit")))
     if hasattr(result, "to_batches"):
         from ledger_cli.render.common.values import rows_of
 

@@ -371,6 +371,13 @@ class WorldApi:
         with sql_answer(self._repository, branch, statement, moment, self._config.views) as answer:
             return pa.Table.from_batches(answer.batches, answer.schema)
 
+    def digest(self, branch: str = MAIN) -> str:
+        """The digest of the present state of all entities, as that of a snapshot is made (`ledger snapshot`)."""
+        from ledger_cli.services.snapshot_files import digest_of_state
+        from ledger_cli.services.world_query import entities_at
+
+        return digest_of_state(entities_at(self._repository, self._repository.branch(branch), self._reducers()))
+
     def keep(self, branch: str = MAIN) -> None:
         """Keep the present world of a branch in memory: `get` then answers from there."""
         self._world(self._repository.branch(branch))

@@ -10,7 +10,9 @@ from rich.text import Text
 from ledger_cli.api import Ledger
 from ledger_cli.api.recipes import Done, Watcher
 from ledger_cli.cli.commands.ingest import progress
-from ledger_cli.cli.recipe_views import command_line, init_line, views
+from ledger_cli.cli.commands.reconcile import ask
+from ledger_cli.cli.recipe_views import command_line, init_lines, views
+from ledger_cli.errors import NeedsDecision
 from ledger_cli.render.output import Output
 from ledger_cli.services.recipe import Recipe, Step
 
@@ -26,7 +28,7 @@ class Shown(Watcher):
         if told:
             out.emit(None, recipe.about, "")
             if ledger.status().moves == 1:
-                out.emit(None, Text(f"$ {init_line(self._location, recipe)}", "dim"), "")
+                out.emit(None, *(Text(f"$ {line}", "dim") for line in init_lines(self._location, recipe)), "")
 
     def begins(self, step: Step) -> None:
         """See `Watcher`."""
@@ -42,3 +44,8 @@ class Shown(Watcher):
     def reading(self) -> AbstractContextManager[Callable[[int, int | None], None] | None]:
         """See `Watcher`."""
         return progress()
+
+    def asks(self, problem: NeedsDecision) -> str:
+        """See `Watcher`; the questions go into a file."""
+        told, name = ask(problem)
+        return f"{told}: fill in the choices in {name}, and name it in the step as resolutions"

@@ -10,12 +10,13 @@ from typing import Any, cast
 from rich.console import RenderableType
 
 from ledger_cli.api.recipes import Done
+from ledger_cli.config import FILE_NAME, type_lines
 from ledger_cli.render.common.words import counted
 from ledger_cli.services.recipe import Recipe, Step
 from ledger_cli.services.recipe_verbs import POLICY
 
-_ARGUMENTS = ("sources", "name", "commit", "a", "b", "statement")
-"""What the command line takes without the name of an option; `show`, `tag`, `diff`, `sql`, `fork`, `ingest`."""
+_ARGUMENTS = ("sources", "source", "type", "name", "commit", "a", "b", "statement")
+"""What the command line takes without the name of an option."""
 
 _MAP_SIZE = 72, 30
 _TOP = 10
@@ -23,7 +24,7 @@ _TOP = 10
 
 def command_line(step: Step, location: str) -> str:
     """The step as a command that can be pasted, on the ledger at a location."""
-    words, options = ["ledger", step.do], []
+    words, options = ["ledger", *step.do.split()], []
     if step.do == "replay" and "fork" not in step.arguments:
         options.append("--verify")
     if step.do == "snapshot":
@@ -40,10 +41,14 @@ def command_line(step: Step, location: str) -> str:
     return " ".join(words + options)
 
 
-def init_line(location: str, recipe: Recipe) -> str:
-    """How the ledger was made, as a command."""
+def init_lines(location: str, recipe: Recipe) -> list[str]:
+    """How the ledger was made, as commands."""
     policy = {name: value for name, value in recipe.settings.items() if name in POLICY}
-    return " ".join(["ledger init", _quoted(location), *(word for each in policy.items() for word in _option(*each))])
+    made = ["ledger init", _quoted(location), *(word for each in policy.items() for word in _option(*each))]
+    types = [line for each in recipe.types.items() for line in type_lines(*each)]
+    said = " \\\n    ".join(shlex.quote(line) for line in types)
+    written = [f"printf '%s\\n' {said} \\\n    >> {_quoted(os.path.join(location, FILE_NAME))}"] if types else []
+    return [" ".join(made), *written]
 
 
 def _option(name: str, value: Any) -> list[str]:
@@ -93,6 +98,29 @@ def _replay(step: Step, result: Any) -> list[RenderableType]:
     from ledger_cli.render.views.checks import replay_views
 
     return _commit(step, result) if "fork" in step.arguments else replay_views(result, None)
+
+
+def _reconcile(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.reconcile import plan_views, reconciled_line
+
+    told = plan_views(result, None) if step.arguments.get("plan") else [reconciled_line(result)]
+    return [*told, *([f"drew {step.arguments['out']}"] if "out" in step.arguments else [])]
+
+
+def _schema_register(step: Step, result: Any) -> list[RenderableType]:
+    return [f"{result.name} is registered"]
+
+
+def _world_apply(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.world import apply_table, refusal_table
+
+    return [apply_table(result), *([refusal_table(result.refused, _TOP)] if result.refused else [])]
+
+
+def _world_find(step: Step, result: Any) -> list[RenderableType]:
+    from ledger_cli.render.views.rows import rows_views
+
+    return rows_views(result.column_names, result.to_batches(), step.arguments.get("limit"))
 
 
 def _tag(step: Step, result: Any) -> list[RenderableType]:
@@ -160,6 +188,10 @@ _VIEWS: dict[str, Callable[[Step, Any], list[RenderableType]]] = {
     "commit": _commit,
     "fork": _fork,
     "replay": _replay,
+    "reconcile": _reconcile,
+    "schema register": _schema_register,
+    "world apply": _world_apply,
+    "world find": _world_find,
     "tag": _tag,
     "snapshot": _snapshot,
     "verify": _verify,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger_cli.render.common.conflicts import differing, outcome_words
+from ledger_cli.render.common.conflicts import differing, outcome_words, payload_words, time_words
 from ledger_cli.render.common.svg import FONT, cut, escaped, png, width_of, written
 from ledger_cli.render.common.words import counted, shown
 
@@ -17,17 +17,19 @@ ROWS_MAX = 60
 _COLOURS = {"a": ("#dbeafe", "#2563eb"), "b": ("#ffedd5", "#c2570c")}
 _INK, _QUIET = "#1f2937", "#6b7280"
 _MARGIN, _HEAD, _ROW, _PILL, _GAP = 24, 92, 46, 34, 18
-_TEXT_MAX = 44
+_TEXT_MAX, _RULE_MAX = 44, 64
+_SMALL_LETTER_PX = 5.3
+"""About the width of a letter of 10 px."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A conflict: what it is about, what either side said and when, and whose word stays."""
+    """A conflict: what it is about, what either side said (None: nothing) and when, and whose word stays."""
 
     about: str
     rule: str
-    a: str
-    b: str
+    a: str | None
+    b: str | None
     when_a: str
     when_b: str
     kept: str
@@ -44,15 +46,20 @@ def write_png(path: Path, plan: Any) -> None:
 
 
 def svg_text(plan: Any) -> str:
-    """The picture as SVG: a line for each conflict, what stays in colour, what does not struck out."""
-    rows = [*_ticks(plan), *_fields(plan)]
-    total = len(plan.ticks.losers) + len(plan.world.conflicts)
+    """The picture as SVG: a line for each conflict and each event that both together cannot have.
+
+    What stays is in colour, what does not struck out.
+    """
+    rows = [*_fields(plan), *_refused(plan), *_ticks(plan)]
+    conflicts, refused = len(plan.ticks.losers) + len(plan.world.conflicts), len(plan.world.refused)
+    total = conflicts + refused
     drawn = rows[:ROWS_MAX]
-    about = max([width_of(row.about) for row in drawn] + [width_of("no conflict")])
-    said = {side: _column(getattr(row, side) for row in drawn) for side in "ab"}
+    about = max([_about_width(row) for row in drawn] + [width_of("no conflict")])
+    said = {side: _column((getattr(row, side), getattr(row, f"when_{side}")) for row in drawn) for side in "ab"}
     lefts = {"a": _MARGIN + about + _GAP, "b": _MARGIN + about + 2 * _GAP + said["a"]}
     end = lefts["b"] + said["b"]
-    title = f"{plan.a} with {plan.b} · {counted(total, 'conflict')}"
+    title = f"{plan.a} with {plan.b} · {counted(conflicts, 'conflict')}"
+    title += f" · {counted(refused, 'event')} refused" if refused else ""
     width = max(end + _MARGIN, 2 * _MARGIN + width_of(title, 9), 2 * _MARGIN + width_of(outcome_words(plan), 6.2))
     height = _HEAD + _ROW * len(drawn) + (26 if total > len(drawn) else 0) + _MARGIN / 2
     parts = [
@@ -67,18 +74,26 @@ def svg_text(plan: Any) -> str:
     for place, row in enumerate(drawn):
         top = _HEAD + place * _ROW
         parts.append(written(_MARGIN, top + 14, row.about, 13, _INK))
-        parts.append(written(_MARGIN, top + 29, row.rule, 10.5, _QUIET))
+        rule = written(_MARGIN, top + 29, cut(row.rule, _RULE_MAX), 10.5, _QUIET)
+        parts.append(f"<g><title>{escaped(row.rule)}</title>{rule}</g>")
         for side in "ab":
-            stays = row.kept in (side, "both")
-            parts.append(_pill(lefts[side], top, said[side], side, getattr(row, side), stays, row.kept == "neither"))
+            text, stays = getattr(row, side), row.kept in (side, "both")
+            if text is None:
+                continue
+            parts.append(_pill(lefts[side], top, said[side], side, text, stays, row.kept == "neither"))
             parts.append(written(lefts[side] + 10, top + 28, getattr(row, f"when_{side}"), 9.5, _QUIET))
     if total > len(drawn):
         parts.append(written(_MARGIN, height - 14, f"and {shown(total - len(drawn))} more", 11.5, _QUIET))
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _column(texts: Iterable[str]) -> float:
-    return max([150.0, *(width_of(cut(text, _TEXT_MAX)) + 24 for text in texts)])
+def _about_width(row: _Row) -> float:
+    return max(width_of(row.about), width_of(cut(row.rule, _RULE_MAX), _SMALL_LETTER_PX))
+
+
+def _column(said: Iterable[tuple[str | None, str]]) -> float:
+    widths = (max(width_of(cut(text or "", _TEXT_MAX)), width_of(when, _SMALL_LETTER_PX)) for text, when in said)
+    return max([150.0, *(width + 24 for width in widths)])
 
 
 def _pill(left: float, top: float, width: float, side: str, text: str, stays: bool, open_: bool) -> str:
@@ -95,13 +110,13 @@ def _pill(left: float, top: float, width: float, side: str, text: str, stays: bo
 
 
 def _ticks(plan: Any) -> Iterable[_Row]:
-    for conflict in plan.ticks.conflicts:
-        kept, refused = json.loads(conflict.kept), json.loads(conflict.refused)
+    told = ((json.loads(each.kept), json.loads(each.refused), each) for each in plan.ticks.conflicts)
+    for kept, refused, conflict in sorted(told, key=lambda each: (each[0]["tickId"], each[0]["entityId"])):
         side = "a" if conflict.kept_of == plan.a else "b"
-        words = differing(kept, refused), differing(refused, kept)
-        a, b = words if side == "a" else words[::-1]
+        a, b = (kept, refused) if side == "a" else (refused, kept)
         about = f"{kept['entityId']} · tick {kept['tickId']}"
-        yield _Row(about, "the first by timestamp stays", a, b, "", "", side)
+        rule = "the first by timestamp stays"
+        yield _Row(about, rule, _apart(a, b), _apart(b, a), _stamp(a), _stamp(b), side)
 
 
 def _fields(plan: Any) -> Iterable[_Row]:
@@ -117,6 +132,24 @@ def _fields(plan: Any) -> Iterable[_Row]:
         about = f"{each.entity_id} · {each.module}.{each.field}"
         rule = rules.get(each.rule, each.rule)
         yield _Row(about, rule, shown(each.a), shown(each.b), _moment(each.hlc_a), _moment(each.hlc_b), each.kept)
+
+
+def _refused(plan: Any) -> Iterable[_Row]:
+    told = ((json.loads(each.text), each) for each in plan.world.refused)
+    for event, each in sorted(told, key=lambda pair: pair[0]["hlc"]):
+        words, when = payload_words(event), _moment(event["hlc"])
+        a, b = ((words, when) if each.of in (side, "both") else (None, "") for side in "ab")
+        yield _Row(f"{event['entityId']} · {event['type']}", each.detail, a[0], b[0], a[1], b[1], "")
+
+
+def _apart(tick: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What differs beside the timestamp, which stands below; that itself where nothing else does."""
+    without = ({**each, "timestamp": None} for each in (tick, other))
+    return differing(*without) or differing(tick, other)
+
+
+def _stamp(tick: Mapping[str, Any]) -> str:
+    return "" if tick.get("timestamp") is None else time_words(tick["timestamp"])
 
 
 def _moment(reading: str) -> str:

@@ -8,10 +8,10 @@ both sides have under different readings happened at the lower one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -32,6 +32,8 @@ from ledger_cli.services.world_types import RESOLVED
 LISTED = 1000
 """Conflicts that a plan lists."""
 _EVENTS_PER_FILE = 100_000
+Side = Literal["a", "b", "both", "neither"]
+Row = Mapping[str, Any]
 
 _COLUMNS = ", ".join(name for name in WORLD.names if name != "version")
 _TOLD = "concat_ws(chr(0), entity_id, type, payload)"
@@ -79,6 +81,21 @@ _CONFLICTS = """
     WHERE a.value <> b.value ORDER BY entity_id, module, state_class, field"""
 
 
+@dataclass(frozen=True, order=True)
+class RefusedEvent:
+    """An event that cannot be part of the union: canonical JSON, a reason code, and what exactly is wrong."""
+
+    text: str
+    reason: str
+    detail: str
+    of: Side
+    """Where it is from: `a`, `b`, `both`; or `neither`, where it is what a person decided."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {"event": orjson.loads(self.text), "reason": self.reason, "detail": self.detail, "of": self.of}
+
+
 @dataclass(frozen=True)
 class WorldUnion:
     """The world events of two branches in one. `only_a`, `only_b`: events that only one of them has; `both`: since they
@@ -98,11 +115,12 @@ class WorldUnion:
     news_for_b: bool
     order: Order
     """How the worlds stood to each other: a's is before b's, after it, equal to it, or concurrent."""
-    refused: tuple[tuple[str, str], ...]
-    """Events that cannot be part of it: canonical JSON and a reason code, ascending."""
+    refused: tuple[RefusedEvent, ...]
+    """Events that cannot be part of it, ascending."""
     fresh_refusals: bool
     """Whether some of them are in the quarantine of one of the two only, or of none."""
     conflicts: tuple[FieldConflict, ...]
+    """Between events that are not refused."""
     left_out: pa.Table
     """event_id of those refused by a constraint, or for a cause that was."""
     decided: pa.Table
@@ -117,7 +135,7 @@ class WorldUnion:
             "onlyB": self.only_b,
             "both": self.both,
             "order": self.order,
-            "refused": [{"event": orjson.loads(text), "reason": reason} for text, reason in self.refused[:LISTED]],
+            "refused": [each.to_json() for each in self.refused[:LISTED]],
             "conflicts": len(self.conflicts),
             "undecided": len(self.undecided),
             "listed": [conflict.to_json() for conflict in self.conflicts[:LISTED]],
@@ -135,9 +153,9 @@ class WorldUnion:
         """The refused events, where there are any that are not told yet."""
         if not self.refused or not self.fresh_refusals:
             return
-        texts = [text for text, _ in self.refused]
+        texts, reasons = [each.text for each in self.refused], [each.reason for each in self.refused]
         count = len(texts)
-        columns = [list(range(1, count + 1)), [None] * count, [None] * count, texts, [r for _, r in self.refused]]
+        columns = [list(range(1, count + 1)), [None] * count, [None] * count, texts, reasons]
         path = scratch / "refused-events.parquet"
         pq.write_table(pa.table(columns, schema=QUARANTINE), path, compression="zstd")
         published = repository.store.publish(path, "quarantine/{sha256}.parquet")
@@ -166,13 +184,18 @@ def unite_world(repository: Repository, a: Branch, b: Branch, judgement: Judgeme
     shared = tuple(mine[:count])
     since = _since(repository, [file.file for file in shared], every)
     found = _compared(repository, *apart)
-    conflicts = tuple(_conflicts(repository, apart, judgement.fields))
-    clock = max((each.state.world.hlc for each in (a, b) if each.state.world is not None), default="")
-    decided, undecided = decided_events(conflicts, judgement.decisions, clock)
+    decided = WORLD.empty_table()
     wrong = _wrong(repository, every, since, decided)
     left_out = _broken(repository, shared, every, since, decided, wrong, judgement)
-    refused = tuple(sorted({*wrong.values(), *left_out.values()}))
-    texts = {text for text, _ in refused}
+    conflicts = tuple(_conflicts(repository, apart, judgement.fields, {*_unfit(wrong), *left_out}))
+    clock = max((each.state.world.hlc for each in (a, b) if each.state.world is not None), default="")
+    decided, undecided = decided_events(conflicts, judgement.decisions, clock)
+    if len(decided):
+        # Decisions are later than all else, so they change nothing of the above; they may be refused themselves.
+        wrong = _wrong(repository, every, since, decided)
+        left_out = _broken(repository, shared, every, since, decided, wrong, judgement)
+    refused = _refused(repository, apart, [*wrong.values(), *left_out.values()])
+    texts = {each.text for each in refused}
     known = [texts & quarantined(repository, branch, texts) for branch in (a, b)]
     untold = [texts - each for each in known]
     return WorldUnion(
@@ -208,10 +231,10 @@ def _broken(
     apart: Sequence[str],
     since: pa.Table,
     decided: pa.Table,
-    wrong: Mapping[str, tuple[str, str]],
+    wrong: Mapping[str, _Wrong],
     judgement: Judgement,
-) -> dict[str, tuple[str, str]]:
-    """By id, the events that a constraint refuses, as text with the reason, and those whose cause is refused."""
+) -> dict[str, _Wrong]:
+    """By id, the events that a constraint refuses, and those whose cause is refused."""
     if not apart or (judgement.constraints is None and not wrong):
         return {}
     none = pa.table({"event_id": pa.array([], pa.string())})
@@ -219,17 +242,71 @@ def _broken(
     broken = {}
     if judgement.constraints is not None:
         broken = breaking(repository, shared, rows, judgement.constraints, judgement.reducers)
-    found = {row["event_id"]: (_text_of(row), "constraint_violation") for row in rows if row["event_id"] in broken}
-    gone = {*found, *(name for name, (_, reason) in wrong.items() if reason == "constraint_violation")}
+    found = {
+        row["event_id"]: _Wrong(row, "constraint_violation", broken[row["event_id"]])
+        for row in rows
+        if row["event_id"] in broken
+    }
+    gone = {*found, *_unfit(wrong)}
     # Causes stand before their effects.
     for row in rows:
-        if row["event_id"] not in gone and gone.intersection(row["causes"]):
+        missing = gone.intersection(row["causes"])
+        if row["event_id"] not in gone and missing:
             gone.add(row["event_id"])
-            found[row["event_id"]] = (_text_of(row), "causal_gap")
+            found[row["event_id"]] = _Wrong(row, "causal_gap", f"its cause {min(missing)} is refused")
     return found
 
 
-def _text_of(row: Mapping[str, Any]) -> str:
+class _Wrong(NamedTuple):
+    """An event that is refused: a row of `WORLD`, a reason code, and what is said."""
+
+    row: Row
+    reason: str
+    detail: str
+
+
+def _unfit(wrong: Mapping[str, _Wrong]) -> set[str]:
+    """The ids whose event is refused; of another event under a known id one is kept."""
+    return {name for name, each in wrong.items() if each.reason == "constraint_violation"}
+
+
+_SAME = ("event_id", "hlc", "entity_id", "type", "payload")
+"""What tells events apart, also those under one id."""
+
+
+def _refused(
+    repository: Repository, apart: tuple[Sequence[str], Sequence[str]], found: Sequence[_Wrong]
+) -> tuple[RefusedEvent, ...]:
+    """What is refused, with the side that it is from."""
+    if not found:
+        return ()
+    named = pa.table({"event_id": pa.array([each.row["event_id"] for each in found], pa.string())})
+    columns = ", ".join(_SAME)
+    of_a, of_b = (
+        {
+            tuple(row.values())
+            for row in repository.engine.over(
+                files, f"SELECT {columns} FROM files SEMI JOIN named USING (event_id)", named=named
+            ).to_pylist()
+        }
+        if files
+        else set()
+        for files in apart
+    )
+    sides: dict[tuple[bool, bool], Side] = {
+        (True, True): "both",
+        (True, False): "a",
+        (False, True): "b",
+        (False, False): "neither",
+    }
+    made = set()
+    for row, reason, detail in found:
+        own = tuple(row[name] for name in _SAME)
+        made.add(RefusedEvent(_text_of(row), reason, detail, sides[own in of_a, own in of_b]))
+    return tuple(sorted(made))
+
+
+def _text_of(row: Row) -> str:
     return orjson.dumps(Transition(row).to_json(), option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -254,10 +331,8 @@ def _compared(repository: Repository, a: Sequence[str], b: Sequence[str]) -> dic
     return row
 
 
-def _wrong(
-    repository: Repository, apart: Sequence[str], since: pa.Table, decided: pa.Table
-) -> dict[str, tuple[str, str]]:
-    """By id, the events that contradict another one, as text with the reason."""
+def _wrong(repository: Repository, apart: Sequence[str], since: pa.Table, decided: pa.Table) -> dict[str, _Wrong]:
+    """By id, the events that contradict another one."""
     if not apart:
         return {}
     found = {}
@@ -266,7 +341,8 @@ def _wrong(
             told = row["told"].split("\0", 2)
             if told[:2] == [row["entity_id"], row["type"]] and orjson.loads(told[2]) == orjson.loads(row["payload"]):
                 continue  # the same event, its payload in other words
-        found[row["event_id"]] = (_text_of(row), row["reason"])
+        detail = f"{row['entity_id']} is of another kind" if row["told"] is None else "its id is that of another event"
+        found[row["event_id"]] = _Wrong(row, row["reason"], detail)
     return found
 
 
@@ -274,11 +350,13 @@ def _conflicts(
     repository: Repository,
     apart: tuple[Sequence[str], Sequence[str]],
     rules: Mapping[tuple[str, str], str],
+    refused: Collection[str],
 ) -> Iterator[FieldConflict]:
-    """What both sides wrote to since they parted, as far as it is not the same."""
+    """What both sides wrote to since they parted, as far as it is not the same; refused events did not write."""
     if not apart[0] or not apart[1]:
         return
-    ids = [_ids(repository, files).select(["event_id"]) for files in apart]
+    gone = pa.table({"event_id": pa.array(sorted(refused), pa.string())})
+    ids = [pa.concat_tables([_ids(repository, files).select(["event_id"]), gone]) for files in apart]
     named = [
         repository.engine.over(
             files, "SELECT DISTINCT entity_id FROM files ANTI JOIN others USING (event_id)", others=other
@@ -327,7 +405,7 @@ def state_of(
     )
 
 
-def _rule(rules: Mapping[tuple[str, str], str], row: Mapping[str, Any]) -> str:
+def _rule(rules: Mapping[tuple[str, str], str], row: Row) -> str:
     """The rule of a field; a decision has none of its own."""
     types = sorted(((row["hlc_a"], row["type_a"]), (row["hlc_b"], row["type_b"])), reverse=True)
     found = (rules.get((name, row["field"])) for _, name in types if type_parts(name)[1] != RESOLVED)

@@ -13,6 +13,10 @@ A recipe is TOML. Every key that is not listed here is an error, so that a slip 
     [settings]                     # of ledger.toml, by name: regions, shards, weight, interval …
     regions = "grid:10"
 
+    [types."shop.lamp.v1"]         # of ledger.toml, too: world events. A schema goes into a step `schema register`
+    fields = { hours = "sum" }
+    constraints = ["watts < 100"]
+
     [[steps]]                      # in order; `do` is a verb of `VERBS`, the rest are its arguments
     do = "ingest"
     say = "A line for the reader."
@@ -23,6 +27,7 @@ A recipe is TOML. Every key that is not listed here is an error, so that a slip 
     commits = 5
     quarantined = { broken_json = 1 }
     heads = { 0 = "5d3a980e-…" }
+    world = "0d25f3…"
 """
 
 from __future__ import annotations
@@ -35,12 +40,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ledger_cli.config import SETTINGS, load, template
+from ledger_cli.config import SETTINGS, TypeSettings, load, template, type_settings
+from ledger_cli.core.world import type_parts
+from ledger_cli.core.world_fields import check_rules
 from ledger_cli.errors import UsageError
 from ledger_cli.services.recipe_expect import Facts, read_facts
 from ledger_cli.services.recipe_verbs import VERBS, checked_arguments, is_file_name
 
-_KEYS = ("about", "parameters", "settings", "steps", "expect")
+_KEYS = ("about", "parameters", "settings", "types", "steps", "expect")
 _PARAMETER_KEYS = ("help", "get", "path", "default")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -80,6 +87,7 @@ class Recipe:
     parameters: tuple[Parameter, ...]
     values: Mapping[str, Any]
     settings: Mapping[str, Any]
+    types: Mapping[str, TypeSettings]
     steps: tuple[Step, ...]
     expect: Mapping[str, Facts]
     files: tuple[tuple[Parameter, str], ...]
@@ -112,6 +120,7 @@ def read_recipe(
         parameters=parameters,
         values=values,
         settings=_settings(_filled(tree.get("settings", {}), values, f"{name}, [settings]"), name),
+        types=_types(_filled(tree.get("types", {}), values, f"{name}, [types]"), name),
         steps=tuple(_step(each, number, values, name, directory) for number, each in enumerate(steps, 1)),
         expect=read_facts(tree.get("expect", {}), name),
         files=_files(parameters, values, directory),
@@ -219,6 +228,20 @@ def _settings(table: Any, name: str) -> Mapping[str, Any]:
     return MappingProxyType(checked)
 
 
+def _types(tables: Any, name: str) -> Mapping[str, TypeSettings]:
+    types = type_settings(tables, name)
+    for each, settings in types.items():
+        where = f'{name}: [types."{each}"]'
+        if settings.schema is not None:
+            raise UsageError(f'{where}: give its schema in a step: do = "schema register", type = "{each}", schema = …')
+        try:
+            type_parts(each)
+            check_rules(settings.fields or {})
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}") from error
+    return MappingProxyType(types)
+
+
 def _step(table: Any, number: int, values: Mapping[str, Any], name: str, directory: str) -> Step:
     where = f"{name}, step {number}"
     if not isinstance(table, dict) or table.get("do") not in VERBS:
@@ -229,6 +252,8 @@ def _step(table: Any, number: int, values: Mapping[str, Any], name: str, directo
     if not isinstance(say, str):
         raise UsageError(f"{where}: say must be text")
     arguments = checked_arguments(do, filled, where)
-    if "sources" in arguments:
-        arguments["sources"] = [placed(path, directory) for path in arguments["sources"]]
+    for key in arguments.keys() & {key for key, kind in VERBS[do].takes.items() if kind.path}:
+        given = arguments[key]
+        made = placed(given, directory) if isinstance(given, str) else [placed(path, directory) for path in given]
+        arguments[key] = made
     return Step(number, do, say.strip(), MappingProxyType(arguments))

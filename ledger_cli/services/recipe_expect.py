@@ -7,36 +7,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ledger_cli.core import events, world
 from ledger_cli.core.commit import commit_id_of
-from ledger_cli.core.events import REASONS
 from ledger_cli.errors import UsageError
 from ledger_cli.services.status import Status
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_KEYS = ("rows", "commits", "quarantined", "heads")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_KEYS = ("rows", "commits", "quarantined", "heads", "world")
+_REASONS = {**events.REASONS, **world.REASONS}
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a branch holds. Of an expectation, None is what nothing is said about.
 
-    `rows`: stored; `quarantined`: rows by reason code; `heads`: the last commit's id by shard.
+    `rows`: ticks stored; `quarantined`: ticks and world events by reason code; `heads`: the last commit's id by shard;
+    `world`: the digest of the state of all entities. What a branch holds has none where there are no world events.
     """
 
     rows: int | None = None
     commits: int | None = None
     quarantined: Mapping[str, int] | None = None
     heads: Mapping[str, str] | None = None
+    world: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As written to a recipe, and printed with `--json`."""
         return {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(self).items()}
 
 
-def facts_of(status: Status, quarantined: Mapping[str, int]) -> Facts:
+def facts_of(status: Status, quarantined: Mapping[str, int], world_digest: str | None) -> Facts:
     """The facts of a branch as it stands."""
     heads = {shard: commit_id_of(each.head) for shard, each in status.shards.items() if each.head is not None}
-    return Facts(status.rows, status.commits, quarantined, dict(sorted(heads.items(), key=lambda pair: int(pair[0]))))
+    in_order = dict(sorted(heads.items(), key=lambda pair: int(pair[0])))
+    return Facts(status.rows, status.commits, quarantined, in_order, world_digest)
 
 
 def read_facts(tables: Any, name: str) -> dict[str, Facts]:
@@ -56,11 +61,13 @@ def _facts(table: Any, where: str) -> Facts:
         if key in table and type(table[key]) is not int:
             raise UsageError(f"{where}: {key} must be a whole number")
     for reason, rows in _table(table, "quarantined", where).items():
-        if reason not in REASONS or type(rows) is not int:
+        if reason not in _REASONS or type(rows) is not int:
             raise UsageError(f"{where}: quarantined counts rows by reason code, not {reason} = {rows!r}")
     for shard, head in _table(table, "heads", where).items():
         if not shard.isascii() or not shard.isdecimal() or not isinstance(head, str) or not _ID.fullmatch(head):
             raise UsageError(f"{where}: heads are whole commit ids by shard, not {shard} = {head!r}")
+    if "world" in table and (not isinstance(table["world"], str) or not _DIGEST.fullmatch(table["world"])):
+        raise UsageError(f"{where}: world is the digest of a state, 64 digits, not {table['world']!r}")
     return Facts(**table)
 
 
@@ -108,6 +115,8 @@ def _pairs(said: Facts, is_so: Facts) -> list[tuple[str, Any, Any]]:
         heads = is_so.heads or {}
         shards = sorted({*said.heads, *heads}, key=int)
         pairs += [(f"head of shard {shard}", said.heads.get(shard), heads.get(shard)) for shard in shards]
+    if said.world is not None:
+        pairs.append(("world", said.world, is_so.world))
     if said.commits is not None:
         pairs.append(("commits", said.commits, is_so.commits))
     if said.rows is not None:

@@ -8,11 +8,14 @@ from typing import Any
 
 from ledger_cli.config import SETTINGS
 from ledger_cli.core.durations import seconds_of
+from ledger_cli.core.history import branch_name
 from ledger_cli.core.tick_json import FIELDS
+from ledger_cli.core.world_fields import RULES, check_rules
 from ledger_cli.errors import UsageError
 
 POLICY = tuple(setting.name for setting in SETTINGS if setting.section == "policy")
 OUT_SUFFIXES = (".csv", ".parquet", ".png", ".svg", ".html")
+PICTURE_SUFFIXES = (".svg", ".png")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Kind:
 
     what: str
     read: Callable[[Any], Any]
+    path: bool = False
+    """Whether it names files, relative to the recipe."""
 
 
 @dataclass(frozen=True)
@@ -86,28 +91,50 @@ def _fields(value: Any) -> dict[str, str]:
     return {name: _text(sql) for name, sql in _table_of(FIELDS)(value).items()}
 
 
-def _out(value: Any) -> str:
-    name = _text(value)
-    if not name.endswith(OUT_SUFFIXES) or "/" in name or "\\" in name:
+def _rules(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not value:
         raise ValueError
-    return name
+    check_rules(value)
+    return dict(value)
+
+
+def _branch(value: Any) -> str:
+    try:
+        return branch_name(_text(value))
+    except UsageError as error:
+        raise ValueError from error
+
+
+def _out(suffixes: tuple[str, ...]) -> Kind:
+    def read(value: Any) -> str:
+        name = _text(value)
+        if not name.endswith(suffixes) or "/" in name or "\\" in name:
+            raise ValueError
+        return name
+
+    return Kind(f"the name of a file that ends in {', '.join(suffixes)}", read)
 
 
 TEXT = Kind("text", _text)
 TEXTS = Kind("text, or a list of texts", _texts)
+FILE = Kind("the name of a file", _text, path=True)
+FILES = Kind("text, or a list of texts", _texts, path=True)
 INTEGER = Kind("a whole number", _integer)
 FLAG = Kind("true or false", _flag)
 TIME = Kind("a length of time like 30m, 1h or 7d", _time)
 PLACE = Kind("a commit id, tag, branch or tick", _place)
+MOMENT = Kind("a time, clock reading, commit, tag or tick", _place)
+BRANCH = Kind("the name of a branch", _branch)
+RULES_OF_FIELDS = Kind(f"a table of rules by field ({', '.join(RULES)})", _rules)
 MAP = Kind(f"a table of SQL by field ({', '.join(FIELDS)})", _fields)
 SETTINGS_OF_POLICY = Kind(f"a table of {', '.join(POLICY)}", _table_of(POLICY))
-OUT = Kind(f"the name of a file that ends in {', '.join(OUT_SUFFIXES)}", _out)
+OUT, PICTURE = _out(OUT_SUFFIXES), _out(PICTURE_SUFFIXES)
 
 _COMMON = {"branch": TEXT, "message": TEXT}
 VERBS = {
     "ingest": Verb(
         {
-            "sources": TEXTS,
+            "sources": FILES,
             "format": TEXT,
             "map": MAP,
             "sql": TEXT,
@@ -123,8 +150,18 @@ VERBS = {
     "commit": Verb({"final": FLAG, "force": TEXT, "policy": SETTINGS_OF_POLICY, **_COMMON}),
     "fork": Verb({"name": TEXT, "from": PLACE, "policy": SETTINGS_OF_POLICY, **_COMMON}, ("name",)),
     "replay": Verb({"fork": TEXT, "from": PLACE, "to": INTEGER, "policy": SETTINGS_OF_POLICY, **_COMMON}),
+    "reconcile": Verb(
+        {"a": BRANCH, "b": BRANCH, "into": BRANCH, "plan": FLAG, "out": PICTURE, "resolutions": FILE, "message": TEXT},
+        ("a", "b"),
+    ),
     "tag": Verb({"name": TEXT, "commit": PLACE, **_COMMON}, ("name",)),
     "snapshot": Verb({"every": TIME, "wait": INTEGER, **_COMMON}),
+    "schema register": Verb(
+        {"type": TEXT, "schema": FILE, "reducer": TEXT, "field": RULES_OF_FIELDS, "upcast": FILE, "message": TEXT},
+        ("type",),
+    ),
+    "world apply": Verb({"source": FILE, "atomic": FLAG, "allow_quarantine": FLAG, **_COMMON}, ("source",)),
+    "world find": Verb({"where": TEXT, "limit": INTEGER, "at": MOMENT, "branch": TEXT}),
     "verify": Verb({"branches": TEXTS}),
     "log": Verb({"region": TEXT, "since": INTEGER, "until": INTEGER, "limit": INTEGER, "branch": TEXT}),
     "show": Verb({"commit": PLACE, "branch": TEXT}, ("commit",)),
@@ -145,7 +182,8 @@ VERBS = {
 }
 """The words are those of the command line: `ledger VERB --help` says what each does. `out` is in the ledger's folder.
 
-A replay without `fork` verifies; `from` is then a tick. A snapshot is made."""
+A replay without `fork` verifies; `from` is then a tick. A snapshot is made. What a recipe reconciles are branches: with
+`into` both stay as they are, so that the steps before find at a second run what they found at the first."""
 
 
 def checked_arguments(do: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:

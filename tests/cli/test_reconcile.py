@@ -219,6 +219,14 @@ def test_what_breaks_a_constraint_together(parted: Path, ledger: Run) -> None:
     told = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]["refused"]
     reasons = {each["event"]["eventId"]: each["reason"] for each in told}
     assert reasons == {"in-trial": "constraint_violation", "after": "causal_gap"}
+    assert {each["of"] for each in told} == {"b"}
+    assert {each["detail"] for each in told} == {
+        "bob would break: (SELECT count(*) FROM entities e WHERE e.room = entity.room) <= 1",
+        "its cause in-trial is refused",
+    }
+    plan = ledger("reconcile", "main", "trial", "--plan", "--out", "plan.svg").out
+    assert "its cause in-trial is refused" in plan
+    assert "bob · m.set.v1" in Path("plan.svg").read_text()
     ledger("reconcile", "main", "trial")
     assert {each["entityId"] for each in ledger("world", "find", "--json").json} == {"ann", "dan"}
     rows = ledger("sql", "SELECT raw, reason FROM quarantine", "--json").json
@@ -311,3 +319,37 @@ def test_a_clock_that_is_far_ahead_stays_outside(parted: Path, ledger: Run, monk
     monkeypatch.setattr(wiring, "clock", lambda: now)
     assert "s ahead of this machine's" in ledger("sync", "other", code=1).err
     say(ledger, "main", 1, a=1)
+
+
+def test_what_a_refused_event_wrote_is_in_no_conflict(parted: Path, ledger: Run) -> None:
+    """The last write of a field is refused for another one: the value that stays is that of the other side."""
+    with open("world/ledger.toml", "a") as file:
+        file.write('[types."m.set.v1"]\n')
+        file.write("constraints = ['(SELECT count(*) FROM entities e WHERE e.room = entity.room) <= 1']\n")
+    ledger("world", "apply", "-", stdin=json.dumps({**EVENT, "eventId": "0", "entityId": "y", "payload": {"room": 1}}))
+    say(ledger, "main", 1, note="main")
+    say(ledger, "trial", 2, note="trial")
+    say(ledger, "trial", 3, note="refused", room=1)
+    world = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]
+    (conflict,) = world["listed"]
+    assert (conflict["a"], conflict["b"], conflict["kept"]) == ("main", "trial", "b")
+    ledger("reconcile", "main", "trial")
+    assert ledger("world", "get", "x", "--json").json["state"] == {"persistent": {"m": {"note": "trial"}}}
+
+
+def test_a_decision_is_about_events_that_stay(parted: Path, ledger: Run) -> None:
+    with open("world/ledger.toml", "a") as file:
+        file.write('[types."m.set.v1"]\nfields = {note = "manual"}\n')
+        file.write("constraints = ['(SELECT count(*) FROM entities e WHERE e.room = entity.room) <= 1']\n")
+    ledger("world", "apply", "-", stdin=json.dumps({**EVENT, "eventId": "0", "entityId": "y", "payload": {"room": 1}}))
+    say(ledger, "main", 1, note="main")
+    say(ledger, "trial", 2, note="trial")
+    say(ledger, "trial", 3, note="refused", room=1)
+    ledger("reconcile", "main", "trial", code=5)
+    asked = json.loads(Path("reconcile-main-trial.json").read_text())
+    (conflict,) = asked["conflicts"]
+    assert (conflict["a"], conflict["b"]) == ("main", "trial")
+    conflict["choice"] = "a"
+    Path("chosen.json").write_text(json.dumps(asked))
+    ledger("reconcile", "--resolutions", "chosen.json")
+    assert ledger("world", "get", "x", "--json").json["state"] == {"persistent": {"m": {"note": "main"}}}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +40,53 @@ def _ends(recipe: str, folder: Path, given: dict[str, str] | None = None) -> dic
 
 
 def test_each_shipped_recipe_is_tested_here() -> None:
-    assert {path.stem for path in RECIPES.glob("*.toml")} == {"quickstart", "kafka", "what-if", *RAW}
+    assert {path.stem for path in RECIPES.glob("*.toml")} == {"quickstart", "kafka", "what-if", "partition", *RAW}
 
 
-@pytest.mark.parametrize("recipe", ["quickstart", "kafka", "what-if"])
+@pytest.mark.parametrize("recipe", ["quickstart", "kafka", "what-if", "partition"])
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_recipes_on_fixtures(recipe: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEDGER_THREADS", threads)
     once = _ends(recipe, tmp_path / "world")
     assert _ends(recipe, tmp_path / "world") == once, "a second run changes nothing"
+
+
+def test_the_united_history_does_not_depend_on_who_is_named_first(tmp_path: Path) -> None:
+    read = load_recipe(str(RECIPES / "partition.toml"), {})
+    with open_ledger(str(tmp_path / "world"), read) as opened:
+        runner = Runner(opened, read)
+        for step in read.steps:
+            turned = {"a": "south", "b": "main"} if step.do == "reconcile" else {}
+            runner.run(replace(step, arguments={**step.arguments, **turned}))
+        assert differences(read.expect, runner.facts()) == []
+        state = {
+            (each["entity_id"], module): fields
+            for each in opened.world.find(branch="united").to_pylist()
+            for module, fields in json.loads(each["state"])["persistent"].items()
+        }
+    picture = (tmp_path / "world" / "conflicts.svg").read_text()
+    struck = re.findall(r"text-decoration='line-through'>([^<]*)<", picture)
+    assert struck == ["6.2", "ann", "berth quay-2", "lifts 3, serves cumulus", "x 15.5", "x 18.25", "y 13.5"]
+    aurora = {"berth": "quay-1", "pilot": "bob", "draught": 6.4, "unloaded": 65, "cargo": ["coal", "grain", "wool"]}
+    assert state["aurora", "harbour"] == aurora
+    assert state["borealis", "harbour"]["berth"] == "quay-2"
+    assert "berth" not in state["cumulus", "harbour"]
+    assert ("crane-2", "harbour") not in state
+
+
+def test_a_state_that_is_another_one_is_a_difference(tmp_path: Path) -> None:
+    """As if one office had unloaded one crate more."""
+    shutil.copytree(FIXTURES, tmp_path / "fixtures", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(RECIPES, tmp_path / "recipes")
+    events = tmp_path / "fixtures" / "world" / "south.events.jsonl"
+    events.write_text(events.read_text().replace('"unloaded":25', '"unloaded":26'))
+    read = load_recipe(str(tmp_path / "recipes" / "partition.toml"), {})
+    with open_ledger(str(tmp_path / "world"), read) as opened:
+        runner = Runner(opened, read)
+        for step in read.steps:
+            runner.run(step)
+        told = [(each.branch, each.what) for each in differences(read.expect, runner.facts())]
+    assert told == [("south", "world"), ("united", "world")]
 
 
 @pytest.mark.parametrize("recipe", RAW)

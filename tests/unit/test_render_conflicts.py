@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from ledger_cli.render.conflicts import ROWS_MAX, svg_text, write_png
 from ledger_cli.services.merge_decisions import FieldConflict
 from ledger_cli.services.merge_ticks import TickConflict
+from ledger_cli.services.merge_world import RefusedEvent
 
 AT = "2026-01-29T19:21:00.{:06d}Z-0000-{}"
 
@@ -21,13 +23,13 @@ def field(number: int, rule: str = "lww", a: Any = 1, b: Any = 2) -> FieldConfli
     return FieldConflict("lamp", "shop", "persistent", f"f{number}", rule, a, b, *readings, ("e1", "e2"))
 
 
-def plan(*fields: FieldConflict, ticks: tuple[TickConflict, ...] = ()) -> Any:
+def plan(*fields: FieldConflict, ticks: tuple[TickConflict, ...] = (), refused: tuple[RefusedEvent, ...] = ()) -> Any:
     return SimpleNamespace(
         a="main",
         b="<south>",
         outcome="merge",
         ticks=SimpleNamespace(losers=ticks, conflicts=ticks),
-        world=SimpleNamespace(conflicts=fields),
+        world=SimpleNamespace(conflicts=fields, refused=refused),
     )
 
 
@@ -48,8 +50,25 @@ def test_ticks_show_what_they_differ_in() -> None:
     kept = '{"activity":3,"entityId":"e","tickId":5,"timestamp":1000000,"x":1}'
     refused = '{"activity":1,"entityId":"e","tickId":5,"timestamp":2000000,"x":1}'
     drawn = svg_text(plan(ticks=(TickConflict(kept, "<south>", refused, "main"),)))
-    assert struck(drawn) == ["activity 1, timestamp 1970-01-01T00:00:02Z"]
+    assert struck(drawn) == ["activity 1"]
+    assert drawn.index(">1970-01-01T00:00:02Z<") < drawn.index(">activity 3<") < drawn.index(">1970-01-01T00:00:01Z<")
     assert "e · tick 5" in drawn
+    later = kept.replace("1000000", "3000000")
+    alone = svg_text(plan(ticks=(TickConflict(kept, "main", later, "<south>"),)))
+    assert struck(alone) == ["timestamp 1970-01-01T00:00:03Z"]
+
+
+def test_refused_events_are_struck_out_where_they_are_from() -> None:
+    event = {"entityId": "ann", "type": "shop.room.v1", "payload": {"room": "hall"}, "hlc": AT.format(7, "south")}
+    text = json.dumps(event)
+    refused = RefusedEvent(text, "constraint_violation", "ann would break: a < b", "b")
+    drawn = svg_text(plan(field(1, a=""), refused=(refused,)))
+    assert struck(drawn) == ["", "room hall"]
+    assert drawn.count("<rect") == 1 + 2 + 1, "the other side said nothing about it"
+    for words in ("ann · shop.room.v1", "ann would break: a &lt; b", "1 conflict · 1 event refused", "· south"):
+        assert words in drawn
+    twice = svg_text(plan(refused=(RefusedEvent(text, "causal_gap", "its cause x is refused", "both"),)))
+    assert struck(twice) == ["room hall"] * 2
 
 
 def test_many_are_counted_and_none_is_said(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def reconcile(
     Where a field has the rule `manual` and both sides wrote to it, a file asks for the choices, and the exit code is 5.
 
     JSON: a, b, into, outcome (nothing, advance or merge), split, ticks and world (onlyA, onlyB, both, conflicts,
-    listed); without --plan also branch, heads, watermark, kept.
+    listed; of world also refused: event, reason, detail, and of: a, b, both, or neither for a decision); without --plan
+    also branch, heads, watermark, kept.
 
     Example: ledger reconcile main old --plan
 
@@ -93,10 +94,16 @@ def reconcile(
 
 def asked(problem: NeedsDecision) -> str:
     """Write what is asked into a file; the message that leads there."""
+    told, name = ask(problem)
+    return f"{told}: fill in the choices in {name}, then `ledger reconcile --resolutions {name}`"
+
+
+def ask(problem: NeedsDecision) -> tuple[str, str]:
+    """Write what is asked into a file: what is said of it, and its name."""
     from ledger_cli import wiring
 
     questions = problem.asked
     count = len(questions["conflicts"])
     name = wiring.write_new_json(f"reconcile-{questions['a']}-{questions['b']}.json", questions)
     told = "1 field needs" if count == 1 else f"{count} fields need"
-    return f"{told} a person's decision: fill in the choices in {name}, then `ledger reconcile --resolutions {name}`"
+    return f"{told} a person's decision", name

@@ -50,11 +50,11 @@ def run(
 ) -> None:
     """Run a recipe: a whole job as data, with the heads it must end with.
 
-    Each step is shown as the command that does the same. Run again, it changes nothing. Pictures, which need the extra
-    `render`, are drawn by a plain run alone.
+    Each step is shown as the command that does the same. Run again, it changes nothing. Pictures are
+    drawn by a plain run alone; all but an .svg of conflicts need the extra `render`.
 
     JSON: recipe, ledger (null where it was removed), steps (do and result of each), branches (rows, commits,
-    quarantined and heads of each), differences (branch, what, expected, found).
+    quarantined, heads and world, the digest of its state, of each), differences (branch, what, expected, found).
 
     Example: ledger run recipes/quickstart.toml --check
     """

@@ -26,7 +26,18 @@ def differing(event: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_value(name, event.get(name))}" for name in sorted(names))
 
 
+def payload_words(event: Mapping[str, Any]) -> str:
+    """What an event would have set."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in event["payload"].items()) or "nothing"
+
+
 def _value(name: str, value: Any) -> str:
     if name != "timestamp" or value is None:
         return shown(value)
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
+    return time_words(value)
+
+
+def time_words(microseconds: int) -> str:
+    """A timestamp of a tick, µs since 1970, as RFC 3339."""
+    made = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return made.isoformat().replace("+00:00", "Z")

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from ledger_cli.render.common.conflicts import differing, outcome_words
+from ledger_cli.render.common.conflicts import differing, outcome_words, payload_words
 from ledger_cli.render.common.tables import fields, more, table
 from ledger_cli.render.common.words import counted, shown
 
@@ -25,8 +25,8 @@ def plan_views(plan: Any, most: int | None) -> list[RenderableType]:
         views += ["", table(["entity", "field", "rule", plan.a, plan.b, "kept"], written)]
         views += more(len(world) - len(written), "fields", "--limit N shows more, --json 1 000")
     if plan.world.refused:
-        told = [(reason, text) for text, reason in plan.world.refused[:most]]
-        views += ["", table(["refused", "event"], told)]
+        told = [refused_row(plan, each) for each in plan.world.refused[:most]]
+        views += ["", table(["refused", "event", "type", "of", "payload", "why"], told)]
         views += more(len(plan.world.refused) - len(told), "events", "--json lists 1 000")
     return views
 
@@ -35,6 +35,13 @@ def kept_words(plan: Any, conflict: Any) -> str:
     """Whose value of a field stays."""
     words: dict[str, str] = {"a": plan.a, "b": plan.b, "both": "both", "neither": "to be decided"}
     return words[conflict.kept]
+
+
+def refused_row(plan: Any, refused: Any) -> tuple[str, str, str, str, str, str]:
+    """An event that the united world cannot have, and why."""
+    event = json.loads(refused.text)
+    of = {"a": plan.a, "b": plan.b, "both": "both", "neither": "a decision"}[refused.of]
+    return event["entityId"], event["eventId"], event["type"], of, payload_words(event), refused.detail
 
 
 def _tick_row(conflict: Any) -> tuple[str, str, str, str]:
