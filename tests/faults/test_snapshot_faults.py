@@ -195,7 +195,7 @@ def small_disk(tmp_path: Path, prepared: Prepared) -> Iterator[Path]:
 def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: Path) -> None:
     ledger = copied(prepared, small_disk / "world")
     (outcome,) = jobs.run(Job(ledger, "snapshots.create"))
-    assert outcome.error.startswith("LedgerError: the ledger cannot be written"), outcome.error
+    assert outcome.error.startswith("NotWritten: the ledger cannot be written"), outcome.error
     assert len(whole_ones(ledger, prepared)) == 1
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
     ends_as_undisturbed(jobs, prepared, ledger)

@@ -53,8 +53,20 @@ class Model:
         self.states: dict[str, dict[str, Any]] = {}
         self.versions: dict[str, int] = {}
 
-    def apply(self, event: dict[str, Any]) -> str:
-        """What becomes of an event: why it is refused, or nothing."""
+    def batch(self, events: list[dict[str, Any]]) -> list[str]:
+        """What becomes of each event of a batch: why it is refused, or nothing.
+
+        What lacks a cause is judged again after all others, as long as there is news.
+        """
+        reasons = [self._one(each) for each in events]
+        known = -1
+        while known < len(self.known):
+            known = len(self.known)
+            for at in [at for at, reason in enumerate(reasons) if reason == "causal_gap"]:
+                reasons[at] = self._one(events[at])
+        return reasons
+
+    def _one(self, event: dict[str, Any]) -> str:
         if event["eventId"] in self.known:
             return ""
         if any(cause not in self.known for cause in event["causes"]):
@@ -108,7 +120,7 @@ def test_events_are_judged_as_if_one_by_one(
         rules = Rules(TYPES, {}, "here", lambda: next(ticking), 60_000_000, constraints)
         for at in range(0, len(events), size):
             batch = events[at : at + size]
-            reasons = [model.apply(each) for each in batch]
+            reasons = model.batch(batch)
             result = apply(repository, world, "main", [json.dumps(each).encode() for each in batch], rules, "test")
             expected = [(line, reason) for line, reason in enumerate(reasons, 1) if reason]
             assert [(each.line, each.reason) for each in result.refused] == expected

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger_cli.core.policy import Policy
+from ledger_cli.errors import UsageError
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.fork import fork
 from ledger_cli.services.lookup import Place, find_commit
@@ -56,12 +57,18 @@ class Histories:
             model.run(final=what == "final")
             run(self.ledger, name, model.policy, final=what == "final")
         elif what == "force":
-            region = self.chance.choice(REGIONS)
-            model.force(region)
-            run(self.ledger, name, model.policy, force=region)
+            self._force(name, model, self.chance.choice(REGIONS))
         else:
             name = self._fork(name, model, what)
         self.compare(name)
+
+    def _force(self, name: str, model: reference.Branch, region: str) -> None:
+        if any(reference.region_of(model.policy, event) == region for event in model.events):
+            model.force(region)
+            run(self.ledger, name, model.policy, force=region)
+        else:
+            with pytest.raises(UsageError, match="nothing ever fell into region"):
+                run(self.ledger, name, model.policy, force=region)
 
     def _ingest(self, name: str, model: reference.Branch) -> None:
         low = self.chance.randrange(TICKS)
