@@ -7,6 +7,7 @@ LedgerError                1
 ├── MissingExtra           1
 ├── SourceError            1
 ├── NotWritten             1
+├── Unavailable            1   the engine of a store cannot be reached, or went away
 ├── Conflict               1   another process moved the ref first: safe to run again
 ├── Corrupt                1   a stored file is not what its digest says
 ├── MomentOverflow         1   a sum does not fit into 128 bits
@@ -62,6 +63,10 @@ class NotWritten(LedgerError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the ledger cannot be written: {what}; nothing was stored, free space and retry")
+
+
+class Unavailable(LedgerError):
+    """The engine that keeps the commits cannot be reached, or went away. The message says whether to run it again."""
 
 
 class Conflict(LedgerError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger_cli.core.history import Box, CommitFile, QuarantineFile, Segment
 from ledger_cli.core.policy import Json, Weight
+from ledger_cli.core.slices import History
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -28,34 +29,40 @@ class Published:
     bytes: int
 
 
-class Store(Protocol):
-    """Where a ledger lives: immutable files, and refs that move by compare-and-set."""
+@dataclass(frozen=True)
+class TickRange:
+    """Half-open range of ticks; None is open."""
 
-    def branches(self) -> list[str]:
-        """Names of the refs that exist, sorted (deleted branches and `admin` among them)."""
-        ...
+    start: int | None = None
+    end: int | None = None
 
-    def read_move(self, branch: str, seq: int) -> bytes | None:
-        """The bytes of one move, or None where there is none. A move never changes."""
-        ...
+    def meets(self, tick_min: int, tick_max: int) -> bool:
+        """Whether a segment with these ticks (inclusive) may hold rows of the range."""
+        return (self.end is None or tick_min < self.end) and (self.start is None or tick_max >= self.start)
 
-    def latest_seq(self, branch: str, at_least: int = -1) -> int:
-        """The number of the last move, -1 for none. `at_least`: a move known to exist, to start from."""
-        ...
 
-    def move_numbers(self, branch: str) -> list[int]:
-        """The numbers of all moves that are there, ascending, as listed: where one is left out it is missing.
+@dataclass(frozen=True)
+class Capabilities:
+    """What a kind of store promises, and in what the kinds differ. Shown by `ledger stores`."""
 
-        Moves made meanwhile may be in it or not.
-        """
-        ...
+    engine: str
+    """What keeps the commits, and by which client."""
+    extra: str | None
+    """The extra to install; None: nothing."""
+    refs: bool
+    """Whether it has a compare-and-set, so that refs are kept in it; else they are files of the ledger's directory."""
+    processes: str
+    """How many processes may use it at once."""
+    durable: str
+    """What an acknowledged write has survived."""
+    atomic: str
+    """What of `persist_commits` is seen all at once."""
+    exact: str
+    """How integers of 128 bits are kept."""
 
-    def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
-        """Write move `seq` if it does not exist: atomic and durable. Conflict where somebody was first.
 
-        Corrupt where a move before or behind it is missing.
-        """
-        ...
+class Files(Protocol):
+    """The immutable files of a ledger: segments, tiles, refused rows, snapshots."""
 
     def publish(self, path: Path, file: str) -> Published:
         """Make a finished local file part of the ledger under the name `file`: atomic, durable, idempotent.
@@ -73,7 +80,7 @@ class Store(Protocol):
         ...
 
     def location(self, file: str) -> str:
-        """Path or URL by which an engine reads the file."""
+        """Path by which an engine reads the file."""
         ...
 
     def folders(self, folder: str) -> list[str]:
@@ -81,7 +88,7 @@ class Store(Protocol):
         ...
 
     def remove(self, folder: str) -> None:
-        """Take a folder with its files away, if it is there. After a kill some may be left: call it again.
+        """Take a file, or a folder with its files, away if it is there. After a kill some may be left: call it again.
 
         For what no move names any more; nobody may be publishing into it.
         """
@@ -92,16 +99,139 @@ class Store(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TickRange:
-    """Half-open range of ticks; None is open."""
+class Refs(Protocol):
+    """Logs of moves that grow by compare-and-set: branches, and `admin`."""
 
-    start: int | None = None
-    end: int | None = None
+    def branches(self) -> list[str]:
+        """Names of the refs that exist, sorted (deleted branches and `admin` among them)."""
+        ...
 
-    def meets(self, tick_min: int, tick_max: int) -> bool:
-        """Whether a segment with these ticks (inclusive) may hold rows of the range."""
-        return (self.end is None or tick_min < self.end) and (self.start is None or tick_max >= self.start)
+    def read_ref(self, branch: str, seq: int) -> bytes | None:
+        """The bytes of one move, or None where there is none. A move never changes."""
+        ...
+
+    def latest_seq(self, branch: str, at_least: int = -1) -> int:
+        """The number of the last move, -1 for none. `at_least`: a move known to exist, to start from."""
+        ...
+
+    def move_numbers(self, branch: str) -> list[int]:
+        """The numbers of all moves that are there, ascending, as listed: where one is left out it is missing.
+
+        Moves made meanwhile may be in it or not.
+        """
+        ...
+
+    def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
+        """Write move `seq` if it does not exist: atomic and durable. Conflict where somebody was first.
+
+        Corrupt where a move before or behind it is missing. Of those who write one move at once exactly one succeeds;
+        who was cut off meanwhile looks with `read_ref` whether it was he.
+        """
+        ...
+
+
+class Commits(Protocol):
+    """Commits in batches, each the work of one job. A batch is seen by nobody until a move of a ref names it.
+
+    Reads are of a `History`: what the moves of a branch name. Tables hold rows of `core.commit.COMMIT`; integers are
+    exact, floats bit-equal, texts as given. Errors are of `ledger_cli.errors`: Unavailable where the store cannot be
+    reached, NotWritten where it is full, Corrupt where it lacks what a history names.
+    """
+
+    def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
+        """Store the commits of a batch, in order of (shard, height) within the batch: durable when it returns.
+
+        Idempotent by commit id: a commit that is there, also by another batch, stays as it is, and is in both. What a
+        killed call leaves may be persisted again, and is removed by `remove_batch`. `created_at`: RFC 3339 UTC.
+        Nothing is atomic but what `Capabilities.atomic` says; nothing has to be, as no move names the batch yet.
+        """
+        ...
+
+    def batches(self) -> dict[str, str]:
+        """The batches that are there, whole or not, with when they were begun (RFC 3339 UTC): for `doctor`."""
+        ...
+
+    def remove_batch(self, batch: str) -> None:
+        """Take a batch away that no move names, with those of its commits that are in no other. Idempotent."""
+        ...
+
+    def read_commits(self, batch: str) -> Iterator[pa.Table]:
+        """The commits of a batch in order of (shard, height), in pieces of bounded size.
+
+        `entries` ascend by region (code points); they are null where they are archived.
+        """
+        ...
+
+    def query_commit(self, history: History, commit_id: str) -> pa.Table:
+        """The commit of an id, as one row; no row where the history has none. `entries`: see `read_commits`."""
+        ...
+
+    def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
+        """Rows of `core.commit.REGION_COMMIT`: the history's entries of a region whose epochs meet a range of ticks.
+
+        By (epoch_end, shard, height). Archived entries are not among them.
+        """
+        ...
+
+    def read_projection_tile(self, history: History, region: str) -> pa.Table:
+        """What the entries of a region add up to, one row of `core.commit.REGION_TILE`, exact; archived ones left out.
+
+        For a moment of the past cut the history there (`History.cut`).
+        """
+        ...
+
+    def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
+        """Drop the entries of these commits of a batch; their headers stay. Idempotent.
+
+        Whoever calls has made sure that they are elsewhere. Another batch that has such a commit too may keep them.
+        """
+        ...
+
+    def restore_commits(self, batch: str, commits: Iterable[pa.Table]) -> None:
+        """Put the entries of archived commits of a batch back. Idempotent; a commit that has its entries stays."""
+        ...
+
+    def upsert_entity_state(self, rows: pa.Table) -> None:
+        """Store rows of `core.events.ENTITY_STATE` by their entity; a row with an older `last_tick` changes nothing."""
+        ...
+
+    def entity_state(self, entities: Sequence[str] | None = None) -> pa.Table:
+        """The rows of these entities, or of all, by entity id."""
+        ...
+
+
+class CommitStore(Commits, Refs, Protocol):
+    """The storage port: one engine that keeps the commits and refs of a ledger (see `stores`)."""
+
+    capabilities: Capabilities
+
+    def create(self) -> None:
+        """Make what the store needs, if it is not there, and bring an older schema up to date.
+
+        UsageError where it was made by a newer program. Called once by whoever opens the ledger.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Nothing that was acknowledged depends on it."""
+        ...
+
+
+class Store(Files, Refs, Protocol):
+    """All that a ledger's services need of where it lives."""
+
+    @property
+    def commits(self) -> Commits:
+        """The commits."""
+        ...
+
+    def publish_commits(self, path: Path) -> Published:
+        """Persist a finished Parquet file of commits as a batch `commits/SHA256.parquet`: durable, idempotent."""
+        ...
+
+    def refresh(self, file: str) -> None:
+        """Forget a local copy of a file: what `location` names next is what is stored now."""
+        ...
 
 
 @dataclass(frozen=True)

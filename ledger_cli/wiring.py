@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli.config import FILE_NAME, Config, load
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, UsageError
-from ledger_cli.ports import Engine, Importer, Source, Store
+from ledger_cli.ports import CommitStore, Engine, Importer, Source, Store
 from ledger_cli.services.repository import Author, Repository
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ STORES = {
     "": "ledger_cli.stores.directory:DirectoryStore",
     "file": "ledger_cli.stores.directory:DirectoryStore",
 }
-"""Store classes by URL scheme; a plain path has none."""
+"""Where a ledger's files can be, by URL scheme; a plain path has none."""
+COMMIT_STORES: dict[str, str] = {}
+"""What else can keep a ledger's commits and refs, by URL scheme."""
 
 ENGINE = "ledger_cli.engines.duck:DuckEngine"
 SOURCE = "ledger_cli.sources.catalog:source_of"
@@ -109,6 +111,21 @@ def read_config(root: Path, environment: Mapping[str, str] = os.environ) -> Conf
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{root / FILE_NAME} cannot be read: {error}") from error
     return load(text, environment)
+
+
+def make_commit_store(url: str, directory: Path) -> CommitStore:
+    """What keeps commits and refs. `url`: "" for files of the ledger; a relative path in it is from `directory`.
+
+    UsageError for a scheme that has no store, MissingExtra where its client is not installed.
+    """
+    scheme = url.partition("://")[0]
+    if not url:
+        here: CommitStore = resolve(STORES[""])(directory)
+        return here
+    if scheme not in COMMIT_STORES:
+        raise UsageError(f"no store for {scheme}://: choose one of {', '.join(COMMIT_STORES)} (see `ledger stores`)")
+    made: CommitStore = resolve(COMMIT_STORES[scheme])(url, directory)
+    return made
 
 
 def make_store(root: Path) -> Store:

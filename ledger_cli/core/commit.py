@@ -58,6 +58,15 @@ COMMIT = pa.schema(
 """One row a commit. `height` counts a shard's commits from 0; `policy` is a digest; `metadata` canonical JSON."""
 
 
+REGION_COMMIT = pa.schema(
+    [*(COMMIT.field(name) for name in ("commit_id", "shard", "height", "epoch_start", "epoch_end")), *ENTRY]
+)
+"""One row an entry: the entries of one region, with the place of their commits."""
+
+REGION_TILE = pa.schema([pa.field("region", pa.string()), pa.field("commits", pa.int64()), *list(ENTRY)[1:5]])
+"""What the entries of a region add up to: commits, n, and the sums as decimal text."""
+
+
 @dataclass(frozen=True)
 class Head:
     """The last commit of a shard's chain, and how many commits the chain has."""

@@ -25,6 +25,18 @@ TICKS = pa.schema(
 DRAFT = TICKS.append(pa.field("line", pa.int64()))
 """A tick with its physical line (or row) in its source. Segments keep the column; nothing depends on it."""
 
+ENTITY_STATE = pa.schema(
+    [
+        pa.field("entity_id", pa.string(), nullable=False),
+        pa.field("last_tick", pa.int64(), nullable=False),
+        pa.field("activity", pa.float64(), nullable=False),
+        pa.field("activity_history", pa.string(), nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),
+    ]
+)
+"""The last tick of an entity. `activity_history`: JSON text of `[[tick, activity], …]`, the oldest first, bounded;
+`metadata`: JSON text of an object, the `meta` of the last tick."""
+
 TICK_LIMIT = 2**53
 ACTIVITY_LIMIT = 1e6
 

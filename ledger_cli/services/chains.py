@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from ledger_cli.core.history import CHECKPOINT_EVERY, CommitFile, Move, State, Tile
+from ledger_cli.core.slices import CommitSlice, Heights, heights_of, lower
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice, Heights, heights_of, lower
 
 _READ_SINGLY = 200
 """Up to as many moves are read one by one, for more the lists in the checkpoints are shorter to read."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from ledger_cli.core.policy import Policy
+from ledger_cli.core.slices import CommitSlice, by_condition
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice, by_condition
 
 
 def read_commits(

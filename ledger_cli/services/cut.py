@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from ledger_cli.core.history import Base, ShardState, State
 from ledger_cli.core.policy import Policy
+from ledger_cli.core.slices import heights_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.lineage import Top, made_at, tops
 from ledger_cli.services.lookup import Place
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import heights_of
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from ledger_cli.core.policy import SCALE
+from ledger_cli.core.slices import CommitSlice
 from ledger_cli.core.statistics import mean, variance, weight
 from ledger_cli.errors import UsageError
 from ledger_cli.services.commits import read_commits
@@ -18,7 +19,6 @@ from ledger_cli.services.lineage import holding
 from ledger_cli.services.lookup import CommitRef, Place
 from ledger_cli.services.moment import moment_of_place
 from ledger_cli.services.repository import Repository
-from ledger_cli.services.slices import CommitSlice
 from ledger_cli.services.sums import Sums, merged, sums_of
 from ledger_cli.services.world_diff import WORLD_DIFF, counts, to_json, world_changes
 

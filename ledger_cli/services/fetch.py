@@ -213,7 +213,7 @@ class _Copies:
         for file, sha256 in _files(move):
             _copy_file(self._repository, self._other, file, sha256, scratch)
         last = None if copy.known < 0 else self._repository.move(copy.name, copy.known)
-        before = None if move.seq == 0 else self._other.store.read_move(ref, move.seq - 1)
+        before = None if move.seq == 0 else self._other.store.read_ref(ref, move.seq - 1)
         if move.previous != ("" if before is None else digest_of_move(before)):
             raise _unusable(f"move {move.seq} of {ref} does not follow the one before it")
         base = move.state.base
@@ -230,7 +230,7 @@ class _Copies:
         """The ref of this ledger whose log is that of the other one's up to a move; None where there is none."""
         wanted = _said(self._other.move(ref, upto))
         for mine in self._repository.store.branches():
-            if self._repository.store.read_move(mine, upto) is None:
+            if self._repository.store.read_ref(mine, upto) is None:
                 continue
             if _said(self._repository.move(mine, upto)) == wanted:
                 return _Copy(mine, upto, upto)
@@ -240,7 +240,7 @@ class _Copies:
         """A copy that lacks but the newest moves; else one to be made."""
         for mine in self._repository.store.branches():
             last = self._repository.store.latest_seq(mine)
-            if last < 0 or self._other.store.read_move(ref, last) is None:
+            if last < 0 or self._other.store.read_ref(ref, last) is None:
                 continue
             move = self._repository.move(mine, last)
             if move.state.copy_of is not None and _said(self._other.move(ref, last)) == _said(move):

@@ -20,10 +20,10 @@ from ledger_cli.core.gamma_view import GammaFrame, GammaRow, gamma_title
 from ledger_cli.core.geometry import cell_bounds
 from ledger_cli.core.history import Tile
 from ledger_cli.core.moments import SUMS
+from ledger_cli.core.slices import CommitSlice, Heights, lower
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice, Heights, lower
 from ledger_cli.services.tiles import add_up, highest_end, sums_of
 
 GAMMA = pa.schema(

@@ -18,9 +18,9 @@ from ledger_cli.core import statistics
 from ledger_cli.core.gamma_view import GammaFrame, GammaRow, GammaView, gamma_title
 from ledger_cli.core.geometry import Bounds, cell_bounds
 from ledger_cli.core.moments import Ints
+from ledger_cli.core.slices import by_condition
 from ledger_cli.services.gamma import GammaAt, GammaPlace, check_options, place_of
 from ledger_cli.services.repository import Repository
-from ledger_cli.services.slices import by_condition
 from ledger_cli.services.tiles import decay, fold_source, fold_sql, region_condition, sums_of
 
 FRAMES_MAX = 200

@@ -151,7 +151,7 @@ def _with_parents(repository: Repository, names: Iterable[str]) -> list[str]:
         name = left.pop()
         if name not in found:
             found.append(name)
-            raw = repository.store.read_move(name, max(repository.store.move_numbers(name), default=0))
+            raw = repository.store.read_ref(name, max(repository.store.move_numbers(name), default=0))
             try:
                 base = None if raw is None else Move.from_bytes(raw).state.base
             except _DAMAGE:
@@ -182,7 +182,7 @@ def _check_log(repository: Repository, name: str, seen: _Seen) -> list[Move]:
             previous = "?"
         expected = seq + 1
         file = _file_of_move(name, seq)
-        raw = _guarded(seen, file, repository.store.read_move, name, seq)
+        raw = _guarded(seen, file, repository.store.read_ref, name, seq)
         if raw is None:
             seen.wrong(file, "is missing")
             previous = "?"

@@ -13,9 +13,9 @@ from ledger_cli.core.commit import commit_id_of, entries_digests, header_digest
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.jcs import text_of
 from ledger_cli.core.moments import SUMS, Ints, limbs_of_integers
+from ledger_cli.core.slices import CommitSlice
 from ledger_cli.core.statistics import columns
 from ledger_cli.services.repository import Repository
-from ledger_cli.services.slices import CommitSlice
 
 _ENTRIES = 400_000
 _STATISTICS = ("weight_value", "activity_mean", "activity_var")

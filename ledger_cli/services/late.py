@@ -19,11 +19,11 @@ from ledger_cli.core.fold import Closed
 from ledger_cli.core.history import Segment, State
 from ledger_cli.core.moments import SUMS, Ints, Moments, Regions, concat, limbs_of_integers
 from ledger_cli.core.policy import Policy
+from ledger_cli.core.slices import CommitSlice
 from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Measure, TickRange
 from ledger_cli.services.commits import policies_of, read_commits_with
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice
 
 _BOUNDS = """
     SELECT DISTINCT shard, epoch_start, epoch_end FROM ticks

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ledger_cli.core.commit import MERGE
+from ledger_cli.core.slices import CommitSlice, lower
 from ledger_cli.errors import Corrupt
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice, lower
 
 _WALK = 64
 _WINDOW = 64

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from ledger_cli.core.commit import commit_id_of
 from ledger_cli.core.events import TICK_LIMIT
+from ledger_cli.core.slices import CommitSlice, heights_of
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.lineage import newest_slices, tops
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice, heights_of
 
 _SHORTEST = 4
 """Characters of an id that may name a commit."""

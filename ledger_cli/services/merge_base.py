@@ -12,6 +12,7 @@ from typing import Any
 
 from ledger_cli.core.history import Segment
 from ledger_cli.core.jcs import text_of
+from ledger_cli.core.slices import CommitSlice, Heights, heights_of
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.diff import first_difference
@@ -19,7 +20,6 @@ from ledger_cli.services.fork import heads_of
 from ledger_cli.services.lineage import tops
 from ledger_cli.services.lookup import place_of_branch
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice, Heights, heights_of
 
 
 @dataclass(frozen=True)

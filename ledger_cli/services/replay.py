@@ -13,6 +13,7 @@ from typing import Any
 
 from ledger_cli.core.history import ShardState, State
 from ledger_cli.core.policy import Policy
+from ledger_cli.core.slices import lower
 from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.commit import CommitRequest, CommitResult, commit
@@ -23,7 +24,6 @@ from ledger_cli.services.lookup import Place
 from ledger_cli.services.merge_commits import joined
 from ledger_cli.services.replay_run import ReplayDifference, RunCheck, Window, changed
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import lower
 
 _WHAT_IF = "replay"
 _SHORTEST = 8

@@ -23,9 +23,9 @@ from ledger_cli.core.history import (
     digest_of_move,
 )
 from ledger_cli.core.policy import Policy
+from ledger_cli.core.slices import CommitSlice
 from ledger_cli.errors import Conflict, Corrupt, NotFound, UsageError
 from ledger_cli.ports import Engine, Store
-from ledger_cli.services.slices import CommitSlice
 
 _RETRIES = 20
 _NOTHING = Added()
@@ -326,7 +326,7 @@ class Repository:
     # -- helpers ------------------------------------------------------------------------------------------
 
     def _raw(self, name: str, seq: int) -> bytes:
-        raw = self.store.read_move(name, seq)
+        raw = self.store.read_ref(name, seq)
         if raw is None:
             raise Corrupt(f"move {seq} of {name} is missing: restore refs/{name} from a copy of the ledger")
         return raw

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ledger_cli.core.history import ADMIN, Snapshot, State, WorldCheckpoint, WorldFile
+from ledger_cli.core.slices import heights_of
 from ledger_cli.core.world import Entity
 from ledger_cli.errors import Conflict, Corrupt, Difference, LedgerError, NotFound, UsageError
 from ledger_cli.services.cut import Cut
 from ledger_cli.services.fork import begin
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import heights_of
 from ledger_cli.services.snapshot_files import (
     MANIFEST,
     SnapshotFile,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ledger_cli.core.slices import CommitSlice
 from ledger_cli.services import tiles
 from ledger_cli.services.repository import Repository
-from ledger_cli.services.slices import CommitSlice
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.history import Added, Tile
 from ledger_cli.core.moments import SUMS, integers, limbs_of
+from ledger_cli.core.slices import CommitSlice, by_condition
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.slices import CommitSlice, by_condition
 
 ROWS_PER_ROW_GROUP = 4096
 """Small, so that one region is read without the others."""

@@ -14,22 +14,54 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger_cli.errors import Conflict, Corrupt, NotWritten
-from ledger_cli.ports import Published
+from ledger_cli.ports import Capabilities, Published
+from ledger_cli.stores.common.parquet_commits import ParquetCommits
+from ledger_cli.stores.common.rows import missing
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What a full or failing disk says, to whoever writes into the scratch directory."""
 
 
-class DirectoryStore:
+class DirectoryStore(ParquetCommits):
     """A ledger in a directory. Safe with many processes at once."""
 
+    capabilities = Capabilities(
+        engine="Parquet files in a directory",
+        extra=None,
+        refs=True,
+        processes="many",
+        durable="the loss of power: files and their directories are synced",
+        atomic="a batch",
+        exact="decimal text",
+    )
+
     def __init__(self, root: Path) -> None:
+        super().__init__(self)
         self.root = root
         self._ends: dict[str, int] = {}
         """By ref, the last move that is known to have none missing before it."""
+
+    def create(self) -> None:
+        """See `ports.CommitStore`. Directories are made when something is put into them."""
+
+    def close(self) -> None:
+        """See `ports.CommitStore`."""
+
+    @property
+    def commits(self) -> DirectoryStore:
+        """See `ports.Store`."""
+        return self
+
+    def publish_commits(self, path: Path) -> Published:
+        """See `ports.Store`."""
+        return self.publish(path, "commits/{sha256}.parquet")
+
+    def refresh(self, file: str) -> None:
+        """See `ports.Store`. Nothing is copied."""
 
     def branches(self) -> list[str]:
         """See `ports.Store`."""
@@ -38,7 +70,7 @@ class DirectoryStore:
         except FileNotFoundError:
             return []
 
-    def read_move(self, branch: str, seq: int) -> bytes | None:
+    def read_ref(self, branch: str, seq: int) -> bytes | None:
         """See `ports.Store`."""
         try:
             return self._move(branch, seq).read_bytes()
@@ -114,14 +146,14 @@ class DirectoryStore:
         try:
             return (self.root / file).read_bytes()
         except FileNotFoundError as error:
-            raise _missing(file) from error
+            raise missing(file) from error
 
     def digest_of_file(self, file: str) -> str:
         """See `ports.Store`."""
         try:
             return _digest(self.root / file)[0]
         except FileNotFoundError as error:
-            raise _missing(file) from error
+            raise missing(file) from error
 
     def location(self, file: str) -> str:
         """See `ports.Store`."""
@@ -134,10 +166,23 @@ class DirectoryStore:
         except FileNotFoundError:
             return []
 
+    def written(self, folder: str) -> dict[str, str]:
+        """See `stores.common.parquet_commits.ListedFiles`."""
+        found = {}
+        for name in self.folders(folder):
+            with suppress(FileNotFoundError):
+                at = datetime.fromtimestamp((self.root / folder / name).stat().st_mtime, UTC)
+                found[name] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return found
+
     def remove(self, folder: str) -> None:
         """See `ports.Store`."""
+        path = self.root / folder
         with _disk_errors(), suppress(FileNotFoundError):
-            shutil.rmtree(self.root / folder)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -198,10 +243,6 @@ def _missing_of(numbers: list[int]) -> int | None:
     if not numbers or numbers[-1] + 1 == len(numbers):
         return None
     return next(place for place, number in enumerate(numbers) if place != number)
-
-
-def _missing(file: str) -> Corrupt:
-    return Corrupt(f"{file} is missing: restore it from a copy of the ledger, then run `ledger verify`")
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def test_a_ledger_without_permission(
         raise PermissionError(13, "Permission denied", "refs")
 
     # Root may read everything: so the refusal is made here.
-    monkeypatch.setattr(DirectoryStore, "read_move", refuse)
+    monkeypatch.setattr(DirectoryStore, "read_ref", refuse)
     monkeypatch.setattr(DirectoryStore, "branches", refuse)
     assert "ermission denied" in ledger(*command, code=1).err
 

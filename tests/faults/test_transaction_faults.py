@@ -21,7 +21,7 @@ from tests.faults.jobs import Job, Nursery, nursery
 from tests.faults.worlds import SEED, instants
 
 WRITES = ("advance_ref", "publish")
-READS = ("read_move", "latest_seq", "read_file", "digest_of_file")
+READS = ("read_ref", "latest_seq", "read_file", "digest_of_file")
 MOVED = "bank.moved.v1"
 
 

@@ -387,9 +387,9 @@ class CountingStore(DirectoryStore):
     moves = 0
     files = 0
 
-    def read_move(self, branch: str, seq: int) -> bytes | None:
+    def read_ref(self, branch: str, seq: int) -> bytes | None:
         self.moves += 1
-        return super().read_move(branch, seq)
+        return super().read_ref(branch, seq)
 
     def location(self, file: str) -> str:
         self.files += 1

@@ -53,6 +53,28 @@ class CommitSlice:
         return replace(self, high=dict(keep) if self.high is None else lower(self.high, keep))
 
 
+class History:
+    """The commits that a branch's moves name, as a store is asked about them."""
+
+    def __init__(self, parts: Iterable[CommitSlice]) -> None:
+        self._spans: dict[str, list[dict[str, tuple[int, int]]]] = {}
+        for part in parts:
+            self._spans.setdefault(part.file.file, []).append(part.spans)
+
+    @property
+    def batches(self) -> list[str]:
+        """The names of its batches, oldest first."""
+        return list(self._spans)
+
+    def holds(self, batch: str, shard: int, height: int) -> bool:
+        """Whether the commit at a height of a shard's chain belongs, as one of a batch."""
+        for spans in self._spans.get(batch, ()):
+            first, past = spans.get(str(shard), (0, 0))
+            if first <= height < past:
+                return True
+        return False
+
+
 def by_condition(slices: Iterable[CommitSlice], where: str = "") -> dict[str, list[str]]:
     """The files that are read under one condition (with `where`: under both), by that condition."""
     grouped: dict[str, list[str]] = {}

@@ -1,0 +1,131 @@
+"""Between the rows of `core.commit.COMMIT` and what engines keep: headers and entries apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT, REGION_TILE
+from ledger_cli.core.moments import SUMS
+from ledger_cli.core.slices import History
+from ledger_cli.errors import Corrupt
+
+_ENTRIES = COMMIT.get_field_index("entries")
+STORED = COMMIT.set(_ENTRIES, COMMIT.field("entries").with_nullable(True))
+"""Rows of `COMMIT` whose entries are null where they are archived."""
+HEADERS = COMMIT.remove(_ENTRIES)
+FLAT = pa.schema([COMMIT.field("commit_id"), *ENTRY])
+"""One row an entry, with the id of its commit."""
+_ROWS_AT_ONCE = 250_000
+
+
+def apart(commits: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rows of `COMMIT` as (rows of `HEADERS`, rows of `FLAT`), in their order."""
+    lists = commits["entries"].combine_chunks()
+    parents = commits["commit_id"].combine_chunks().take(pc.list_parent_indices(lists))
+    entries = pa.Table.from_struct_array(pc.list_flatten(lists))
+    flat = pa.table([parents, *entries.columns], schema=FLAT)
+    return commits.select(HEADERS.names), flat
+
+
+def together(headers: pa.Table, entries: pa.Table, archived: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Rows of `STORED` of headers and all their entries, in any order.
+
+    `archived`: of each header, whether its entries are elsewhere.
+    """
+    headers = headers.append_column("archived", archived).sort_by([("shard", "ascending"), ("height", "ascending")])
+    place = pa.table([headers["commit_id"], pa.array(np.arange(headers.num_rows))], ["commit_id", "place"])
+    placed = entries.join(place, "commit_id", join_type="inner").sort_by(
+        [("place", "ascending"), ("region", "ascending")]
+    )
+    counts = np.bincount(placed["place"].to_numpy(), minlength=headers.num_rows)
+    offsets = pa.array(np.r_[0, np.cumsum(counts)], pa.int32())
+    entry = placed.select(ENTRY.names).cast(pa.schema(list(ENTRY))).combine_chunks()
+    fields = [column.combine_chunks() for column in entry.columns]
+    nested = pa.StructArray.from_arrays(fields, fields=list(ENTRY))
+    gone = headers["archived"].combine_chunks()
+    lists = pa.ListArray.from_arrays(offsets, nested, type=COMMIT.field("entries").type, mask=gone)
+    columns = [headers[name] for name in HEADERS.names]
+    return pa.table([*columns, lists], schema=STORED)
+
+
+def missing(file: str) -> Corrupt:
+    """A file or batch that should be there."""
+    return Corrupt(f"{file} is missing: restore it from a copy of the ledger, then run `ledger verify`")
+
+
+def in_order(commits: pa.Table) -> pa.Table:
+    """Rows of `STORED`, in the order of their chains."""
+    return commits.sort_by([("shard", "ascending"), ("height", "ascending")]).select(STORED.names).cast(STORED)
+
+
+def summaries(commits: pa.Table) -> list[str]:
+    """The `summary` of each commit: JSON for whoever looks into the engine itself; nothing is read back from it."""
+    lists = commits["entries"].combine_chunks()
+    flat, parent = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy()
+    size = commits.num_rows
+    counted = np.zeros(size, np.int64)
+    np.add.at(counted, parent, flat.field("n").to_numpy(zero_copy_only=False))
+    weights = np.bincount(parent, flat.field("weight_value").to_numpy(zero_copy_only=False), size)
+    regions = np.bincount(parent, minlength=size)
+    policies, metadata = commits["policy"].to_pylist(), commits["metadata"].to_pylist()
+    return [
+        f'{{"events":{n},"regions":{r},"weight":{json.dumps(w)},"policy":"{policy}","metadata":{meta}}}'
+        for n, r, w, policy, meta in zip(
+            counted.tolist(), regions.tolist(), weights.tolist(), policies, metadata, strict=True
+        )
+    ]
+
+
+def held(rows: pa.Table, history: History) -> pa.Table:
+    """The rows (batch, shard, height, …) whose commit belongs to a history, without the column `batch`, each once."""
+    batches, shards, heights = (rows[name].to_pylist() for name in ("batch", "shard", "height"))
+    kept = [history.holds(*each) for each in zip(batches, shards, heights, strict=True)]
+    return rows.filter(pa.array(kept, pa.bool_())).drop_columns(["batch"])
+
+
+def by_region(rows: pa.Table) -> pa.Table:
+    """Rows of `REGION_COMMIT` in their order, each commit once."""
+    order = [(name, "ascending") for name in ("epoch_end", "shard", "height")]
+    ordered = rows.select(REGION_COMMIT.names).sort_by(order)
+    ids = ordered["commit_id"].to_numpy(zero_copy_only=False)
+    first = np.r_[True, ids[1:] != ids[:-1]] if len(ids) else np.array([], bool)
+    return ordered.filter(pa.array(first)).cast(REGION_COMMIT)
+
+
+def tile_of(region: str, rows: pa.Table) -> pa.Table:
+    """What rows of `REGION_COMMIT` add up to, as one row of `REGION_TILE`."""
+    sums = [[str(sum(map(int, rows[name].to_pylist())))] for name in SUMS]
+    count = sum(rows["n"].to_pylist())
+    return pa.table([[region], [rows.num_rows], [count], *sums], schema=REGION_TILE)
+
+
+def pieces(commits: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same commits in tables of some 250,000 entries, so that neither small nor large ones are a burden."""
+    kept: list[pa.Table] = []
+    size = 0
+    for table in commits:
+        for batch in table.to_batches():
+            for piece in _cut(pa.Table.from_batches([batch])):
+                kept.append(piece)
+                size += piece.num_rows + len(pc.list_flatten(piece["entries"]))
+                if size >= _ROWS_AT_ONCE:
+                    yield pa.concat_tables(kept)
+                    kept, size = [], 0
+    if kept:
+        yield pa.concat_tables(kept)
+
+
+def _cut(table: pa.Table) -> Iterator[pa.Table]:
+    lengths = pc.fill_null(pc.list_value_length(table["entries"]), 0).to_numpy()
+    ends = np.cumsum(lengths + 1)
+    first = 0
+    while first < table.num_rows:
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + _ROWS_AT_ONCE, "right")))
+        yield table.slice(first, last - first)
+        first = last

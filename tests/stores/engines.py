@@ -1,0 +1,56 @@
+"""The engines that the conformance suite runs over, and how each is opened anew.
+
+Embedded ones are always there. Servers are started by `make services`, which names their URLs in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ledger_cli import wiring
+from ledger_cli.ports import CommitStore
+from tests.memory_store import MemoryStore
+
+Open = Callable[[], CommitStore]
+"""Opens the same store again, as another process would."""
+
+EMBEDDED = {"directory": ""}
+SERVERS: dict[str, str] = {}
+"""The variables that name a server. Each test gets a place of its own on it."""
+
+NAMES = ["memory", *EMBEDDED, *(name for name, variable in SERVERS.items() if os.environ.get(variable))]
+
+
+@contextmanager
+def fresh(name: str, directory: Path) -> Iterator[Open]:
+    """An empty store of an engine."""
+    if name == "memory":
+        store = MemoryStore()
+        yield lambda: store
+        return
+    opened: list[CommitStore] = []
+
+    def again() -> CommitStore:
+        # An engine of one process at a time is let go of before it is opened again.
+        for each in opened:
+            each.close()
+        made = wiring.make_commit_store(url, directory)
+        made.create()
+        opened[:] = [made]
+        return made
+
+    with _place(name) as url:
+        try:
+            yield again
+        finally:
+            for each in opened:
+                each.close()
+
+
+@contextmanager
+def _place(name: str) -> Iterator[str]:
+    """The URL of an empty place."""
+    yield EMBEDDED[name] if name in EMBEDDED else os.environ[SERVERS[name]]
