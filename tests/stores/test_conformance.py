@@ -210,6 +210,7 @@ class Histories(RuleBasedStateMachine):
         self.store = self.opens()
         self.reference = MemoryStore()
         self.tables: dict[str, list[pa.Table]] = {}
+        self.archived: set[str] = set()
 
     def teardown(self) -> None:
         self._fresh.__exit__(None, None, None)
@@ -220,6 +221,8 @@ class Histories(RuleBasedStateMachine):
         tables = self.tables.get(batch)
         if tables is None:
             tables = [chain(name, shard, range(low, low + size), REGIONS) for shard in range(shards)]
+        if self.archived & set(pa.concat_tables(tables)["commit_id"].to_pylist()):
+            return  # see `archive`
         for each in (self.store, self.reference):
             each.persist_commits(batch, AT, tables)
         self.tables[batch] = tables
@@ -248,6 +251,7 @@ class Histories(RuleBasedStateMachine):
         if not table.num_rows:
             return
         ids = data.draw(st.lists(st.sampled_from(table["commit_id"].to_pylist()), unique=True))
+        self.archived |= set(ids)
         for each in (self.store, self.reference):
             if back:
                 each.restore_commits(batch, [table])
