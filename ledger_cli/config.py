@@ -18,7 +18,7 @@ from ledger_cli.errors import UsageError
 from ledger_cli.ports import SQL_VIEWS
 
 FILE_NAME = "ledger.toml"
-FOLDERS = ("segments", "commits", "refs", "quarantine", "tiles", "scratch")
+FOLDERS = ("segments", "commits", "refs", "quarantine", "tiles", "scratch", "cache")
 """What a ledger keeps beside its `ledger.toml`."""
 
 
@@ -217,6 +217,15 @@ SETTINGS: tuple[Setting, ...] = (
         60,
         "seconds; so long a snapshot waits for modules to acknowledge the events before it",
     ),
+    Setting(
+        "store",
+        "store",
+        "text",
+        None,
+        "the engine that keeps commits and refs, given to `ledger init --store` (`ledger stores` lists them); not set:"
+        " files beside this one. A password belongs into the client's own file or LEDGER_STORE",
+        "sqlite:///commits.sqlite",
+    ),
     Setting("engine", "threads", "threads", 0, "threads; 0: all cores"),
     Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),
 )
@@ -228,6 +237,7 @@ _SECTIONS = {
     "gamma": "The projection.",
     "world": "The world behind the ticks.",
     "snapshots": "Snapshots of the world.",
+    "store": "What keeps the commits.",
     "engine": "The machine. Nothing here changes an id.",
 }
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -313,6 +323,11 @@ class Config:
         """The types of world events with at least some level of consistency."""
         least = CONSISTENCIES.index(level)
         return frozenset(name for name, each in self.types.items() if CONSISTENCIES.index(each.consistency) >= least)
+
+    @property
+    def store(self) -> str:
+        """The URL of what keeps commits and refs; empty for files of the ledger."""
+        return self.values["store"] or ""
 
     @property
     def threads(self) -> int | None:

@@ -67,7 +67,8 @@ class Files(Protocol):
     def publish(self, path: Path, file: str) -> Published:
         """Make a finished local file part of the ledger under the name `file`: atomic, durable, idempotent.
 
-        `{sha256}` in the name is replaced by the digest of the content. The local file stays.
+        `{sha256}` in the name is replaced by the digest of the content. The local file stays. What is published under
+        `commits/` becomes a batch of `Store.commits`.
         """
         ...
 
@@ -225,12 +226,11 @@ class Store(Files, Refs, Protocol):
         """The commits."""
         ...
 
-    def publish_commits(self, path: Path) -> Published:
-        """Persist a finished Parquet file of commits as a batch `commits/SHA256.parquet`: durable, idempotent."""
-        ...
+    def rewritten(self, file: str) -> bool:
+        """Whether a batch of commits was written anew: its commits are the same, its bytes need not be.
 
-    def refresh(self, file: str) -> None:
-        """Forget a local copy of a file: what `location` names next is what is stored now."""
+        So it is where an engine keeps its rows, and where a file of it was made by a copy, an archive or a restore.
+        """
         ...
 
 

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli.config import FILE_NAME, Config, load
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, UsageError
-from ledger_cli.ports import CommitStore, Engine, Importer, Source, Store
+from ledger_cli.ports import Capabilities, CommitStore, Engine, Importer, Source, Store
 from ledger_cli.services.repository import Author, Repository
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ STORES = {
 COMMIT_STORES: dict[str, str] = {}
 """What else can keep a ledger's commits and refs, by URL scheme."""
 
+JOINED = "ledger_cli.stores.joined:JoinedStore"
 ENGINE = "ledger_cli.engines.duck:DuckEngine"
 SOURCE = "ledger_cli.sources.catalog:source_of"
 SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
@@ -128,15 +130,59 @@ def make_commit_store(url: str, directory: Path) -> CommitStore:
     return made
 
 
-def make_store(root: Path) -> Store:
-    """The store of a ledger in a directory."""
-    store: Store = resolve(STORES[""])(root)
-    return store
+def make_store(root: Path, url: str, open_files: ExitStack) -> Store:
+    """The store of a ledger in a directory. `url`: of the engine that keeps its commits and refs, "" for none."""
+    files: Store = resolve(STORES[""])(root)
+    if not url:
+        return files
+    engine = make_commit_store(url, root)
+    open_files.callback(engine.close)
+    engine.create()
+    joined: Store = resolve(JOINED)(files, engine, root / "cache", now)
+    return joined
+
+
+def check_empty(root: Path, url: str | None) -> None:
+    """UsageError where an engine keeps the refs of a ledger already, before another one is made on it."""
+    if not url:
+        return
+    with ExitStack() as open_files:
+        refs = make_store(root, url, open_files).branches()
+    if refs:
+        raise UsageError(
+            f"that store keeps a ledger already (refs {', '.join(refs[:3])}): open it where its ledger.toml is, or "
+            "name another database, schema or file"
+        )
+
+
+def make_copy(source: Path, target: Path, url: str | None) -> None:
+    """Give a copy the settings of its source, with a store of its own; where it has settings, they stay."""
+    if (target / FILE_NAME).exists():
+        return
+    import tomlkit
+
+    document = tomlkit.parse((source / FILE_NAME).read_text(encoding="utf-8"))
+    settings = document.setdefault("store", {})
+    settings.pop("store", None)
+    if url:
+        settings["store"] = url
+    check_empty(target, url)
+    make_ledger(target, tomlkit.dumps(document))
+    for each in load(tomlkit.dumps(document), {}).types.values():
+        if each.schema is not None and (source / each.schema).is_file() and not Path(each.schema).is_absolute():
+            (target / each.schema).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / each.schema, target / each.schema)
+
+
+def capabilities() -> dict[str, Capabilities]:
+    """What each kind of store promises, by the beginning of its URL."""
+    kinds = {"PATH": STORES[""], **{f"{scheme}://": path for scheme, path in COMMIT_STORES.items()}}
+    return {start: resolve(path).capabilities for start, path in kinds.items()}
 
 
 def make_repository(root: Path, config: Config, open_files: ExitStack) -> Repository:
     """The repository of a ledger; its engine is made when first needed. What it holds open goes to `open_files`."""
-    store = make_store(root)
+    store = make_store(root, config.store, open_files)
 
     def engine() -> Engine:
         made: Engine = resolve(ENGINE)(store, config.threads, config.memory, spill(store, open_files))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ledger_cli.api.world import WorldApi
     from ledger_cli.core.gamma_view import GammaView
     from ledger_cli.services.commit import CommitResult
+    from ledger_cli.services.copy import CopyResult, RefDifference
     from ledger_cli.services.diff import DiffResult, Parting
     from ledger_cli.services.doctor import Diagnosis
     from ledger_cli.services.fork import BranchView, Tag
@@ -109,19 +110,53 @@ class Ledger:
 
     @classmethod
     def create(
-        cls, location: str | os.PathLike[str], *, types: Mapping[str, TypeSettings] | None = None, **settings: Any
+        cls,
+        location: str | os.PathLike[str],
+        *,
+        store: str | None = None,
+        types: Mapping[str, TypeSettings] | None = None,
+        **settings: Any,
     ) -> Ledger:
         """Make a ledger with a commented `ledger.toml`; `settings` and `types` (of world events) as named there.
 
-        UsageError where there is one already, or a setting is wrong.
+        `store`: the URL of the engine that keeps commits and refs. UsageError where there is a ledger already, here or
+        in the engine, or a setting is wrong; Unavailable where the engine cannot be reached.
         """
         root = wiring.root_of(os.fspath(location))
-        text = template(settings, types)
+        text = template(settings if store is None else {**settings, "store": store}, types)
         load(text, {}).policy()
+        wiring.check_empty(root, store)
         wiring.make_ledger(root, text)
         made = cls(root, wiring.read_config(root))
         made._repository.create_branch(MAIN, "init", "", None, State())
         return made
+
+    def copy(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        store: str | None = None,
+        watch: Callable[[str, int], None] = lambda *_: None,
+    ) -> CopyResult:
+        """Copy the whole ledger: the same moves, files and ids, its settings but for the store. Verified; resumable.
+
+        `store`: the engine that keeps the copy's commits and refs; None: files of the copy, or what it has already.
+        `watch` is told the ref and the move that come next. UsageError where another ledger is there.
+        """
+        from ledger_cli.services.copy import copy
+
+        root = wiring.root_of(os.fspath(target))
+        wiring.make_copy(self.root, root, store)
+        # The variable names the store of one of the two: that of the source.
+        others = {name: value for name, value in os.environ.items() if name != "LEDGER_STORE"}
+        with Ledger(root, wiring.read_config(root, others)) as there:
+            return copy(self._repository, there._repository, watch)
+
+    def compare(self, other: Ledger) -> list[RefDifference]:
+        """The refs that another ledger does not have alike; none where the two are one history."""
+        from ledger_cli.services.copy import compare
+
+        return compare(self._repository, other._repository)
 
     @classmethod
     def open(cls, location: str | os.PathLike[str] | None = None) -> Ledger:

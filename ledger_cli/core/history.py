@@ -338,6 +338,11 @@ class Added:
         )
 
 
+NamedFile = (
+    Segment | CommitFile | QuarantineFile | WorldFile | Tile | WaitingFile | PreparedFile | WorldCheckpoint | CacheFile
+)
+
+
 @dataclass(frozen=True)
 class Move:
     """One immutable entry of a ref log. `at`: RFC 3339 UTC; `previous`: SHA-256 of the move before, or ""."""
@@ -354,6 +359,17 @@ class Move:
     checkpoint: Added | None = None
     merge: tuple[Mapping[str, str], ...] = ()
     """Of a merge, the heads of either side by shard, the one first whose canonical JSON is lower."""
+
+    @property
+    def named(self) -> list[NamedFile]:
+        """The files that this move names first, its checkpoint's left out."""
+        added, state = self.added, self.state
+        listed: list[NamedFile | None] = [*added.segments, *added.commits, *added.quarantine, *added.world]
+        listed += [*state.tiles, state.waiting, *(each.prepared for each in state.transactions.values())]
+        checkpoint = None if state.world is None else state.world.checkpoint
+        if checkpoint is not None:
+            listed += [checkpoint, checkpoint.cache]
+        return [each for each in listed if each is not None]
 
     def to_bytes(self) -> bytes:
         """The file of the move: JSON, absent parts left out."""

@@ -104,7 +104,7 @@ def _committed(
         _check_forced(repository, before.name, fold, request)
         added = Added()
         if written.commits:
-            published = repository.store.publish_commits(written.path)
+            published = repository.store.publish(written.path, "commits/{sha256}.parquet")
             added = Added(commits=(replace(written.as_file(), **vars(published)),))
         after = _moved(repository, before, fold, request, added, scratch)
     heads = {shard: each.head for shard, each in after.state.shards.items() if each.head is not None}

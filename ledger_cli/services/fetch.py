@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,11 +19,8 @@ from ledger_cli.core.history import (
     ADMIN,
     CommitFile,
     Move,
-    QuarantineFile,
-    Segment,
+    NamedFile,
     State,
-    Tile,
-    WorldFile,
     branch_name,
     digest_of_move,
 )
@@ -32,6 +28,7 @@ from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import ClockError, Corrupt, UsageError
 from ledger_cli.services.fork import heads_of
+from ledger_cli.services.integrity_commits import check_file
 from ledger_cli.services.merge_base import in_chains
 from ledger_cli.services.reconcile import keep_old
 from ledger_cli.services.repository import Branch, Repository
@@ -210,8 +207,8 @@ class _Copies:
             self._add(ref, copy, move, scratch)
 
     def _add(self, ref: str, copy: _Copy, move: Move, scratch: Path) -> None:
-        for file, sha256 in _files(move):
-            _copy_file(self._repository, self._other, file, sha256, scratch)
+        for file in move.named:
+            _copy_file(self._repository, self._other, file, scratch)
         last = None if copy.known < 0 else self._repository.move(copy.name, copy.known)
         before = None if move.seq == 0 else self._other.store.read_ref(ref, move.seq - 1)
         if move.previous != ("" if before is None else digest_of_move(before)):
@@ -260,38 +257,37 @@ def _base_of(move: Move) -> list[tuple[str, int]]:
     return [] if base is None else [(base.branch, max(base.segments_move, base.commits_move))]
 
 
-def _files(move: Move) -> Iterator[tuple[str, str]]:
-    """The files that a move names first, with their digests."""
-    added, state = move.added, move.state
-    named: list[Segment | CommitFile | QuarantineFile | WorldFile | Tile] = [*added.segments, *added.commits]
-    for each in [*named, *added.quarantine, *added.world, *state.tiles]:
-        yield each.file, each.sha256
-    if state.waiting is not None:
-        yield state.waiting.file, state.waiting.sha256
-    for transaction in state.transactions.values():
-        if transaction.prepared is not None:
-            yield transaction.prepared.file, transaction.prepared.sha256
-    checkpoint = None if state.world is None else state.world.checkpoint
-    if checkpoint is not None:
-        yield checkpoint.file, checkpoint.sha256
-        if checkpoint.cache is not None:
-            yield checkpoint.cache.file, checkpoint.cache.sha256
+def _copy_file(repository: Repository, other: Repository, file: NamedFile, scratch: Path) -> None:
+    named = _FILE.fullmatch(file.file)
+    if named is None or named[1] != file.sha256:
+        raise _unusable(f"a move names the file {file.file!r}")
+    copy_file(repository, other, file, scratch)
 
 
-def _copy_file(repository: Repository, other: Repository, file: str, sha256: str, scratch: Path) -> None:
-    named = _FILE.fullmatch(file)
-    if named is None or named[1] != sha256:
-        raise _unusable(f"a move names the file {file!r}")
-    try:
-        if repository.store.digest_of_file(file) == sha256:
-            return
-    except Corrupt:
-        pass  # it is not here yet
+def copy_file(repository: Repository, other: Repository, file: NamedFile, scratch: Path) -> None:
+    """Make a file of another ledger one of this ledger, if it is not there: under its name, checked by its digest.
+
+    Of a batch of commits that has been written anew the commits are checked. Corrupt where it is not what it was.
+    """
+    store = repository.store
+    if not store.rewritten(file.file):
+        try:
+            if store.digest_of_file(file.file) == file.sha256:
+                return
+        except Corrupt:
+            pass  # it is not here yet
+    if isinstance(file, CommitFile) and other.store.rewritten(file.file):
+        wrong: list[str] = []
+        check_file(other, file, wrong)
+        if wrong:
+            raise _unusable(f"{file.file}: {wrong[0]}")
+        store.commits.persist_commits(file.file, repository.author.now(), other.store.commits.read_commits(file.file))
+        return
     path = scratch / "fetched"
-    with open(other.store.location(file), "rb") as source, path.open("wb") as target:
+    with open(other.store.location(file.file), "rb") as source, path.open("wb") as target:
         shutil.copyfileobj(source, target)
     with path.open("rb") as copied:
-        if hashlib.file_digest(copied, "sha256").hexdigest() != sha256:
-            raise _unusable(f"{file} is not what its digest says")
-    repository.store.publish(path, file)
+        if hashlib.file_digest(copied, "sha256").hexdigest() != file.sha256:
+            raise _unusable(f"{file.file} is not what its digest says")
+    store.publish(path, file.file)
     path.unlink()  # what is published may be this very file: it must not be written to again

@@ -16,18 +16,10 @@ import pyarrow as pa
 from ledger_cli.core.history import (
     ADMIN,
     Added,
-    CacheFile,
     CommitFile,
     Move,
-    PreparedFile,
-    QuarantineFile,
-    Segment,
     Snapshot,
     State,
-    Tile,
-    WaitingFile,
-    WorldCheckpoint,
-    WorldFile,
     checkpoint_span,
     digest_of_move,
 )
@@ -215,27 +207,12 @@ def _parsed(raw: bytes, seq: int) -> Move:
     return move
 
 
-_File = (
-    Segment | CommitFile | QuarantineFile | Tile | WorldFile | WorldCheckpoint | CacheFile | WaitingFile | PreparedFile
-)
-
-
 def _collect(move: Move, seen: _Seen) -> None:
-    added = move.added
-    named: list[_File] = [*added.segments]
-    named += [*added.commits, *added.quarantine, *added.world, *move.state.tiles]
-    if move.state.waiting is not None:
-        named.append(move.state.waiting)
-    if move.state.world is not None and move.state.world.checkpoint is not None:
-        named.append(move.state.world.checkpoint)
-        if move.state.world.checkpoint.cache is not None:
-            named.append(move.state.world.checkpoint.cache)
-    named += [each.prepared for each in move.state.transactions.values() if each.prepared is not None]
-    for each in named:
+    for each in move.named:
         known = seen.files.setdefault(each.file, (each.sha256, each.bytes))
         if known[0] != each.sha256:
             seen.wrong(each.file, "has two different digests in the log")
-    seen.commits |= {each.file: each for each in added.commits}
+    seen.commits |= {each.file: each for each in move.added.commits}
 
 
 def _check_checkpoint(move: Move, collected: list[Added], file: str, seen: _Seen) -> None:
@@ -254,6 +231,8 @@ def _check_checkpoint(move: Move, collected: list[Added], file: str, seen: _Seen
 
 def _file_is_whole(repository: Repository, file: str, sha256: str, seen: _Seen) -> bool:
     digest = _guarded(seen, file, repository.store.digest_of_file, file)
+    if digest is not None and file in seen.commits and repository.store.rewritten(file):
+        return True  # its commits tell, one by one
     if digest is not None and digest != sha256:
         seen.wrong(file, "its SHA-256 is not the one in the log: it was changed or torn")
     return digest == sha256

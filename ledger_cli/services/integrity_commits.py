@@ -45,6 +45,17 @@ def check_file(repository: Repository, file: CommitFile, wrong: list[str]) -> Li
     return found
 
 
+def torn(repository: Repository, file: CommitFile) -> list[str]:
+    """What is wrong with a file by its digest alone; of one that was written anew, by each of its commits."""
+    digest = repository.store.digest_of_file(file.file)
+    wrong: list[str] = []
+    if repository.store.rewritten(file.file):
+        check_file(repository, file, wrong)
+    elif digest != file.sha256:
+        wrong.append("is not what its digest says")
+    return wrong
+
+
 def _batches(repository: Repository, file: CommitFile) -> Iterator[pa.Table]:
     """The commits of a file in pieces of bounded size, cut by height; the row groups are cut alike."""
     top = max((last for _, last in file.heights.values()), default=0)

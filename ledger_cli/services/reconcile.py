@@ -307,7 +307,7 @@ def _kept_commits(repository: Repository, split: Split, scratch: Path) -> tuple[
 
 def _published(repository: Repository, commits: pa.Table, scratch: Path) -> CommitFile:
     written = CommitWriter(scratch).write(iter([commits]))
-    published = repository.store.publish_commits(written.path)
+    published = repository.store.publish(written.path, "commits/{sha256}.parquet")
     written.path.unlink()  # what is published may be this very file: it must not be written to again
     return replace(written.as_file(), **vars(published))
 

@@ -14,6 +14,7 @@ from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.history import CommitFile, State
 from ledger_cli.core.moments import SUMS
 from ledger_cli.errors import Corrupt, MomentOverflow, PolicyChange
+from ledger_cli.services.integrity_commits import torn
 from ledger_cli.services.lookup import CommitRef
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.run import RunFold
@@ -155,8 +156,8 @@ class RunCheck:
 
     def _torn_files(self) -> Iterator[ReplayDifference]:
         for file in self._files:
-            if self._repository.store.digest_of_file(file.file) != file.sha256:
-                yield self._difference("file", f"{file.file} is not what its digest says: run `ledger verify`")
+            for what in torn(self._repository, file):
+                yield self._difference("file", f"{file.file} {what}: run `ledger verify`")
 
     def _fold(self) -> RunFold:
         run = self._after.move.run

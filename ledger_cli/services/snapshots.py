@@ -290,6 +290,27 @@ def _complete(repository: Repository, announced: Snapshot, entities: Mapping[str
     return SnapshotView(record, tuple(files))
 
 
+def copy_snapshots(source: Repository, target: Repository) -> None:
+    """Bring the files of another ledger's snapshots here, which are known here by the same records."""
+    with target.store.scratch() as scratch:
+        for record in _records(target).values():
+            if record.manifest is None or not _lacks(target, record):
+                continue
+            names = [*(each.file for each in _files(source, record)), MANIFEST]
+            for name in names:
+                (scratch / name).write_bytes(source.store.read_file(path_of(record, name)))
+                target.store.publish(scratch / name, path_of(record, name))
+                (scratch / name).unlink()
+
+
+def _lacks(repository: Repository, record: Snapshot) -> bool:
+    try:
+        repository.store.read_file(path_of(record, MANIFEST))
+    except Corrupt:
+        return True
+    return False
+
+
 def _gave_way(announced: Snapshot) -> Conflict:
     return Conflict(
         f"another snapshot of {announced.branch} was announced meanwhile, or it was reconciled: this one was given up, "

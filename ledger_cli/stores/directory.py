@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import uuid
@@ -20,7 +19,7 @@ from pathlib import Path
 from ledger_cli.errors import Conflict, Corrupt, NotWritten
 from ledger_cli.ports import Capabilities, Published
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
-from ledger_cli.stores.common.rows import missing
+from ledger_cli.stores.common.rows import digest_of, missing
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What a full or failing disk says, to whoever writes into the scratch directory."""
@@ -55,13 +54,6 @@ class DirectoryStore(ParquetCommits):
     def commits(self) -> DirectoryStore:
         """See `ports.Store`."""
         return self
-
-    def publish_commits(self, path: Path) -> Published:
-        """See `ports.Store`."""
-        return self.publish(path, "commits/{sha256}.parquet")
-
-    def refresh(self, file: str) -> None:
-        """See `ports.Store`. Nothing is copied."""
 
     def branches(self) -> list[str]:
         """See `ports.Store`."""
@@ -121,7 +113,7 @@ class DirectoryStore(ParquetCommits):
     def publish(self, path: Path, file: str) -> Published:
         """See `ports.Store`."""
         with _disk_errors():
-            digest, size = _digest(path)
+            digest, size = digest_of(path)
             name = file.format(sha256=digest)
             target = self.root / name
             _make_directory(target.parent)
@@ -133,7 +125,7 @@ class DirectoryStore(ParquetCommits):
             try:
                 os.link(path, target)
             except FileExistsError:
-                if _digest(target)[0] != digest:
+                if digest_of(target)[0] != digest:
                     # It was torn or has rotted, so that nobody could have used it: put a whole one in its place.
                     fresh = target.with_name(f".{uuid.uuid4().hex}")
                     os.link(path, fresh)
@@ -151,7 +143,7 @@ class DirectoryStore(ParquetCommits):
     def digest_of_file(self, file: str) -> str:
         """See `ports.Store`."""
         try:
-            return _digest(self.root / file)[0]
+            return digest_of(self.root / file)[0]
         except FileNotFoundError as error:
             raise missing(file) from error
 
@@ -281,12 +273,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return digest, file.tell()
 
 
 def _make_directory(path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, LimitOption, command_app
+from ledger_cli.errors import Difference, UsageError
 from ledger_cli.render.output import Output
 
 app = command_app()
@@ -15,8 +16,17 @@ _PLACE = "A commit, tag, branch or tick."
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help=_PLACE)],
-    b: Annotated[str, typer.Argument(metavar="B", help=_PLACE)],
+    a: Annotated[str | None, typer.Argument(metavar="A", help=_PLACE)] = None,
+    b: Annotated[str | None, typer.Argument(metavar="B", help=_PLACE)] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="LEDGER",
+            help="Instead of two places, this whole ledger and another one.",
+            show_default=False,
+        ),
+    ] = None,
     first: Annotated[
         bool, typer.Option("--first", help="The first commit of each shard on which the two part.")
     ] = False,
@@ -44,11 +54,14 @@ def diff(
 
     --limit counts regions, fields of entities, and with --first commits.
 
+    --with holds two ledgers against each other, in whatever stores: all refs with all moves, and so, by digests, all
+    commits. Exit code 4 where they differ.
+
     JSON: a, b, regionMaps (null, or of a and b where these have different ones: equal ids are other places then),
     equal (how many regions are), regions: a list of region, weight_a, weight_b, weight_delta, mean_*, var_*
     and count_a, count_b, and world: a list of entity_id, entity_kind, change (added, removed or changed), version_a,
     version_b, module, state_class, field (its path), a and b (its values). With --first a list of shard, height, a and
-    b: commits, or null.
+    b: commits, or null. With --with differences: a list of ref, movesA, movesB and first, the move they part at.
 
     Example: ledger diff main hybrid --sort mean_delta --limit 10
     """
@@ -58,6 +71,13 @@ def diff(
 
     out = Output(as_json)
     most = out.most(limit)
+    if other is not None:
+        if a is not None:
+            raise UsageError("--with compares whole ledgers: leave A and B out")
+        _ledgers(out, ledger, other)
+        return
+    if a is None or b is None:
+        raise UsageError("give two places to compare, or another ledger with --with: ledger diff main hybrid")
     with Ledger.open(ledger) as opened:
         if first:
             partings = opened.first_difference(a, b, branch)
@@ -74,3 +94,18 @@ def diff(
         out.emit(made, *regions, *world)
         if not rows and not found.equal and not world:
             out.note(hint_where_nothing_is(opened, branch))
+
+
+def _ledgers(out: Output, ledger: str | None, other: str) -> None:
+    from ledger_cli.api import Ledger
+    from ledger_cli.render.views.stores import ref_differences
+
+    with Ledger.open(ledger) as mine, Ledger.open(other) as theirs:
+        found = mine.compare(theirs)
+        out.emit(
+            {"differences": [each.to_json() for each in found]},
+            ref_differences(found, str(mine.root), str(theirs.root)),
+        )
+    if found:
+        names = ", ".join(each.ref for each in found[:5])
+        raise Difference(f"refs that differ: {names}; `ledger copy` brings a copy up to date, `ledger sync` unites two")

@@ -16,6 +16,13 @@ app = command_app()
 @takes_policy
 def init(
     directory: Annotated[str, typer.Argument(help="Where the ledger shall live.")] = ".",
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The engine that keeps commits and refs (see `ledger stores`); segments stay in DIRECTORY.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     *,
     policy: dict[str, Any],
@@ -24,10 +31,12 @@ def init(
 
     JSON: ledger, its directory.
 
+    With --store every other command works as before: the URL is kept in ledger.toml, and LEDGER_STORE overrules it.
+
     Example: ledger init world --regions grid:128 --interval 20
     """
     from ledger_cli.api import Ledger
 
-    with Ledger.create(directory, **policy) as ledger:
+    with Ledger.create(directory, **policy, store=store) as ledger:
         out = Output(as_json)
         out.emit({"ledger": str(ledger.root)}, f"made the ledger {ledger.root}; its settings are in ledger.toml")

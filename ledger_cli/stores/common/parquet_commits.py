@@ -50,6 +50,10 @@ class ParquetCommits:
         times = {f"commits/{name}": time for name, time in self._files.written("commits").items() if name[0] != "."}
         return {batch: self._created_at(batch) or time for batch, time in times.items()}
 
+    def rewritten(self, file: str) -> bool:
+        """See `ports.Store`."""
+        return file.startswith("commits/") and self._created_at(file) is not None
+
     def remove_batch(self, batch: str) -> None:
         """See `ports.Commits`."""
         self._files.remove(batch)
@@ -159,7 +163,11 @@ class ParquetCommits:
             raise missing(batch) from error
 
     def _created_at(self, batch: str) -> str | None:
-        metadata = pq.read_metadata(self._files.location(batch)).metadata or {}
+        """What only a batch has that was written here, and not published as a file."""
+        try:
+            metadata = pq.read_metadata(self._files.location(batch)).metadata or {}
+        except (OSError, pa.ArrowInvalid):
+            return None
         return metadata[_CREATED].decode() if _CREATED in metadata else None
 
     def _write(self, batch: str, created_at: str | None, commits: Iterable[pa.Table]) -> None:

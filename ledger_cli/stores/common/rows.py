@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +53,13 @@ def together(headers: pa.Table, entries: pa.Table, archived: pa.Array | pa.Chunk
     lists = pa.ListArray.from_arrays(offsets, nested, type=COMMIT.field("entries").type, mask=gone)
     columns = [headers[name] for name in HEADERS.names]
     return pa.table([*columns, lists], schema=STORED)
+
+
+def digest_of(path: Path) -> tuple[str, int]:
+    """SHA-256 and bytes of a file."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return digest, file.tell()
 
 
 def missing(file: str) -> Corrupt:

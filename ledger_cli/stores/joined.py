@@ -1,0 +1,134 @@
+"""A ledger whose commits and refs are kept by an engine, and whose files lie in a directory or an object store.
+
+What reads commits reads Parquet: a batch is brought once from the engine into the ledger's `cache/`, where it stays. It
+never changes, so nothing in there can be out of date; the directory may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ledger_cli.ports import Commits, CommitStore, Published, Refs, Store
+from ledger_cli.stores.common.rows import STORED, digest_of, pieces
+
+_COMMITS = "commits/"
+
+
+class JoinedStore:
+    """See `ports.Store`. `now`: RFC 3339 UTC; `cache`: a local directory for copies of batches."""
+
+    def __init__(self, files: Store, engine: CommitStore, cache: Path, now: Callable[[], str]) -> None:
+        self._files = files
+        self._engine = engine
+        self._refs: Refs = engine if engine.capabilities.refs else files
+        self._cache = cache
+        self._now = now
+
+    @property
+    def commits(self) -> Commits:
+        """See `ports.Store`."""
+        return self._engine
+
+    # -- commits ------------------------------------------------------------------------------------------
+
+    def publish(self, path: Path, file: str) -> Published:
+        """See `ports.Files`."""
+        if not file.startswith(_COMMITS):
+            return self._files.publish(path, file)
+        digest, size = digest_of(path)
+        batch = file.format(sha256=digest)
+        self._engine.persist_commits(batch, self._now(), _tables(path))
+        with suppress(OSError):
+            # Whoever wrote it has a copy at hand: it need not be fetched.
+            self._cache.mkdir(parents=True, exist_ok=True)
+            os.link(path, self._copy(batch))
+        return Published(batch, digest, size)
+
+    def location(self, file: str) -> str:
+        """See `ports.Store`."""
+        if not file.startswith(_COMMITS):
+            return self._files.location(file)
+        copy = self._copy(file)
+        if not copy.exists():
+            self._bring(file, copy)
+        return str(copy)
+
+    def _copy(self, batch: str) -> Path:
+        return self._cache / batch.removeprefix(_COMMITS)
+
+    def _bring(self, batch: str, copy: Path) -> None:
+        with self._files.scratch() as scratch:
+            path = scratch / "commits.parquet"
+            with pq.ParquetWriter(path, STORED, compression="zstd") as writer:
+                for piece in pieces(self._engine.read_commits(batch)):
+                    writer.write_table(piece)
+            self._cache.mkdir(parents=True, exist_ok=True)
+            draft = copy.with_name(f".{copy.name}.{os.getpid()}")
+            shutil.move(path, draft)
+            draft.replace(copy)
+
+    def rewritten(self, file: str) -> bool:
+        """See `ports.Store`."""
+        return file.startswith(_COMMITS) or self._files.rewritten(file)
+
+    def digest_of_file(self, file: str) -> str:
+        """See `ports.Files`. Of a batch, of a copy that is brought anew: what is in the engine now."""
+        if not file.startswith(_COMMITS):
+            return self._files.digest_of_file(file)
+        self._copy(file).unlink(missing_ok=True)
+        return digest_of(Path(self.location(file)))[0]
+
+    def read_file(self, file: str) -> bytes:
+        """See `ports.Files`."""
+        if not file.startswith(_COMMITS):
+            return self._files.read_file(file)
+        return Path(self.location(file)).read_bytes()
+
+    # -- refs ---------------------------------------------------------------------------------------------
+
+    def branches(self) -> list[str]:
+        """See `ports.Refs`."""
+        return self._refs.branches()
+
+    def read_ref(self, branch: str, seq: int) -> bytes | None:
+        """See `ports.Refs`."""
+        return self._refs.read_ref(branch, seq)
+
+    def latest_seq(self, branch: str, at_least: int = -1) -> int:
+        """See `ports.Refs`."""
+        return self._refs.latest_seq(branch, at_least)
+
+    def move_numbers(self, branch: str) -> list[int]:
+        """See `ports.Refs`."""
+        return self._refs.move_numbers(branch)
+
+    def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
+        """See `ports.Refs`."""
+        self._refs.advance_ref(branch, seq, move)
+
+    # -- other files --------------------------------------------------------------------------------------
+
+    def folders(self, folder: str) -> list[str]:
+        """See `ports.Files`."""
+        return self._files.folders(folder)
+
+    def remove(self, folder: str) -> None:
+        """See `ports.Files`."""
+        self._files.remove(folder)
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """See `ports.Files`."""
+        return self._files.scratch()
+
+
+def _tables(path: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)

@@ -1,0 +1,137 @@
+"""`init --store`, `stores`, `copy` and `diff --with`: a ledger is the same one whatever keeps its commits and refs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledger_cli import wiring
+from tests.cli.conftest import Run
+from tests.stores.engines import EMBEDDED
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+RECIPES = Path(__file__).parents[2] / "recipes"
+STORES = {**{name: url for name, url in EMBEDDED.items() if url}, "elsewhere": "elsewhere:///there"}
+POLICY = ["--regions", "grid:25", "--shards", "2", "--interval", "10", "--weight", "nonlinear:0.7,0.3"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(wiring.COMMIT_STORES, "elsewhere", "tests.stores.elsewhere:Elsewhere")
+
+
+@pytest.fixture(params=sorted(STORES))
+def url(request: pytest.FixtureRequest) -> str:
+    return STORES[request.param]
+
+
+def filled(ledger: Run, home: Path, *options: str) -> None:
+    """A ledger with commits of three runs, a fork and a tag."""
+    ledger("init", home, *POLICY, *options)
+    for name in sorted((FIXTURES / "batches").iterdir()):
+        ledger("ingest", name, "--ledger", home)
+        ledger("commit", "--ledger", home)
+    ledger("commit", "--final", "--ledger", home)
+    ledger("fork", "other", "--from", "20", "--ledger", home)
+    ledger("commit", "--branch", "other", "--force", "--region", "0:0", "--ledger", home)
+    newest = ledger("log", "--limit", "1", "--ledger", home, "--json").json[0]["commitId"]
+    ledger("tag", "noon", newest, "--ledger", home)
+
+
+def answers(ledger: Run, home: Path) -> list[object]:
+    """What the commands that look say of a ledger."""
+    asked = [
+        ("log", "--entries"),
+        ("log", "--region", "0:0", "--limit", "3"),
+        ("log", "--branch", "other"),
+        ("gamma",),
+        ("gamma", "--branch", "other", "--region", "0:0", "--window", "20"),
+        ("diff", "main", "other"),
+        ("sql", "SELECT region, sum(n) AS n FROM commit_entries GROUP BY region ORDER BY region"),
+        ("branch", "list"),
+    ]
+    return [_timeless(ledger(*each, "--ledger", home, "--json").json) for each in asked]
+
+
+def _timeless(said: object) -> object:
+    if isinstance(said, dict):
+        return {name: _timeless(each) for name, each in said.items() if name not in ("createdAt", "at", "created_at")}
+    return [_timeless(each) for each in said] if isinstance(said, list) else said
+
+
+def test_every_command_says_the_same(ledger: Run, tmp_path: Path, url: str) -> None:
+    plain, stored = tmp_path / "plain", tmp_path / "stored"
+    filled(ledger, plain)
+    filled(ledger, stored, "--store", url)
+    assert not (stored / "commits").exists()
+    assert answers(ledger, stored) == answers(ledger, plain)
+    newest = ledger("log", "--limit", "1", "--ledger", stored, "--json").json[0]["commitId"]
+    assert ledger("show", newest, "--ledger", stored, "--json").json["entries"]
+    for branch in ("main", "other"):
+        ledger("replay", "--verify", "--branch", branch, "--ledger", stored)
+    verified = ledger("verify", "--ledger", stored, "--json").json
+    assert (verified["ok"], verified["commits"]) == (
+        True,
+        ledger("verify", "--ledger", plain, "--json").json["commits"],
+    )
+
+
+@pytest.mark.parametrize("recipe", ["quickstart", "what-if", "partition"])
+def test_recipes_end_with_the_same_ids(
+    ledger: Run, tmp_path: Path, url: str, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEDGER_STORE", url)
+    ledger("run", RECIPES / f"{recipe}.toml", "--check", "--ledger", tmp_path / "world")
+
+
+def test_a_copy_is_the_same_ledger(ledger: Run, tmp_path: Path, url: str) -> None:
+    plain, stored, back = tmp_path / "plain", tmp_path / "stored", tmp_path / "back"
+    filled(ledger, plain)
+    copied = ledger("copy", plain, stored, "--store", url, "--json").json
+    assert copied["verify"]["ok"]
+    assert copied["moves"] > 5
+    assert ledger("copy", plain, stored, "--json").json["moves"] == 0
+    ledger("diff", "--ledger", plain, "--with", stored)
+    assert answers(ledger, stored) == answers(ledger, plain)
+    ledger("copy", stored, back)
+    ledger("diff", "--ledger", plain, "--with", back)
+    ledger("verify", "--ledger", back)
+    ledger("replay", "--verify", "--ledger", back)
+    # What goes on in one of them shows, and the copy can be brought up to date, but not back.
+    ledger("commit", "--force", "--region", "0:0", "--branch", "other", "--ledger", stored)
+    ledger("fork", "third", "--ledger", stored)
+    apart = ledger("diff", "--ledger", stored, "--with", back, "--json", code=4).json["differences"]
+    assert "third" in [each["ref"] for each in apart]
+    assert ledger("copy", stored, back, "--json").json["moves"] >= 1
+    ledger("diff", "--ledger", stored, "--with", back)
+    assert "went on alone" in ledger("copy", plain, stored, code=2).err
+
+
+def test_a_store_keeps_one_ledger(ledger: Run, tmp_path: Path, url: str) -> None:
+    url = url.replace(":///", f":///{tmp_path}/")
+    ledger("init", tmp_path / "one", "--store", url)
+    refused = ledger("init", tmp_path / "two", "--store", url, code=2)
+    assert "keeps a ledger already" in refused.err
+    assert not (tmp_path / "two" / "ledger.toml").exists()
+
+
+def test_a_fresh_machine_reads_what_another_wrote(ledger: Run, tmp_path: Path, url: str) -> None:
+    home = tmp_path / "stored"
+    filled(ledger, home, "--store", url)
+    said = answers(ledger, home)
+    for copy in (home / "cache").iterdir():
+        copy.unlink()
+    assert answers(ledger, home) == said
+
+
+def test_unknown_stores(ledger: Run, tmp_path: Path) -> None:
+    assert "no store for oracle://" in ledger("init", tmp_path / "w", "--store", "oracle://x", code=2).err
+    assert not (tmp_path / "w").exists()
+
+
+def test_stores_are_listed(ledger: Run) -> None:
+    listed = ledger("stores", "--json").json
+    assert [each["url"] for each in listed] == ["PATH", *(f"{scheme}://" for scheme in wiring.COMMIT_STORES)]
+    assert "Parquet" in ledger("stores").out
+    assert all(each["durable"] for each in listed)
