@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?=
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3
 
-.PHONY: help venv demo test lint format bench soak clean
+.PHONY: help venv demo test services lint format bench soak clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z][a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -26,6 +26,9 @@ demo: $(STAMP) ## Run the quickstart recipe
 
 test: lint ## Lint, check types and layers, then run all tests but soak
 	@$(BIN)/python -m pytest
+
+services: $(STAMP) ## Start real servers, run the tests of stores on them, stop them
+	@$(BIN)/python -m tests.services
 
 lint: $(STAMP) ## Check style, types and import layers
 	@$(BIN)/ruff check .

@@ -221,6 +221,9 @@ class CommitStore(Commits, Refs, Protocol):
 class Store(Files, Refs, Protocol):
     """All that a ledger's services need of where it lives."""
 
+    keeps_entities: bool
+    """Whether runs are to keep `Commits.entity_state` up, for those who look into the engine."""
+
     @property
     def commits(self) -> Commits:
         """The commits."""

@@ -158,9 +158,11 @@ def _moved(
     scratch: Path,
 ) -> Branch:
     """Move the ref; where only ticks and world events came in meanwhile, the run stands, on what it saw."""
+    from ledger_cli.services.entity_state import refresh
     from ledger_cli.services.tiles import write_tiles
 
     run, latest = request.run_on(before), before
+    entities = refresh(repository, before)
     tiles = write_tiles(repository, before, added, scratch)
     for _ in range(_ATTEMPTS):
         kept = replace(
@@ -171,6 +173,7 @@ def _moved(
             waiting=latest.state.waiting,
             created=latest.state.created,
             tiles=tiles,
+            entities=entities,
         )
         try:
             return repository.advance(before.name, latest, _kind(request), kept, request.why, added, run)

@@ -64,6 +64,7 @@ def copy(source: Repository, target: Repository, watch: Callable[[str, int], Non
                 _copy_move(source, target, ref, seq, scratch)
                 copied += 1
     copy_snapshots(source, target)
+    target.store.commits.upsert_entity_state(source.store.commits.entity_state())
     return CopyResult(len(refs), copied, verify(target))
 
 

@@ -24,6 +24,8 @@ _COMMITS = "commits/"
 class JoinedStore:
     """See `ports.Store`. `now`: RFC 3339 UTC; `cache`: a local directory for copies of batches."""
 
+    keeps_entities = True
+
     def __init__(self, files: Store, engine: CommitStore, cache: Path, now: Callable[[], str]) -> None:
         self._files = files
         self._engine = engine

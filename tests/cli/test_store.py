@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,28 @@ def test_a_copy_is_the_same_ledger(ledger: Run, tmp_path: Path, url: str) -> Non
     assert ledger("copy", stored, back, "--json").json["moves"] >= 1
     ledger("diff", "--ledger", stored, "--with", back)
     assert "went on alone" in ledger("copy", plain, stored, code=2).err
+
+
+def test_the_engine_has_the_state_of_entities(ledger: Run, tmp_path: Path, url: str) -> None:
+    home = tmp_path / "stored"
+    filled(ledger, home, "--store", url)
+    late = '{"entityId":"late","tickId":7,"x":0,"y":0,"activity":0.5,"meta":{"a":1}}'
+    ledger("ingest", "-", "--format", "jsonl", "--ledger", home, stdin=late)
+    ledger("commit", "--ledger", home)
+    again = '{"entityId":"late","tickId":3,"x":0,"y":0,"activity":0.25}'
+    ledger("ingest", "-", "--format", "jsonl", "--ledger", home, stdin=again)
+    ledger("commit", "--ledger", home)
+    sql = "SELECT entity_id, last_tick, activity, activity_history AS history FROM entity_state ORDER BY entity_id"
+    expected = ledger("sql", sql, "--ledger", home, "--json").json
+    store = wiring.make_commit_store(url, home)
+    rows = store.entity_state().to_pylist()
+    store.close()
+    assert [row["entity_id"] for row in rows] == [each["entity_id"] for each in expected]
+    for row, each in zip(rows, expected, strict=True):
+        assert (row["last_tick"], row["activity"]) == (each["last_tick"], each["activity"])
+        assert [activity for _, activity in json.loads(row["activity_history"])] == each["history"]
+    found = {row["entity_id"]: row for row in rows}["late"]
+    assert (found["activity_history"], found["metadata"]) == ("[[3,0.25],[7,0.5]]", '{"a":1}')
 
 
 def test_a_store_keeps_one_ledger(ledger: Run, tmp_path: Path, url: str) -> None:
