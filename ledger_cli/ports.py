@@ -170,7 +170,7 @@ class Commits(Protocol):
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """Rows of `core.commit.REGION_COMMIT`: the history's entries of a region whose epochs meet a range of ticks.
 
-        By (epoch_end, shard, height). Archived entries are not among them.
+        By (epoch_end, shard, height, commit_id). Archived entries are not among them.
         """
         ...
 

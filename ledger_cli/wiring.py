@@ -32,7 +32,9 @@ STORES = {
     "file": "ledger_cli.stores.directory:DirectoryStore",
 }
 """Where a ledger's files can be, by URL scheme; a plain path has none."""
-COMMIT_STORES: dict[str, str] = {}
+COMMIT_STORES: dict[str, str] = {
+    "sqlite": "ledger_cli.stores.sqlite:SqliteStore",
+}
 """What else can keep a ledger's commits and refs, by URL scheme."""
 
 JOINED = "ledger_cli.stores.joined:JoinedStore"

@@ -88,7 +88,7 @@ class MemoryStore:
             for entry in row["entries"] or ()
             if entry["region"] == region and ticks.meets(row["epoch_start"], row["epoch_end"] - 1)
         ]
-        rows.sort(key=lambda row: (row["epoch_end"], row["shard"], row["height"]))
+        rows.sort(key=lambda row: (row["epoch_end"], row["shard"], row["height"], row["commit_id"]))
         return pa.Table.from_pylist([{name: row[name] for name in REGION_COMMIT.names} for row in rows], REGION_COMMIT)
 
     def read_projection_tile(self, history: History, region: str) -> pa.Table:

@@ -99,7 +99,7 @@ def held(rows: pa.Table, history: History) -> pa.Table:
 
 def by_region(rows: pa.Table) -> pa.Table:
     """Rows of `REGION_COMMIT` in their order, each commit once."""
-    order = [(name, "ascending") for name in ("epoch_end", "shard", "height")]
+    order = [(name, "ascending") for name in ("epoch_end", "shard", "height", "commit_id")]
     ordered = rows.select(REGION_COMMIT.names).sort_by(order)
     ids = ordered["commit_id"].to_numpy(zero_copy_only=False)
     first = np.r_[True, ids[1:] != ids[:-1]] if len(ids) else np.array([], bool)
