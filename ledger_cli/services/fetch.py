@@ -90,9 +90,12 @@ def _check_move(move: Move) -> None:
     """Refuse a move that no ledger writes. Its digests are checked where they are used."""
     state, base = move.state, move.state.base
     numbers = [state.created, state.rows, state.runs, *(each.commits for each in state.shards.values())]
-    ticks = [state.watermark, state.highest_tick, state.merged]
+    if state.highest_tick is not None:
+        numbers.append(state.highest_tick)
+    # The watermark stays behind the highest tick, and so below tick 0 where the lateness is more than that.
+    marks = [each for each in (state.watermark, state.merged) if each is not None]
     whole = all(type(each) is int and 0 <= each < TICK_LIMIT for each in numbers)
-    whole &= all(each is None or (type(each) is int and 0 <= each <= 2 * TICK_LIMIT) for each in ticks)
+    whole &= all(type(each) is int and abs(each) <= 2 * TICK_LIMIT for each in marks)
     heads = all(each.head is None or _DIGEST.fullmatch(each.head) for each in state.shards.values())
     if not whole or not heads or state.created > move.seq:
         raise _unusable(f"move {move.seq} says what cannot be")

@@ -153,6 +153,25 @@ def test_sync_of_two_ledgers(parted: Path, ledger: Run) -> None:
     assert "is no ledger" in ledger("sync", "nowhere", code=2).err
 
 
+def test_sync_of_ledgers_whose_watermark_is_below_the_first_tick(
+    tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays behind the highest tick by the lateness, which may be more than that."""
+    monkeypatch.chdir(tmp_path)
+    for name, number in (("one", 2), ("other", 3)):
+        ledger("init", name, "--interval", "10", "--regions", "grid:10", "--lateness", "5")
+        ledger("ingest", "-", "--ledger", name, stdin=tick(name, number, 1))
+        ledger("commit", "--ledger", name)
+    assert ledger("status", "--json", "--ledger", "other").json["watermark"] == -2
+    for _ in range(2):
+        ledger("sync", "other", "--ledger", "one")
+    for name in ("one", "other"):
+        assert ledger("status", "--json", "--ledger", name).json["watermark"] == -2
+        assert len(ledger("sql", "FROM ticks", "--json", "--ledger", name).json) == 2
+        ledger("commit", "--final", "--ledger", name)
+        ledger("replay", "--verify", "--ledger", name)
+
+
 def test_a_copied_ledger_is_another_one(parted: Path, ledger: Run, tmp_path: Path) -> None:
     """Both logs begin alike, and nothing that either holds is taken for the other's."""
     import shutil
