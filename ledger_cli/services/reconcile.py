@@ -35,7 +35,7 @@ from ledger_cli.services.merge_world import Judgement, WorldUnion, state_of, uni
 from ledger_cli.services.prepared import refuse_prepared
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import vector_clock
-from ledger_cli.services.world_waiting import read_waiting, united, write_waiting
+from ledger_cli.services.world_waiting import read_waiting, united, unknown, write_waiting
 
 KIND = "reconcile"
 _ATTEMPTS = 5
@@ -181,7 +181,7 @@ def _carried_out(
             merged = repository.create_branch(into, KIND, why, base, state)
         return _told(made, merged)
     if made.outcome == "nothing":
-        return _told(made, _with_clock_of(repository, a, b, why))
+        return _told(made, _with_all_of(repository, a, b, why, scratch))
     kept = None if in_chains(repository, merged, heads_of(a.state)) else keep_old(repository, a, why)
     moved = _move_to(repository, a, merged, why, scratch)
     if made.outcome == "merge":
@@ -217,9 +217,18 @@ def _move_to(repository: Repository, branch: Branch, target: Branch, why: str, s
     return repository.advance(branch.name, branch, KIND, moved, why)
 
 
-def _with_clock_of(repository: Repository, a: Branch, b: Branch, why: str) -> Branch:
-    """Note that a, which has all events of b already, has them: they may have come to both by themselves."""
+def _with_all_of(repository: Repository, a: Branch, b: Branch, why: str, scratch: Path) -> Branch:
+    """Note that a, which has all events of b already, has them: they may have come to both by themselves.
+
+    What waits on b for a cause is no event of it yet, and may be new to a.
+    """
     state = _clocks_of(a.state, b)
+    fresh = unknown(repository, a, read_waiting(repository, b.state))
+    if fresh:
+        state = replace(
+            state,
+            waiting=write_waiting(repository, united([read_waiting(repository, a.state), fresh]), scratch),
+        )
     return a if state == a.state else repository.advance(a.name, a, KIND, state, why)
 
 
@@ -259,7 +268,9 @@ def _merged(
     if policy is None or not reached:
         return began
     watermark = max(each.watermark for each in reached if each.watermark is not None)
-    final = any(each.final and each.watermark == watermark for each in reached)
+    # What a final run closes may end above the watermark: the ticks up to there would be in no commit.
+    whole = state.highest_tick is None or state.highest_tick < watermark
+    final = whole and any(each.final and each.watermark == watermark for each in reached)
     request = CommitRequest(policy, final, None, why, began.state.created, watermark)
     commit(repository, name, request)
     return _join(repository, repository.branch(name), policy, sides_of(a, b), why, scratch)

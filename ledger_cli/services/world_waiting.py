@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
 
 from ledger_cli.core.history import State, WaitingFile
 from ledger_cli.errors import Corrupt
-from ledger_cli.services.repository import Repository
+from ledger_cli.services.refusals import quarantined
+from ledger_cli.services.repository import Branch, Repository
 
 Waiting = dict[bytes, int]
 """Events as they were sent, and since when they wait, in µs since 1970."""
@@ -41,6 +43,20 @@ def write_waiting(repository: Repository, waiting: Waiting, scratch: Path) -> Wa
     published = repository.store.publish(path, "quarantine/waiting-{sha256}.jsonl")
     path.unlink()  # what is published may be this very file: it must not be written to again
     return WaitingFile(**vars(published), events=len(rows))
+
+
+def unknown(repository: Repository, branch: Branch, waiting: Waiting) -> Waiting:
+    """What of some waiting events a branch has not met: it neither waits there, nor was it applied or refused."""
+    mine = read_waiting(repository, branch.state)
+    ids = {text: orjson.loads(text)["eventId"] for text in waiting if text not in mine}
+    if not ids:
+        return {}
+    files = [file.file for file in branch.world_files()]
+    named = pa.table({"event_id": pa.array(ids.values(), pa.string())})
+    sql = "SELECT event_id FROM files SEMI JOIN named USING (event_id)"
+    applied = repository.engine.over(files, sql, named=named)["event_id"].to_pylist() if files else []
+    refused = quarantined(repository, branch, {text.decode() for text in ids})
+    return {text: waiting[text] for text, name in ids.items() if name not in applied and text.decode() not in refused}
 
 
 def united(all_: Iterable[Waiting]) -> Waiting:

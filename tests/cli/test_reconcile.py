@@ -172,6 +172,48 @@ def test_sync_of_ledgers_whose_watermark_is_below_the_first_tick(
         ledger("replay", "--verify", "--ledger", name)
 
 
+def test_what_one_side_closed_for_good_and_the_other_has_still_open(
+    tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One ended its history with tick 4. Its last tick is in an open epoch of the union, as later ones of the other."""
+    monkeypatch.chdir(tmp_path)
+    hybrid = ("--strategy", "hybrid", "--min-interval", "3", "--max-interval", "20", "--max-size", "5")
+    for name in ("one", "other"):
+        ledger("init", name, "--regions", "grid:10", *hybrid)
+    ended = [tick(entity, 0, 1) for entity in "abcde"] + [tick("a", 4, 1)]
+    ledger("ingest", "-", "--ledger", "one", stdin="".join(ended))
+    assert ledger("commit", "--final", "--ledger", "one", "--json").json["watermark"] == 5
+    ledger("ingest", "-", "--ledger", "other", stdin="".join(tick("f", number, 1) for number in (2, 9, 19)))
+    ledger("sync", "other", "--ledger", "one")
+    for name in ("one", "other"):
+        ledger("commit", "--final", "--ledger", name)
+        summed = ledger("sql", "SELECT sum(n)::BIGINT AS n FROM commit_entries", "--json", "--ledger", name).json
+        assert summed == [{"n": 9}]
+        ledger("replay", "--verify", "--ledger", name)
+
+
+def test_what_waits_for_its_cause_is_exchanged(parted: Path, ledger: Run) -> None:
+    """Also where there is nothing else: its cause may come to either ledger."""
+    ledger("init", "other", "--interval", "10", "--regions", "grid:10")
+    for where in ("world", "other"):
+        ledger("schema", "register", "m.set.v1", "--ledger", where)
+    late = {**EVENT, "eventId": "e2", "entityId": "y", "payload": {}, "causes": ["e1"]}
+    ledger("world", "apply", "-", "--ledger", "other", stdin=json.dumps(late))
+    ledger("sync", "other")
+    for where in ("world", "other"):
+        assert ledger("world", "apply", "-", "--json", "--ledger", where, stdin="").json["waiting"] == 1
+    moves = ledger("status", "--json").json["moves"]
+    ledger("sync", "other")
+    assert ledger("status", "--json").json["moves"] == moves
+    say(ledger, "main", 1)
+    assert [each["eventId"] for each in ledger("world", "history", "y", "--json").json] == ["e2"]
+    ledger("reconcile", "main", "other.main")
+    assert ledger("status", "--json").json["world"]["waiting"] == 0
+    moves = ledger("status", "--json").json["moves"]
+    ledger("reconcile", "main", "other.main")
+    assert ledger("status", "--json").json["moves"] == moves
+
+
 def test_a_copied_ledger_is_another_one(parted: Path, ledger: Run, tmp_path: Path) -> None:
     """Both logs begin alike, and nothing that either holds is taken for the other's."""
     import shutil
