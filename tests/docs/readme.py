@@ -18,6 +18,7 @@ from ledger_cli.core.events import REASONS
 from ledger_cli.core.policy import STRATEGIES
 from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.sources.common.names import DATA_SUFFIXES, FORMATS, TEXT_SUFFIXES, format_of
+from ledger_cli.wiring import capabilities
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -300,12 +301,33 @@ def bench() -> str:
     return "No numbers are published here yet: `make bench` prints those of your machine.\n"
 
 
+def stores() -> str:
+    """What can keep commits and refs."""
+    found = capabilities()
+    rows = [
+        (
+            f"`{url}`" if url != "PATH" else "files (the default)",
+            each.engine,
+            each.extra or "",
+            each.processes,
+            "in it" if each.refs else "in files",
+            each.durable,
+            each.atomic,
+            each.exact,
+        )
+        for url, each in found.items()
+    ]
+    titles = ["URL", "engine", "extra", "processes", "refs", "an acknowledged write has survived", "seen at once"]
+    return _table([*titles, "128 bits as"], iter(rows))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": commands,
     "reasons": reasons,
     "formats": formats,
     "strategies": strategies,
     "settings": settings,
+    "stores": stores,
     "codes": codes,
     "bench": bench,
 }
