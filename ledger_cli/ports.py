@@ -221,8 +221,8 @@ class CommitStore(Commits, Refs, Protocol):
 class Store(Files, Refs, Protocol):
     """All that a ledger's services need of where it lives."""
 
-    keeps_entities: bool
-    """Whether runs are to keep `Commits.entity_state` up, for those who look into the engine."""
+    by_engine: bool
+    """Whether an engine keeps the commits: it has them by id at hand, and a table of entities that runs keep up."""
 
     @property
     def commits(self) -> Commits:

@@ -35,7 +35,7 @@ _UNITED = f"""
 def refresh(repository: Repository, branch: Branch) -> int:
     """Bring the table up to the branch as it stands; the move it is up to then. For `main` alone, in engines alone."""
     known = branch.state.entities
-    if branch.name != BRANCH or not repository.store.keeps_entities:
+    if branch.name != BRANCH or not repository.store.by_engine:
         return known
     files = [segment.file for segment in branch.segments() if segment.arrival > known]
     if files:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from uuid import UUID
 
 from ledger_cli.core.commit import commit_id_of
 from ledger_cli.core.events import TICK_LIMIT
-from ledger_cli.core.slices import CommitSlice, heights_of
+from ledger_cli.core.slices import CommitSlice, History, heights_of
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.lineage import newest_slices, tops
@@ -161,6 +162,10 @@ def _fitting(repository: Repository, branch: Branch, wanted: str, seen: set[tupl
     whole = len(wanted) == 64 or (len(wanted) == 32 and _is_commit_id(wanted))
     parts = [part for part in newest_slices(repository, branch) if (part.file.file, part.condition()) not in seen]
     seen |= {(part.file.file, part.condition()) for part in parts}
+    if repository.store.by_engine and whole:
+        commit_id = commit_id_of(wanted) if len(wanted) == 64 else str(UUID(wanted))
+        row = repository.store.commits.query_commit(History(parts), commit_id).select(_HEADER).to_pylist()
+        return [CommitRef(**each) for each in row if len(wanted) == 32 or each["digest"] == wanted]
     return _in_parts(repository, branch, condition, parts, newest=whole)
 
 

@@ -28,7 +28,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errn
 class DirectoryStore(ParquetCommits):
     """A ledger in a directory. Safe with many processes at once."""
 
-    keeps_entities = False
+    by_engine = False
     capabilities = Capabilities(
         engine="Parquet files in a directory",
         extra=None,

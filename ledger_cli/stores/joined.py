@@ -24,7 +24,7 @@ _COMMITS = "commits/"
 class JoinedStore:
     """See `ports.Store`. `now`: RFC 3339 UTC; `cache`: a local directory for copies of batches."""
 
-    keeps_entities = True
+    by_engine = True
 
     def __init__(self, files: Store, engine: CommitStore, cache: Path, now: Callable[[], str]) -> None:
         self._files = files
