@@ -33,6 +33,7 @@ STORES = {
 }
 """Where a ledger's files can be, by URL scheme; a plain path has none."""
 COMMIT_STORES: dict[str, str] = {
+    "rocksdb": "ledger_cli.stores.rocksdb:RocksStore",
     "sqlite": "ledger_cli.stores.sqlite:SqliteStore",
 }
 """What else can keep a ledger's commits and refs, by URL scheme."""

@@ -17,7 +17,7 @@ from tests.memory_store import MemoryStore
 Open = Callable[[], CommitStore]
 """Opens the same store again, as another process would."""
 
-EMBEDDED = {"directory": "", "sqlite": "sqlite:///commits.sqlite"}
+EMBEDDED = {"directory": "", "rocksdb": "rocksdb:///commits.rocksdb", "sqlite": "sqlite:///commits.sqlite"}
 SERVERS: dict[str, str] = {}
 """The variables that name a server. Each test gets a place of its own on it."""
 

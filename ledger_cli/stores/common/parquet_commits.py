@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.ports import Files, TickRange
-from ledger_cli.stores.common.rows import STORED, by_region, held, in_order, missing, pieces, tile_of
+from ledger_cli.stores.common.rows import STORED, by_region, held, in_order, missing, pieces, tile_of, with_entries
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,7 +89,7 @@ class ParquetCommits:
         gone = pa.array(commit_ids, pa.string())
 
         def headers(table: pa.Table) -> pa.Table:
-            return _with_entries(table, pc.is_in(table["commit_id"], gone), None)
+            return with_entries(table, pc.is_in(table["commit_id"], gone), None)
 
         self._rewrite(batch, headers)
 
@@ -100,7 +100,7 @@ class ParquetCommits:
 
             def whole(table: pa.Table, entries: pa.Array = entries, ids: pa.Array = ids) -> pa.Table:
                 back = entries.take(pc.index_in(table["commit_id"], ids).combine_chunks())
-                return _with_entries(table, pc.is_null(table["entries"]), back)
+                return with_entries(table, pc.is_null(table["entries"]), back)
 
             self._rewrite(batch, whole)
 
@@ -191,12 +191,3 @@ class ParquetCommits:
         with self._files.scratch() as scratch:
             pq.write_table(rows.cast(ENTITY_STATE), scratch / "state.parquet", compression="zstd")
             self._files.publish(scratch / "state.parquet", f"{_STATE}/{time_ns():020d}-{uuid.uuid4().hex}.parquet")
-
-
-def _with_entries(table: pa.Table, where: pa.ChunkedArray, entries: pa.Array | None) -> pa.Table:
-    """The table with other entries where it says so; None: with none there."""
-    place = STORED.get_field_index("entries")
-    kept = table["entries"].combine_chunks()
-    other = pa.nulls(len(kept), kept.type) if entries is None else entries
-    chosen = pc.if_else(where.combine_chunks(), other, kept)
-    return table.set_column(place, STORED.field(place), chosen)

@@ -62,6 +62,14 @@ def digest_of(path: Path) -> tuple[str, int]:
         return digest, file.tell()
 
 
+def with_entries(commits: pa.Table, where: pa.Array | pa.ChunkedArray, entries: pa.Array | None) -> pa.Table:
+    """Rows of `STORED` with other entries where it says so; None: with none there."""
+    kept = commits["entries"].combine_chunks()
+    other = pa.nulls(len(kept), kept.type) if entries is None else entries
+    chosen = pc.if_else(where.combine_chunks() if isinstance(where, pa.ChunkedArray) else where, other, kept)
+    return commits.set_column(_ENTRIES, STORED.field(_ENTRIES), chosen)
+
+
 def missing(file: str) -> Corrupt:
     """A file or batch that should be there."""
     return Corrupt(f"{file} is missing: restore it from a copy of the ledger, then run `ledger verify`")
@@ -119,7 +127,7 @@ def pieces(commits: Iterable[pa.Table]) -> Iterator[pa.Table]:
     size = 0
     for table in commits:
         for batch in table.to_batches():
-            for piece in _cut(pa.Table.from_batches([batch])):
+            for piece in cut(pa.Table.from_batches([batch]), _ROWS_AT_ONCE):
                 kept.append(piece)
                 size += piece.num_rows + len(pc.list_flatten(piece["entries"]))
                 if size >= _ROWS_AT_ONCE:
@@ -129,12 +137,13 @@ def pieces(commits: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(kept)
 
 
-def _cut(table: pa.Table) -> Iterator[pa.Table]:
+def cut(table: pa.Table, rows: int) -> Iterator[pa.Table]:
+    """The same commits in tables of at most so many commits and entries together, or of one commit."""
     lengths = pc.fill_null(pc.list_value_length(table["entries"]), 0).to_numpy()
     ends = np.cumsum(lengths + 1)
     first = 0
     while first < table.num_rows:
         before = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + _ROWS_AT_ONCE, "right")))
+        last = max(first + 1, int(np.searchsorted(ends, before + rows, "right")))
         yield table.slice(first, last - first)
         first = last
