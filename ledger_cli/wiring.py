@@ -33,6 +33,8 @@ STORES = {
 }
 """Where a ledger's files can be, by URL scheme; a plain path has none."""
 COMMIT_STORES: dict[str, str] = {
+    "duckdb": "ledger_cli.stores.duckdb:DuckdbStore",
+    "postgresql": "ledger_cli.stores.postgresql:PostgresqlStore",
     "rocksdb": "ledger_cli.stores.rocksdb:RocksStore",
     "sqlite": "ledger_cli.stores.sqlite:SqliteStore",
 }

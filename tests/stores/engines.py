@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from ledger_cli import wiring
@@ -17,9 +18,18 @@ from tests.memory_store import MemoryStore
 Open = Callable[[], CommitStore]
 """Opens the same store again, as another process would."""
 
-EMBEDDED = {"directory": "", "rocksdb": "rocksdb:///commits.rocksdb", "sqlite": "sqlite:///commits.sqlite"}
-SERVERS: dict[str, str] = {}
-"""The variables that name a server. Each test gets a place of its own on it."""
+EMBEDDED = {
+    "directory": "",
+    "duckdb": "duckdb:///commits.duckdb",
+    "rocksdb": "rocksdb:///commits.rocksdb",
+    "sqlite": "sqlite:///commits.sqlite",
+}
+SERVERS = {
+    "postgres": "LEDGER_TEST_POSTGRES",
+}
+"""The variables that name a server, by the module of `tests.services` that starts it.
+
+Each test gets a place of its own on it."""
 
 NAMES = ["memory", *EMBEDDED, *(name for name, variable in SERVERS.items() if os.environ.get(variable))]
 
@@ -53,4 +63,8 @@ def fresh(name: str, directory: Path) -> Iterator[Open]:
 @contextmanager
 def _place(name: str) -> Iterator[str]:
     """The URL of an empty place."""
-    yield EMBEDDED[name] if name in EMBEDDED else os.environ[SERVERS[name]]
+    if name in EMBEDDED:
+        yield EMBEDDED[name]
+        return
+    with import_module(f"tests.services.{name}").place(os.environ[SERVERS[name]]) as url:
+        yield url

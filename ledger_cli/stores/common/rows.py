@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -87,14 +88,13 @@ def summaries(commits: pa.Table) -> list[str]:
     size = commits.num_rows
     counted = np.zeros(size, np.int64)
     np.add.at(counted, parent, flat.field("n").to_numpy(zero_copy_only=False))
-    weights = np.bincount(parent, flat.field("weight_value").to_numpy(zero_copy_only=False), size)
+    weights = np.bincount(parent, flat.field("weight_value").to_numpy(zero_copy_only=False), size).tolist()
+    finite = [json.dumps(weight if math.isfinite(weight) else None) for weight in weights]
     regions = np.bincount(parent, minlength=size)
     policies, metadata = commits["policy"].to_pylist(), commits["metadata"].to_pylist()
     return [
-        f'{{"events":{n},"regions":{r},"weight":{json.dumps(w)},"policy":"{policy}","metadata":{meta}}}'
-        for n, r, w, policy, meta in zip(
-            counted.tolist(), regions.tolist(), weights.tolist(), policies, metadata, strict=True
-        )
+        f'{{"events":{n},"regions":{r},"weight":{w},"policy":"{policy}","metadata":{meta}}}'
+        for n, r, w, policy, meta in zip(counted.tolist(), regions.tolist(), finite, policies, metadata, strict=True)
     ]
 
 

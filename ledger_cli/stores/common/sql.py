@@ -7,11 +7,12 @@ is the compare-and-set. An adapter gives sessions, which run statements, and the
 
 from __future__ import annotations
 
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -43,6 +44,7 @@ _FOREVER = 2**62
 _PAGE = 10_000
 _ENTRIES_AT_ONCE = 250_000
 _LOOKS = 3
+_NAME = re.compile(r"(?<!:):(\w+)")
 
 _HEADER = """CAST(c.commit_id AS TEXT), c.digest, c.layer, c.shard, c.height, c.epoch_start, c.epoch_end,
     CAST(c.parents AS TEXT), c.policy, c.entries_digest, CAST(c.metadata AS TEXT), c.reason, c.regions,
@@ -79,7 +81,7 @@ class SqlStore(ABC):
 
     types: Types
     among: str
-    """The condition that {column} is one of a list of values :{name}, as `str.format` takes it."""
+    """The condition that {column} is one of a list of texts :{name}, taken as {type}; for `str.format`."""
     version_exists: str
     """A SELECT that returns a row where there is a table schema_version."""
     time_text: str = "CAST(created_at AS TEXT)"
@@ -202,9 +204,12 @@ class SqlStore(ABC):
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
-        self._write(lambda session: self._begin(session, batch, created_at, 0))
+        begun = False
         for piece in pieces(commits):
             self._write(partial(self._store, batch=batch, created_at=created_at, piece=piece))
+            begun = True
+        if not begun:
+            self._write(lambda session: self._begin(session, batch, created_at, 0))
 
     def _begin(self, session: Session, batch: str, created_at: str, longest: int) -> None:
         sql = """INSERT INTO batches (batch, created_at, longest) VALUES (:batch, :created_at, :longest)
@@ -214,7 +219,7 @@ class SqlStore(ABC):
 
     def _store(self, session: Session, batch: str, created_at: str, piece: pa.Table) -> None:
         self._begin(session, batch, created_at, pc.max(pc.subtract(piece["epoch_end"], piece["epoch_start"])).as_py())
-        sql = f"SELECT CAST(commit_id AS TEXT), batch FROM commits WHERE {self._among('commit_id', 'ids')}"
+        sql = f"SELECT CAST(commit_id AS TEXT), batch FROM commits WHERE {self._chosen('commit_id')}"
         known = dict(session.rows(sql, ids=piece["commit_id"].to_pylist()))
         fresh = piece
         if known:
@@ -269,7 +274,7 @@ class SqlStore(ABC):
         """See `ports.Commits`."""
 
         def drop(session: Session) -> None:
-            chosen = self._among("commit_id", "ids")
+            chosen = self._chosen("commit_id")
             session.rows(f"UPDATE commits SET archived = true WHERE {chosen}", ids=list(commit_ids))
             session.rows(f"DELETE FROM commit_entries WHERE {chosen}", ids=list(commit_ids))
 
@@ -282,7 +287,7 @@ class SqlStore(ABC):
             raise missing(batch)
 
         def put(session: Session, piece: pa.Table) -> None:
-            chosen = self._among("commit_id", "ids")
+            chosen = self._chosen("commit_id")
             sql = f"SELECT CAST(commit_id AS TEXT) FROM commits WHERE archived AND {chosen}"
             gone = [commit_id for (commit_id,) in session.rows(sql, ids=piece["commit_id"].to_pylist())]
             back = pc.and_(pc.is_in(piece["commit_id"], pa.array(gone, pa.string())), pc.is_valid(piece["entries"]))
@@ -325,7 +330,7 @@ class SqlStore(ABC):
     def _whole(self, batch: str, rows: list[tuple[Any, ...]]) -> pa.Table:
         """Rows of `STORED` of rows of `_HEADER`."""
         ids = [row[0] for row in rows]
-        chosen = self._among("c.commit_id", "ids")
+        chosen = self._chosen("c.commit_id")
         sql = f"""SELECT CAST(e.commit_id AS TEXT), {_ENTRY} FROM commits c JOIN commit_entries e
             ON e.commit_id = c.commit_id WHERE NOT c.archived AND {chosen}"""
         for _ in range(_LOOKS):
@@ -355,15 +360,16 @@ class SqlStore(ABC):
         self, session: Session, history: History, commit_id: str
     ) -> tuple[str, tuple[Any, ...] | None, list[tuple[Any, ...]]]:
         """The first batch of a commit, its row of `_HEADER` if it is in a history, and its entries."""
-        found = session.rows(f"SELECT c.batch, {_HEADER} FROM commits c WHERE c.commit_id = :id", id=commit_id)
+        one = f"commit_id = CAST(:id AS {self.types.uuid})"
+        found = session.rows(f"SELECT c.batch, {_HEADER} FROM commits c WHERE c.{one}", id=commit_id)
         if not found:
             return "", None, []
         batch, *header = found[0]
         if not history.holds(batch, header[3], header[4]):
-            others = session.rows("SELECT batch FROM repeats WHERE commit_id = :id", id=commit_id)
+            others = session.rows(f"SELECT batch FROM repeats WHERE {one}", id=commit_id)
             if not any(history.holds(other, header[3], header[4]) for (other,) in others):
                 return batch, None, []
-        entries = session.rows(f"SELECT {_ENTRY} FROM commit_entries e WHERE e.commit_id = :id", id=commit_id)
+        entries = session.rows(f"SELECT {_ENTRY} FROM commit_entries e WHERE e.{one}", id=commit_id)
         return batch, tuple(header), entries
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
@@ -378,7 +384,7 @@ class SqlStore(ABC):
             if len(kept) == len(rows):
                 return kept
             others = {row[1]: row for row in rows if not history.holds(row[0], row[2], row[3])}
-            sql = f"SELECT batch, CAST(commit_id AS TEXT) FROM repeats WHERE {self._among('commit_id', 'ids')}"
+            sql = f"SELECT batch, CAST(commit_id AS TEXT) FROM repeats WHERE {self._chosen('commit_id')}"
             for batch, commit_id in session.rows(sql, ids=list(others)):
                 row = others.get(commit_id)
                 if row is not None and history.holds(batch, row[2], row[3]):
@@ -424,11 +430,15 @@ class SqlStore(ABC):
         sql = f"SELECT entity_id, last_tick, activity, {history}, {metadata} FROM entity_state"
         values: dict[str, Any] = {}
         if entities is not None:
-            sql, values = f"{sql} WHERE {self._among('entity_id', 'entities')}", {"entities": list(entities)}
+            sql, values = (
+                f"{sql} WHERE {self.among.format(column='entity_id', name='entities', type='TEXT')}",
+                {"entities": list(entities)},
+            )
         return self._read(lambda session: session.table(sql, ENTITY_STATE, **values)).sort_by("entity_id")
 
-    def _among(self, column: str, name: str) -> str:
-        return self.among.format(column=column, name=name)
+    def _chosen(self, column: str) -> str:
+        """The condition that a commit id is one of `:ids`."""
+        return self.among.format(column=column, name="ids", type=self.types.uuid)
 
 
 def _entries(created_at: str, piece: pa.Table) -> pa.Table:
@@ -500,6 +510,12 @@ def _latest(rows: pa.Table) -> pa.Table:
     ids = ordered["entity_id"].to_numpy()
     last = np.r_[ids[1:] != ids[:-1], True] if len(ids) else np.array([], bool)
     return ordered.filter(pa.array(last))
+
+
+@lru_cache(maxsize=256)
+def named(sql: str, form: str) -> str:
+    """SQL with its `:name` in the form that another client has for them."""
+    return _NAME.sub(form, sql)
 
 
 def _is_id(text: str) -> bool:
