@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ledger_cli import wiring
 from tests.cli.conftest import Run
-from tests.stores.engines import EMBEDDED
+from tests.stores.engines import NAMES, place
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 RECIPES = Path(__file__).parents[2] / "recipes"
-STORES = {**{name: url for name, url in EMBEDDED.items() if url}, "elsewhere": "elsewhere:///there"}
+STORES = ["elsewhere", *(name for name in NAMES if name not in ("memory", "directory"))]
 POLICY = ["--regions", "grid:25", "--shards", "2", "--interval", "10", "--weight", "nonlinear:0.7,0.3"]
 
 
@@ -22,9 +23,13 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(wiring.COMMIT_STORES, "elsewhere", "tests.stores.elsewhere:Elsewhere")
 
 
-@pytest.fixture(params=sorted(STORES))
-def url(request: pytest.FixtureRequest) -> str:
-    return STORES[request.param]
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "elsewhere":
+        yield "elsewhere:///there"
+    else:
+        with place(request.param) as given:
+            yield given
 
 
 def filled(ledger: Run, home: Path, *options: str) -> None:

@@ -1,7 +1,7 @@
 """`python -m tests.services [NAME …]`: start real servers, run the tests of stores on them, stop them.
 
-A server that does not start ends the run. Each module beside this one has `VARIABLE`, which tells the tests where the
-server is, and `start()`, a context manager that gives the URL and stops what it started by its process id.
+A server that does not start ends the run. Each module beside this one has `start()`, a context manager that gives the
+URL of a server and stops what it started by its process id, and `place(url)`, one of an empty place on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from contextlib import ExitStack
 from importlib import import_module
 
-SERVERS = ("postgres", "cassandra", "minio")
+from tests.stores.engines import SERVERS
+
 TESTS = ("tests/stores", "tests/cli/test_store.py")
 
 
@@ -22,7 +23,7 @@ def main() -> int:
     """The exit code of the tests."""
     parser = argparse.ArgumentParser(prog="python -m tests.services", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SERVERS)} [default: all]")
-    names = parser.parse_args().names or SERVERS
+    names = parser.parse_args().names or list(SERVERS)
     if wrong := sorted(set(names) - set(SERVERS)):
         parser.error(f"no such server: {', '.join(wrong)}")
     with ExitStack() as started:
@@ -30,9 +31,9 @@ def main() -> int:
         for name in names:
             module = import_module(f"tests.services.{name}")
             since = time.monotonic()
-            environment[module.VARIABLE] = started.enter_context(module.start())
+            environment[SERVERS[name]] = started.enter_context(module.start())
             sys.stderr.write(f"{name} is up after {time.monotonic() - since:.0f} s\n")
-        chosen = ["-k", " or ".join(import_module(f"tests.services.{name}").ENGINE for name in names)]
+        chosen = ["-k", " or ".join(names)]
         return subprocess.run(
             [sys.executable, "-m", "pytest", *TESTS, *chosen], env=environment, check=False
         ).returncode

@@ -52,7 +52,7 @@ def fresh(name: str, directory: Path) -> Iterator[Open]:
         opened[:] = [made]
         return made
 
-    with _place(name) as url:
+    with place(name) as url:
         try:
             yield again
         finally:
@@ -61,8 +61,8 @@ def fresh(name: str, directory: Path) -> Iterator[Open]:
 
 
 @contextmanager
-def _place(name: str) -> Iterator[str]:
-    """The URL of an empty place."""
+def place(name: str) -> Iterator[str]:
+    """The URL of an empty place; of an embedded engine one in the directory of the ledger."""
     if name in EMBEDDED:
         yield EMBEDDED[name]
         return
