@@ -20,6 +20,8 @@ LedgerError                1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -27,6 +29,8 @@ class LedgerError(Exception):
     """Anything the ledger refuses or cannot do. The message names the next step."""
 
     exit_code = 1
+    ledger: str | None = None
+    """Where the ledger is that the message names as the one concerned; None: it names none."""
 
 
 class UsageError(LedgerError):
@@ -59,10 +63,12 @@ class SourceError(LedgerError):
 
 
 class NotWritten(LedgerError):
-    """The disk of the ledger is full or fails. Nothing of the command was stored."""
+    """The disk of the ledger is full, fails or may not be written to. Nothing of the command was stored."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"the ledger cannot be written: {what}; nothing was stored, free space and retry")
+    def __init__(self, what: str, remedy: str = "free space") -> None:
+        super().__init__(f"the ledger cannot be written: {what}; nothing was stored, {remedy} and retry")
+        self.what = what
+        self.remedy = remedy
 
 
 class Unavailable(LedgerError):
@@ -114,3 +120,15 @@ class NeedsDecision(LedgerError):
     def __init__(self, message: str, asked: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.asked = asked or {}
+
+
+@contextmanager
+def told_of(ledger: str) -> Iterator[None]:
+    """Let errors name the ledger that they are about, where a command works on several."""
+    try:
+        yield
+    except LedgerError as error:
+        if error.ledger is None:
+            error.ledger = ledger
+            error.args = (f"{ledger}: {error}",)
+        raise

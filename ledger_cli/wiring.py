@@ -114,7 +114,9 @@ def read_config(root: Path, environment: Mapping[str, str] = os.environ) -> Conf
     try:
         text = (root / FILE_NAME).read_text()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"{root} is no ledger (no {FILE_NAME}): make one with `ledger init {root}`") from error
+        missing = NotFound(f"{root} is no ledger (no {FILE_NAME}): make one with `ledger init {root}`")
+        missing.ledger = str(root)
+        raise missing from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{root / FILE_NAME} cannot be read: {error}") from error
     return load(text, environment)

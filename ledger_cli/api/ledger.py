@@ -6,9 +6,8 @@ What a verb needs is imported when it is called: a command starts as fast as its
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from ledger_cli.api.arguments import checks_arguments
 from ledger_cli.config import FILE_NAME, Config, TypeSettings, level_of, load, policy_from, template
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import UsageError
+from ledger_cli.errors import LedgerError, NotWritten, UsageError, told_of
 from ledger_cli.ports import SQL_VIEWS, Importer, Source, SqlAnswer
 from ledger_cli.ports import Mapping as FieldMapping
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from ledger_cli.services.log import CommitView, LogPage
     from ledger_cli.services.lookup import Place
     from ledger_cli.services.merge_world import Judgement
-    from ledger_cli.services.reconcile import Reconciled, ReconcilePlan
+    from ledger_cli.services.reconcile import Reconciled, ReconcilePlan, Synced
     from ledger_cli.services.replay import ReplayReport
     from ledger_cli.services.simulate import SimulationResult
     from ledger_cli.services.status import Status
@@ -150,7 +149,7 @@ class Ledger:
         # The variable names the store of one of the two: that of the source.
         others = {name: value for name, value in os.environ.items() if name != "LEDGER_STORE"}
         with Ledger(root, wiring.read_config(root, others)) as there:
-            return copy(self._repository, there._repository, watch)
+            return copy(self._repository, str(self.root), there._repository, watch)
 
     def compare(self, other: Ledger) -> list[RefDifference]:
         """The refs that another ledger does not have alike; none where the two are one history."""
@@ -509,13 +508,16 @@ class Ledger:
 
         `remote`: what that ledger is called here [default: the name of its directory].
         """
-        from ledger_cli.services.fetch import Guard, fetch
+        from ledger_cli.services.fetch import Guard, fetch, remote_name
         from ledger_cli.services.fork import branch_view
+        from ledger_cli.services.other_ledger import OtherLedger
 
-        with Ledger.open(location) as other:
-            name = remote or re.sub(r"[^A-Za-z0-9_-]", "-", other.root.resolve().name)
+        remote_name(remote, "")
+        with _other(location) as opened:
+            other = OtherLedger(opened._repository, os.fspath(location))
+            name = remote_name(remote, opened.root.resolve().name)
             guard = Guard(wiring.clock(), round(self.config["max_drift"] * 1e6))
-            return branch_view(self._repository, fetch(self._repository, other._repository, branch, name[:40], guard))
+            return branch_view(self._repository, fetch(self._repository, other, branch, name, guard))
 
     def sync(
         self,
@@ -525,7 +527,7 @@ class Ledger:
         remote: str | None = None,
         consistency: str | None = None,
         why: str = "",
-    ) -> Reconciled:
+    ) -> Synced:
         """Exchange events with the branch of the same name of another ledger: both end with the same history.
 
         `consistency`, of all types of events; None: of each as in `ledger.toml`. eventual: this ledger takes in what
@@ -533,25 +535,35 @@ class Ledger:
         has an effect without its cause. strong: also, the other one's ref moves first, and this one's only after it.
         """
         from ledger_cli.services.causality import refuse_gaps
+        from ledger_cli.services.reconcile import Synced
 
         level = None if consistency is None else level_of(consistency)
         theirs = self.fetch(location, branch, remote=remote).name
         if level != "eventual":
             types = self.config.types_from("causal") if level is None else None
             refuse_gaps(self._repository, self._repository.branch(theirs), self._repository.branch(branch), types)
-        with Ledger.open(location) as other:
-            if level == "strong":
-                other._reconciled(branch, other.fetch(self.root, branch).name, why=why)
-                theirs = self.fetch(location, branch, remote=remote).name
-                return self._reconciled(branch, theirs, why=why)
-            made = self._reconciled(branch, theirs, why=why)
-            other._reconciled(branch, other.fetch(self.root, branch).name, why=why)
-        return made
+        place = os.fspath(location)
+
+        def give() -> Reconciled:
+            with _other(location) as other, told_of(place):
+                return other._reconciled(branch, other.fetch(self.root, branch).name, why=why)
+
+        if level == "strong":
+            there = give()
+            with _after(f"{place} has taken in what {branch} has here"):
+                here = self._reconciled(branch, self.fetch(location, branch, remote=remote).name, why=why)
+        else:
+            here = self._reconciled(branch, theirs, why=why)
+            with _after(f"{branch} has taken in what {place} has"):
+                there = give()
+        return Synced(place, here, there)
 
     def _fetched(self, place: str, remote: str | None) -> str:
         """The branch that a place names, fetched where it is another ledger's."""
         location, _, branch = place.partition("#")
         if "/" not in location and "#" not in place and not Path(location, FILE_NAME).is_file():
+            if remote is not None:
+                raise UsageError(f"--as names another ledger, and {place!r} is none: leave it out, or write ./{place}")
             return place
         return self.fetch(location, branch or MAIN, remote=remote).name
 
@@ -647,6 +659,25 @@ class Ledger:
             return GammaAt(place.tick)
         found = commit_of(self._repository, place)
         return commit_at(self._repository, place.branch, found.shard, found.height)
+
+
+def _other(location: str | os.PathLike[str]) -> Ledger:
+    """Another ledger. LedgerError names it where it cannot be opened."""
+    with told_of(os.fspath(location)):
+        return Ledger.open(location)
+
+
+@contextmanager
+def _after(done: str) -> Iterator[None]:
+    """What fails now does so after something that stays, and both are told."""
+    try:
+        yield
+    except NotWritten as error:
+        told = f"{error.ledger or 'this ledger'} took in nothing: {error.what}; {error.remedy} and sync again"
+        raise LedgerError(f"{done}, but {told}") from error
+    except LedgerError as error:
+        error.args = (f"{done}, but not the other way round: {error}",)
+        raise
 
 
 def _can_be_read_again(name: str) -> bool:

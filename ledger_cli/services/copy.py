@@ -15,6 +15,7 @@ from ledger_cli.core.history import ADMIN, Move
 from ledger_cli.errors import Conflict, UsageError
 from ledger_cli.services.fetch import copy_file
 from ledger_cli.services.integrity import IntegrityReport, verify
+from ledger_cli.services.other_ledger import OtherLedger
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.snapshots import copy_snapshots
 
@@ -46,10 +47,12 @@ class RefDifference:
         return {"ref": self.ref, "movesA": self.moves_a, "movesB": self.moves_b, "first": self.first}
 
 
-def copy(source: Repository, target: Repository, watch: Callable[[str, int], None] = lambda *_: None) -> CopyResult:
+def copy(
+    source: Repository, location: str, target: Repository, watch: Callable[[str, int], None] = lambda *_: None
+) -> CopyResult:
     """Bring a target up to a source, and verify it. UsageError where the target has moves of its own.
 
-    `watch` is told the ref and the move that come next.
+    `location`: what the source is called in errors; `watch` is told the ref and the move that come next.
     """
     refs = source.store.branches()
     # What a branch names others have first: a fork its parent, `admin` snapshots of them.
@@ -61,7 +64,7 @@ def copy(source: Repository, target: Repository, watch: Callable[[str, int], Non
         for ref in sorted(refs, key=lambda ref: (ref == ADMIN, ref)):
             for seq in range(target.store.latest_seq(ref) + 1, ends[ref] + 1):
                 watch(ref, seq)
-                _copy_move(source, target, ref, seq, scratch)
+                _copy_move(source, location, target, ref, seq, scratch)
                 copied += 1
     copy_snapshots(source, target)
     target.store.commits.upsert_entity_state(source.store.commits.entity_state())
@@ -99,10 +102,10 @@ def _check_prefix(source: Repository, target: Repository, ref: str, last: int) -
         )
 
 
-def _copy_move(source: Repository, target: Repository, ref: str, seq: int, scratch: Path) -> None:
+def _copy_move(source: Repository, location: str, target: Repository, ref: str, seq: int, scratch: Path) -> None:
     move: Move = source.move(ref, seq)
     for file in move.named:
-        copy_file(target, source, file, scratch)
+        copy_file(target, OtherLedger(source, location), file, scratch)
     raw = source.store.read_ref(ref, seq)
     assert raw is not None, "it was read just now"
     try:

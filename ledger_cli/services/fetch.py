@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -26,10 +25,10 @@ from ledger_cli.core.history import (
 )
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import ClockError, Corrupt, UsageError
+from ledger_cli.errors import ClockError, Corrupt, UsageError, told_of
 from ledger_cli.services.fork import heads_of
-from ledger_cli.services.integrity_commits import check_file
 from ledger_cli.services.merge_base import in_chains
+from ledger_cli.services.other_ledger import OtherLedger
 from ledger_cli.services.reconcile import keep_old
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world_types import check_record, decisive
@@ -37,6 +36,7 @@ from ledger_cli.services.world_types import check_record, decisive
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"(?:segments|commits|quarantine|tiles)/(?:[a-z0-9]+-)*([0-9a-f]{64})\.(?:parquet|jsonl)")
 """The files of a ledger are named by their digests: nothing else is written, whatever a move names."""
+_REMOTE_MAX = 40
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,16 @@ class Guard:
     max_drift: int
 
 
-def fetch(repository: Repository, other: Repository, branch: str, remote: str, guard: Guard) -> Branch:
+def remote_name(given: str | None, directory: str) -> str:
+    """What another ledger is called here: as given, else by the name of its directory. UsageError where it cannot."""
+    if given is None:
+        return re.sub(r"[^A-Za-z0-9_-]", "-", directory)[:_REMOTE_MAX]
+    if len(given) > _REMOTE_MAX:
+        raise UsageError(f"{given!r} is too long to be the name of a ledger: use {_REMOTE_MAX} characters at most")
+    return branch_name(given)
+
+
+def fetch(repository: Repository, other: OtherLedger, branch: str, remote: str, guard: Guard) -> Branch:
     """The branch of the other ledger as it is here: `REMOTE.BRANCH`, brought up to date, or what it was copied from.
 
     Corrupt where a file or move of the other ledger is not what it has to be, ClockError where its clock is too far
@@ -55,23 +64,20 @@ def fetch(repository: Repository, other: Repository, branch: str, remote: str, g
     """
     try:
         latest = other.branch(branch)
-        _check_clock(latest, guard)
+        with told_of(other.location):
+            _check_clock(latest, guard)
         _share_types(repository, other, remote)
         copies = _Copies(repository, other, remote)
         copies.need(branch, latest.seq)
         with repository.store.scratch() as scratch:
             copies.make(scratch)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError) as error:
-        raise _unusable(f"{type(error).__name__}: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise other.unusable(f"{type(error).__name__}: {error}") from error
     name = copies.name_of(branch)
     found = repository.branch_at(name, latest.seq)
     if repository.store.latest_seq(name) > latest.seq:
         return repository.branch(keep_old(repository, found, f"{branch} of {remote}"))
     return repository.branch(name)
-
-
-def _unusable(why: str) -> Corrupt:
-    return Corrupt(f"the other ledger cannot be used ({why}): run `ledger verify` there")
 
 
 def _check_clock(latest: Branch, guard: Guard) -> None:
@@ -81,12 +87,12 @@ def _check_clock(latest: Branch, guard: Guard) -> None:
     wall, _, node = Hlc.parse(world.hlc)
     if wall - guard.now > guard.max_drift:
         raise ClockError(
-            f"the other ledger's clock stands at {world.hlc} by node {node}, {(wall - guard.now) / 1e6:.0f} s ahead of "
+            f"its clock stands at {world.hlc} by node {node}, {(wall - guard.now) / 1e6:.0f} s ahead of "
             f"this machine's: set the clocks right and wait, or raise max_drift in ledger.toml"
         )
 
 
-def _check_move(move: Move) -> None:
+def _check_move(other: OtherLedger, move: Move) -> None:
     """Refuse a move that no ledger writes. Its digests are checked where they are used."""
     state, base = move.state, move.state.base
     numbers = [state.created, state.rows, state.runs, *(each.commits for each in state.shards.values())]
@@ -98,31 +104,33 @@ def _check_move(move: Move) -> None:
     whole &= all(type(each) is int and abs(each) <= 2 * TICK_LIMIT for each in marks)
     heads = all(each.head is None or _DIGEST.fullmatch(each.head) for each in state.shards.values())
     if not whole or not heads or state.created > move.seq:
-        raise _unusable(f"move {move.seq} says what cannot be")
+        raise other.unusable(f"move {move.seq} says what cannot be")
     if base is not None and (type(base.segments_move) is not int or type(base.commits_move) is not int):
-        raise _unusable(f"move {move.seq} stands on nothing")
+        raise other.unusable(f"move {move.seq} stands on nothing")
     if state.policy is not None:
-        Policy.from_json(state.policy)
+        with told_of(other.location):
+            Policy.from_json(state.policy)
     if state.world is not None:
         Hlc.parse(state.world.hlc)
 
 
-def _share_types(repository: Repository, other: Repository, remote: str) -> None:
+def _share_types(repository: Repository, other: OtherLedger, remote: str) -> None:
     """Make known what the other ledger knows of types of world events: state is made of events by them.
 
     What only judges new events, a schema or an end, may differ.
     """
-    admins = [each.find(ADMIN) for each in (repository, other)]
-    mine, theirs = ({} if admin is None else admin.state.types for admin in admins)
-
-    for name, record in theirs.items():
-        check_record(name, record)
+    admin = repository.find(ADMIN)
+    mine, theirs = {} if admin is None else admin.state.types, other.types()
+    with told_of(other.location):
+        for name, record in theirs.items():
+            check_record(name, record)
 
     def both(state: State) -> State:
         for name, record in theirs.items():
             if decisive(state.types.get(name, record)) != decisive(record):
                 raise UsageError(
-                    f"{name} is registered otherwise in {remote} than here: register one of the two as its next version"
+                    f"{name} is registered otherwise in {other.location} than here: register one of the two as its "
+                    f"next version"
                 )
         return replace(state, types={**theirs, **state.types})
 
@@ -149,7 +157,7 @@ class _Copy:
 class _Copies:
     """The refs that a branch of another ledger stands on, and what has to be copied of each."""
 
-    def __init__(self, repository: Repository, other: Repository, remote: str) -> None:
+    def __init__(self, repository: Repository, other: OtherLedger, remote: str) -> None:
         self._repository = repository
         self._other = other
         self._remote = remote
@@ -203,19 +211,19 @@ class _Copies:
             missing = [(name, seq) for name, seq in _base_of(move) if self._copies[name].known < seq]
             if missing:
                 if {name for name, _ in missing} & {name for name, _ in left}:
-                    raise _unusable(f"the branch {ref} stands on itself")
+                    raise self._other.unusable(f"the branch {ref} stands on itself")
                 left += missing
                 continue
-            _check_move(move)
+            _check_move(self._other, move)
             self._add(ref, copy, move, scratch)
 
     def _add(self, ref: str, copy: _Copy, move: Move, scratch: Path) -> None:
         for file in move.named:
             _copy_file(self._repository, self._other, file, scratch)
         last = None if copy.known < 0 else self._repository.move(copy.name, copy.known)
-        before = None if move.seq == 0 else self._other.store.read_ref(ref, move.seq - 1)
+        before = None if move.seq == 0 else self._other.read_ref(ref, move.seq - 1)
         if move.previous != ("" if before is None else digest_of_move(before)):
-            raise _unusable(f"move {move.seq} of {ref} does not follow the one before it")
+            raise self._other.unusable(f"move {move.seq} of {ref} does not follow the one before it")
         base = move.state.base
         named = None if base is None else replace(base, branch=self.name_of(base.branch))
         made = replace(
@@ -240,7 +248,7 @@ class _Copies:
         """A copy that lacks but the newest moves; else one to be made."""
         for mine in self._repository.store.branches():
             last = self._repository.store.latest_seq(mine)
-            if last < 0 or self._other.store.read_ref(ref, last) is None:
+            if last < 0 or self._other.read_ref(ref, last) is None:
                 continue
             move = self._repository.move(mine, last)
             if move.state.copy_of is not None and _said(self._other.move(ref, last)) == _said(move):
@@ -260,14 +268,14 @@ def _base_of(move: Move) -> list[tuple[str, int]]:
     return [] if base is None else [(base.branch, max(base.segments_move, base.commits_move))]
 
 
-def _copy_file(repository: Repository, other: Repository, file: NamedFile, scratch: Path) -> None:
+def _copy_file(repository: Repository, other: OtherLedger, file: NamedFile, scratch: Path) -> None:
     named = _FILE.fullmatch(file.file)
     if named is None or named[1] != file.sha256:
-        raise _unusable(f"a move names the file {file.file!r}")
+        raise other.unusable(f"a move names the file {file.file!r}")
     copy_file(repository, other, file, scratch)
 
 
-def copy_file(repository: Repository, other: Repository, file: NamedFile, scratch: Path) -> None:
+def copy_file(repository: Repository, other: OtherLedger, file: NamedFile, scratch: Path) -> None:
     """Make a file of another ledger one of this ledger, if it is not there: under its name, checked by its digest.
 
     Of a batch of commits that has been written anew the commits are checked. Corrupt where it is not what it was.
@@ -279,18 +287,15 @@ def copy_file(repository: Repository, other: Repository, file: NamedFile, scratc
                 return
         except Corrupt:
             pass  # it is not here yet
-    if isinstance(file, CommitFile) and other.store.rewritten(file.file):
-        wrong: list[str] = []
-        check_file(other, file, wrong)
-        if wrong:
-            raise _unusable(f"{file.file}: {wrong[0]}")
-        store.commits.persist_commits(file.file, repository.author.now(), other.store.commits.read_commits(file.file))
+    if isinstance(file, CommitFile) and other.rewritten(file):
+        store.commits.persist_commits(file.file, repository.author.now(), other.commits(file))
         return
     path = scratch / "fetched"
-    with open(other.store.location(file.file), "rb") as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target)
+    with path.open("wb") as target:
+        for block in other.blocks(file.file):
+            target.write(block)
     with path.open("rb") as copied:
         if hashlib.file_digest(copied, "sha256").hexdigest() != file.sha256:
-            raise _unusable(f"{file.file} is not what its digest says")
+            raise other.unusable(f"{file.file} is not what its digest says")
     store.publish(path, file.file)
     path.unlink()  # what is published may be this very file: it must not be written to again

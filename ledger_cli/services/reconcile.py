@@ -82,7 +82,14 @@ class Reconciled:
     branch: str
     heads: Mapping[str, str]
     watermark: int | None
+    ticks_taken_in: int
+    """Ticks under keys that a did not have."""
     kept: str | None = None
+
+    @property
+    def events_taken_in(self) -> int:
+        """World events that b alone had, without those that were refused."""
+        return self.plan.world.only_b - sum(each.of == "b" for each in self.plan.world.refused)
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -92,7 +99,21 @@ class Reconciled:
             "heads": dict(self.heads),
             "watermark": self.watermark,
             "kept": self.kept,
+            "takenIn": {"ticks": self.ticks_taken_in, "worldEvents": self.events_taken_in},
         }
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What became of a branch of this ledger, and of that of the same name of another one. `ledger`: where that is."""
+
+    ledger: str
+    here: Reconciled
+    there: Reconciled
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed with `--json`."""
+        return {"ledger": self.ledger, "here": self.here.to_json(), "there": self.there.to_json()}
 
 
 def plan(
@@ -179,18 +200,20 @@ def _carried_out(
         if made.outcome != "merge":
             base, state = begun(repository, merged, cut_at(repository, merged, None), None)
             merged = repository.create_branch(into, KIND, why, base, state)
-        return _told(made, merged)
+        return _told(made, a, merged)
     if made.outcome == "nothing":
-        return _told(made, _with_all_of(repository, a, b, why, scratch))
+        return _told(made, a, _with_all_of(repository, a, b, why, scratch))
     kept = None if in_chains(repository, merged, heads_of(a.state)) else keep_old(repository, a, why)
     moved = _move_to(repository, a, merged, why, scratch)
     if made.outcome == "merge":
         delete(repository, merged.name, f"{a.name} has moved on to it")
-    return replace(_told(made, moved), kept=kept)
+    return replace(_told(made, a, moved), kept=kept)
 
 
-def _told(made: ReconcilePlan, branch: Branch) -> Reconciled:
-    return Reconciled(made, branch.name, heads_of(branch.state), branch.state.watermark)
+def _told(made: ReconcilePlan, a: Branch, branch: Branch) -> Reconciled:
+    """`a`: the branch as it was before; `branch`: the result."""
+    state = branch.state
+    return Reconciled(made, branch.name, heads_of(state), state.watermark, state.rows - a.state.rows)
 
 
 def keep_old(repository: Repository, branch: Branch, why: str) -> str:

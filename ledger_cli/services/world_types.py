@@ -115,7 +115,7 @@ def check_record(name: str, record: Any) -> None:
         check_rules(known.fields)
         checker(name, known.schema)
     except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
-        raise UsageError(f"the other ledger's type {name!r} cannot be used: {error}") from error
+        raise UsageError(f"its type {name!r} cannot be used: {error}") from error
 
 
 def decisive(record: Mapping[str, Any]) -> dict[str, Any]:

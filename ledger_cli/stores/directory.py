@@ -23,6 +23,7 @@ from ledger_cli.stores.common.rows import digest_of, missing
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What a full or failing disk says, to whoever writes into the scratch directory."""
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class DirectoryStore(ParquetCommits):
@@ -247,7 +248,7 @@ def _disk_errors(only: frozenset[int] | None = None) -> Iterator[None]:
         if only is not None and error.errno not in only:
             raise
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise NotWritten(what) from error
+        raise NotWritten(what, "make it writable" if error.errno in _NOT_ALLOWED else "free space") from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -137,17 +138,25 @@ def test_rules_of_fields_unite_what_both_sides_did(parted: Path, ledger: Run) ->
 
 
 def test_sync_of_two_ledgers(parted: Path, ledger: Run) -> None:
+    ledger("schema", "register", "m.set.v1")
     ledger("init", "other", "--interval", "10", "--regions", "grid:10")
     add_other = ("--ledger", "other")
     ledger("ingest", "-", *add_other, stdin=tick("z", 3, 1) + tick("z", 77, 1))
     ledger("commit", *add_other)
-    said = ledger("sync", "other").out
-    assert said.startswith("main holds the events of main and other.main now")
+    head, _, here, there = ledger("sync", "other").out.splitlines()
+    assert head.split("  ") == ["ledger", "ticks taken in", "world events taken in", "outcome"]
+    assert here.split(maxsplit=3)[:3] == ["here", "2", "0"]
+    assert here.endswith("main holds the events of main and other.main now (0 conflicts); main.4 keeps what main was")
+    assert there.split(maxsplit=3) == ["other", "14", "0", "main is at the head of world.main now"]
     digests = [ledger("status", *where, "--json").json["digest"] for where in ((), add_other)]
     assert digests[0] == digests[1]
     assert ledger("replay", "--verify", *add_other).code == 0
     assert ledger("verify", *add_other).code == 0
-    assert ledger("sync", "other").out == "other.main is part of main already: nothing changed\n"
+    again = ledger("sync", "other", "--json").json
+    assert (again["ledger"], again["here"]["outcome"], again["there"]["outcome"]) == ("other", "nothing", "nothing")
+    assert again["here"]["takenIn"] == again["there"]["takenIn"] == {"ticks": 0, "worldEvents": 0}
+    say(ledger, "main", 1, a=1)
+    assert ledger("sync", "other", "--json").json["there"]["takenIn"] == {"ticks": 0, "worldEvents": 1}
     refused = ledger("ingest", "-", "--branch", "other.main", stdin=tick("q", 1, 1), code=2).err
     assert "is a copy of another ledger's branch" in refused
     assert "is no ledger" in ledger("sync", "nowhere", code=2).err
@@ -358,7 +367,9 @@ def test_a_ledger_that_was_tampered_with(
     move.write_text(json.dumps(raw, separators=(",", ":"), sort_keys=True) + "\n")
     before = sorted(path for path in tmp_path.rglob("*") if "scratch" not in path.parts)
     settings = (parted / "ledger.toml").read_text()
-    assert said in ledger("reconcile", "main", "./other", code=1).err
+    told = ledger("reconcile", "main", "./other", code=1).err
+    assert said in told
+    assert told.startswith("ledger: ./other")
     assert (parted / "ledger.toml").read_text() == settings
     assert not [path for path in set(tmp_path.rglob("*")) - set(before) if path.name.startswith("stolen")]
     assert ledger("verify").code == 0
@@ -366,6 +377,73 @@ def test_a_ledger_that_was_tampered_with(
     names = {each["branch"] for each in ledger("branch", "list", "--json").json} - {"main", "trial"}
     for name in names:
         ledger("branch", "delete", name)
+
+
+def test_of_two_ledgers_the_damaged_one_is_named(parted: Path, ledger: Run) -> None:
+    ledger("init", "other", "--interval", "10", "--regions", "grid:10")
+    ledger("ingest", "-", "--ledger", "other", stdin=tick("z", 3, 1))
+
+    def said(broken: Path, code: int = 1) -> str:
+        kept = broken.read_bytes()
+        broken.write_bytes(b"?")
+        told = ledger("sync", "./other", code=code).err
+        broken.write_bytes(kept)
+        return told.removeprefix("ledger: ")
+
+    move = Path("refs", "main", f"{1:020d}.json")
+    assert said("other" / move).startswith(f"./other: {move} is damaged")
+    assert said(parted / move).startswith(f"{move} is damaged")
+    [segment] = Path("other", "segments").iterdir()
+    assert said(segment).startswith(f"./other cannot be used (segments/{segment.name} is not what its digest says)")
+    assert said(Path("other", "ledger.toml"), code=2).startswith("./other: ledger.toml is not TOML")
+    assert "./other: there is no branch 'none'" in ledger("reconcile", "main", "./other#none", code=2).err
+    segment.unlink()
+    assert "./other cannot be used (No such file or directory: " in ledger("sync", "./other", code=1).err
+
+
+@pytest.mark.parametrize("level", ["eventual", "strong"])
+def test_sync_with_a_ledger_that_may_only_be_read(
+    level: str, parted: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger("init", "other", "--interval", "10", "--regions", "grid:10")
+    ledger("ingest", "-", "--ledger", "other", stdin=tick("z", 3, 1))
+    mkdir = Path.mkdir
+
+    def refused(path: Path, *given: Any, **named: Any) -> None:
+        if path.parts[0] == "other":
+            raise PermissionError(errno.EROFS, "Read-only file system", str(path))
+        mkdir(path, *given, **named)
+
+    rows = [{"rows": 15}] if level == "eventual" else [{"rows": 14}]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refused)
+        told = ledger("sync", "other", "--consistency", level, code=1).err
+    assert ledger("sql", 'SELECT count(*) AS "rows" FROM ticks', "--json").json == rows
+    assert (
+        told
+        == {
+            "eventual": "ledger: main has taken in what other has, but other took in nothing: other/scratch: "
+            "Read-only file system; make it writable and sync again\n",
+            "strong": "ledger: other: the ledger cannot be written: other/scratch: Read-only file system; nothing was "
+            "stored, make it writable and retry\n",
+        }[level]
+    )
+    done = ledger("sync", "other", "--json").json
+    assert (done["here"]["outcome"], done["there"]["outcome"]) == (
+        ("nothing", "advance") if level == "eventual" else ("merge", "advance")
+    )
+
+
+def test_what_another_ledger_is_called_here(parted: Path, ledger: Run) -> None:
+    ledger("init", "other", "--interval", "10", "--regions", "grid:10")
+    united = ("reconcile", "main", "./other")
+    for _ in range(2):
+        for name in ("a b", "../x", "", "7", "x" * 41):
+            for words in (("sync", "other"), united, (*united, "--plan")):
+                assert f"{name!r} " in ledger(*words, "--as", name, code=2).err
+        ledger("sync", "other", "--as", "there")
+    assert "there.main" in {each["branch"] for each in ledger("branch", "list", "--json").json}
+    assert "'trial' is none: leave it out" in ledger("reconcile", "main", "trial", "--as", "there", code=2).err
 
 
 def test_a_clock_that_is_far_ahead_stays_outside(parted: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +456,9 @@ def test_a_clock_that_is_far_ahead_stays_outside(parted: Path, ledger: Run, monk
     event = {**EVENT, "eventId": "e", "entityId": "x", "payload": {}}
     ledger("world", "apply", "-", "--ledger", "other", stdin=json.dumps(event))
     monkeypatch.setattr(wiring, "clock", lambda: now)
-    assert "s ahead of this machine's" in ledger("sync", "other", code=1).err
+    told = ledger("sync", "other", code=1).err
+    assert told.startswith("ledger: other: its clock stands at ")
+    assert "s ahead of this machine's" in told
     say(ledger, "main", 1, a=1)
 
 

@@ -54,7 +54,7 @@ def reconcile(
 
     JSON: a, b, into, outcome (nothing, advance or merge), split, ticks and world (onlyA, onlyB, both, conflicts,
     listed; of world also refused: event, reason, detail, and of: a, b, both, or neither for a decision); without --plan
-    also branch, heads, watermark, kept.
+    also branch, heads, watermark, kept, takenIn (ticks and worldEvents of B alone that the result holds).
 
     Example: ledger reconcile main old --plan
 
@@ -95,7 +95,8 @@ def reconcile(
 def asked(problem: NeedsDecision) -> str:
     """Write what is asked into a file; the message that leads there."""
     told, name = ask(problem)
-    return f"{told}: fill in the choices in {name}, then `ledger reconcile --resolutions {name}`"
+    where = "" if problem.ledger is None else f" --ledger {problem.ledger}"
+    return f"{told}: fill in the choices in {name}, then `ledger reconcile --resolutions {name}{where}`"
 
 
 def ask(problem: NeedsDecision) -> tuple[str, str]:

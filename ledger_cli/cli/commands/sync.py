@@ -42,7 +42,8 @@ def sync(
     eventual takes in whatever the other one has. causal refuses to, and nothing moves, where an event stands there
     without its cause before it. strong does too, and moves the other ledger's branch first, this one's only after it.
 
-    JSON: as of `reconcile`.
+    JSON: ledger, here and there: what became of the branch of this ledger and of that of the other one, each as of
+    `reconcile`.
 
     Example: ledger sync ../other-ledger
 
@@ -50,11 +51,11 @@ def sync(
     """
     from ledger_cli.api import Ledger
     from ledger_cli.cli.commands.reconcile import asked
-    from ledger_cli.render.views.reconcile import reconciled_line
+    from ledger_cli.render.views.reconcile import synced_views
 
     with Ledger.open(ledger) as opened:
         try:
             made = opened.sync(location, branch, remote=remote, consistency=consistency, why=message)
         except NeedsDecision as problem:
             raise NeedsDecision(f"{asked(problem)}, then sync again") from problem
-    Output(as_json).emit(made, reconciled_line(made))
+    Output(as_json).emit(made, *synced_views(made))

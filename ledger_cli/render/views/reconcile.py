@@ -79,3 +79,10 @@ def reconciled_line(made: Any) -> str:
     kept = "" if made.kept is None else f"; {made.kept} keeps what {plan.a} was"
     conflicts = len(plan.ticks.losers) + len(plan.world.conflicts)
     return f"{made.branch} holds the events of {plan.a} and {plan.b} now ({counted(conflicts, 'conflict')}){kept}"
+
+
+def synced_views(done: Any) -> list[RenderableType]:
+    """A sync: what either ledger took in, and what became of its branch."""
+    sides = (("here", done.here), (done.ledger, done.there))
+    rows = [(name, made.ticks_taken_in, made.events_taken_in, reconciled_line(made)) for name, made in sides]
+    return [table(["ledger", "ticks taken in", "world events taken in", "outcome"], rows)]
