@@ -259,6 +259,14 @@ def read_json_file(path: str) -> Any:
         raise UsageError(f"{path} is no JSON: {error}") from error
 
 
+def read_json_object(path: str) -> dict[str, Any]:
+    """The same of a JSON object."""
+    value = read_json_file(path)
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} holds no JSON object, written as {{…}}: correct it")
+    return value
+
+
 def write_new_json(name: str, value: Any) -> str:
     """Write JSON into a file that is not there yet, numbered where one is; its name. LedgerError where it cannot be."""
     path, number = Path(name), 1

@@ -194,7 +194,7 @@ class Runner:
 
     def _schema_register(self, given: dict[str, Any]) -> Any:
         for name in given.keys() & {"schema", "upcast"}:
-            given[name] = wiring.read_json_file(given[name])
+            given[name] = wiring.read_json_object(given[name])
         return self._ledger.world.register(**_named(given, {"field": "fields"}))
 
     def _world_apply(self, given: dict[str, Any]) -> Any:

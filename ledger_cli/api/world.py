@@ -101,7 +101,7 @@ class WorldApi:
             raise UsageError(f"{FILE_NAME}, [types]: {error}") from error
         for name in named:
             settings = self._config.types[name]
-            schema = None if settings.schema is None else wiring.read_json_file(str(self._root / settings.schema))
+            schema = None if settings.schema is None else wiring.read_json_object(str(self._root / settings.schema))
             try:
                 register(self._repository, name, schema, settings.reducer, settings.fields, settings.upcast, FILE_NAME)
             except UsageError as error:

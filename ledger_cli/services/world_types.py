@@ -380,9 +380,21 @@ def checker(name: str, schema: Mapping[str, Any] | None) -> Callable[[Any], None
         return lambda _: None
     import jsonschema_rs
 
+    if not isinstance(schema, Mapping):
+        raise UsageError(f'the schema of {name} is no JSON Schema: write an object such as {{"required": ["isOpen"]}}')
+    outside: list[str] = []
+
+    def refuse(uri: str) -> Any:
+        outside.append(uri.removeprefix("json-schema:///"))
+        raise LookupError(uri)
+
     try:
-        validator = jsonschema_rs.validator_for(dict(schema))
+        validator = jsonschema_rs.validator_for(dict(schema), retriever=refuse)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as error:
+        if outside:
+            # What is accepted would hang on what is there today.
+            told = f"refers to {outside[0]}: put what is there into its $defs, and refer to that as #/$defs/NAME"
+            raise UsageError(f"the schema of {name} {told}") from error
         raise UsageError(f"the schema of {name} is no JSON Schema: {str(error).splitlines()[0]}") from error
 
     def check(payload: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import wiring
+from ledger_cli import Ledger, wiring
 from ledger_cli.core.world import PROTOCOL
+from ledger_cli.errors import UsageError
 from tests.cli.conftest import Run
 
 COUNTER = "building.counter.v1"
@@ -124,6 +125,37 @@ def test_a_change_that_breaks_is_refused(home: Path, ledger: Run) -> None:
     assert "is no JSON Schema" in ledger("schema", "check", broken, "--type", OPENED, code=2).err
 
 
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ([], "holds no JSON object"),
+        (None, "holds no JSON object"),
+        ({"$ref": "https://example.org/door.json"}, "refers to https://example.org/door.json: put what is there into"),
+        ({"properties": {"open": {"$ref": "file:///etc/hostname"}}}, "refers to file:///etc/hostname: put"),
+        ({"properties": {"open": {"$ref": "door.json"}}}, "refers to door.json: put"),
+        ({"$schema": "https://example.org/of-our-own"}, "refers to https://example.org/of-our-own: put"),
+    ],
+)
+def test_a_schema_stands_for_itself(home: Path, ledger: Run, schema: Any, said: str) -> None:
+    """What it accepts hangs on no other file and no network: neither is looked at."""
+    path = file(home, "schema.json", schema)
+    assert said in ledger("schema", "register", OPENED, "--schema", path, code=2).err
+    assert ledger("schema", "list", "--json").json == []
+    with (home / "ledger.toml").open("a") as settings:
+        settings.write(f'[types."{OPENED}"]\nschema = "{path}"\n')
+    assert said in ledger("world", "apply", "-", stdin=lines(event(1, OPENED)), code=2).err
+    if schema is not None:
+        with Ledger.open(home) as opened, pytest.raises(UsageError):
+            opened.world.register(OPENED, schema)
+
+
+def test_a_schema_refers_to_parts_of_its_own(home: Path, ledger: Run) -> None:
+    whole = {"properties": {"open": {"$ref": "#/$defs/flag"}}, "$defs": {"flag": {"type": "boolean"}}}
+    for number, schema in enumerate([whole, {**whole, "$id": "https://example.org/door.json"}], 1):
+        path = file(home, "schema.json", schema)
+        ledger("schema", "register", f"building.opened.v{number}", "--schema", path)
+
+
 def test_older_versions_are_read_through_upcasters_until_they_end(
     home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +205,7 @@ def test_upcasters_and_ends_that_cannot_be(home: Path, ledger: Run) -> None:
     ledger("schema", "register", OPENED)
     assert "no newer version" in ledger("schema", "deprecate", OPENED, "--until", "2026-12-31", code=2).err
     for wrong, told in (
-        ([], "is a JSON object with remove, rename, values, default"),
+        ([], "holds no JSON object"),
         ({"move": {}}, "is a JSON object with remove, rename, values, default"),
         ({"remove": "a"}, "remove must be"),
         ({"rename": {"a": 1}}, "rename must be"),

@@ -78,7 +78,7 @@ def register(
 
 
 def _json(file: str | None) -> Any:
-    return None if file is None else wiring.read_json_file(file)
+    return None if file is None else wiring.read_json_object(file)
 
 
 def _rule(text: str) -> tuple[str, str]:
