@@ -295,10 +295,14 @@ SQL_VIEWS = ("ticks", "commits", "commit_entries", "entity_state", "world", "wor
 
 @dataclass(frozen=True)
 class SqlAnswer:
-    """Rows, batch by batch; a LedgerError may come with any of them."""
+    """Rows, batch by batch; a LedgerError may come with any of them.
+
+    `warnings`: what is wrong with views of the user's own that the statement does not use.
+    """
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
+    warnings: tuple[str, ...] = ()
 
 
 class Batches(Iterator["pa.RecordBatch"], Protocol):

@@ -72,14 +72,33 @@ def test_unknown_tables_are_answered_with_all_names(own: Path, ledger: Run) -> N
         ("[views]\nhot = \"SELECT * FROM read_csv('ledger.toml')\"", "view hot in ledger.toml cannot be used: "),
         ("[views]\na = 'FROM a'", "the views a → a in ledger.toml use each other in a circle"),
         ("[views]\nz = 'FROM a'\na = 'FROM b'\nb = 'FROM C'\nc = 'FROM a'", "the views a → b → c → a in ledger.toml"),
+    ],
+)  # fmt: skip
+def test_a_wrong_view_is_in_the_way_of_none_but_those_who_use_it(
+    world: Path, ledger: Run, text: str, told: str
+) -> None:
+    write(world, f"\n{text}\nbeside = 'SELECT 7 AS n'\nover = 'FROM {text[8:].partition(' ')[0]}'\n")
+    answered = ledger("sql", "SELECT n FROM beside", "--json")
+    assert answered.json == [{"n": 7}]
+    assert answered.err.startswith("warning: ")
+    assert answered.err.count("\n") == 1
+    assert told in answered.err
+    assert ledger("world", "find", "--where", "entity_id IN (SELECT n::VARCHAR FROM beside)", "--json").json == []
+    for name in (text[8:].partition(" ")[0].upper(), "over"):
+        assert told in ledger("sql", f"FROM {name}", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
         ("[views]\nticks = 'SELECT 1'", "[views] ticks is the name of another view"),
         ("[views]\nhot = 'SELECT 1'\nHOT = 'SELECT 2'", "[views] HOT is the name of another view"),
         ("[views]\n'a b' = 'SELECT 1'", "'a b' cannot be a name"),
         ("[views]\nhot = 1", "[views] hot must be a SELECT in quotes"),
         ("[[views]]\nhot = 'SELECT 1'", "write [views], then NAME ="),
     ],
-)  # fmt: skip
-def test_what_is_wrong_is_said_with_the_name_of_the_view(world: Path, ledger: Run, text: str, told: str) -> None:
+)
+def test_what_is_no_view_at_all(world: Path, ledger: Run, text: str, told: str) -> None:
     write(world, f"\n{text}\n")
     assert told in ledger("sql", "SELECT 1", code=2).err
 

@@ -52,6 +52,8 @@ def sql(
         raise UsageError("Parquet is binary, and this is a terminal: add --out FILE, or use a pipe")
     shown = Output(as_json)
     with Ledger.open(ledger) as opened, opened.sql_answer(statement, branch) as answer:
+        for told in answer.warnings:
+            shown.warn(told)
         if chosen == "table":
             shown.emit(None, *rows_views(answer.schema.names, answer.batches, shown.most(limit)))
             return

@@ -174,27 +174,28 @@ def run_sql(
     try:
         # DuckDB does not look for Ctrl-C while it makes a stream: so it works in a thread, and we wait for it.
         with ThreadPoolExecutor(1) as worker:
+            wrong: dict[str, str] = {}
 
             def waited(work: Callable[[], _Made]) -> _Made:
                 try:
                     return worker.submit(work).result()
                 except duckdb.Error as error:
-                    raise _translated(error, files, given.views) from error
+                    raise _translated(error, files, given.views, wrong) from error
                 except OSError as error:
                     if error.errno is not None:
                         raise
-                    raise _translated(_told_by_arrow(error), files, given.views) from error
+                    raise _translated(_told_by_arrow(error), files, given.views, wrong) from error
                 except KeyboardInterrupt:
                     connection.interrupt()
                     raise
 
             def opened() -> pa.RecordBatchReader:
                 _lock(connection)
-                _define(connection, given)
+                wrong.update(_define(connection, given))
                 return _answer(connection, statement)
 
             reader = waited(opened)
-            yield SqlAnswer(reader.schema, _batches(reader, waited))
+            yield SqlAnswer(reader.schema, _batches(reader, waited), tuple(dict.fromkeys(wrong.values())))
     finally:
         connection.unregister_filesystem(_PROTOCOL)
 
@@ -212,8 +213,11 @@ def _batches(
         yield batch
 
 
-def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> None:
-    """The views; what they are made of is in another schema, where `SHOW TABLES` does not see it."""
+def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> dict[str, str]:
+    """The views; what they are made of is in another schema, where `SHOW TABLES` does not see it.
+
+    What is wrong with those of the user, by their names in lower case.
+    """
     connection.execute("CREATE SCHEMA stored")
     for name, table in given.tables.items():
         _store(connection, name, table)
@@ -223,16 +227,20 @@ def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> None:
     _define_stored(connection, "world_events", WORLD, [("", given.world_events)])
     for name, view in {**_VIEWS, "quarantine": _quarantine(given), "refs": "FROM stored.refs"}.items():
         connection.execute(f"CREATE VIEW {name} AS {view}")
-    _define_own(connection, given.views)
+    return _define_own(connection, given.views)
 
 
-def _define_own(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> None:
-    """The user's views, each after those that it uses. UsageError names the one that cannot be."""
-    waiting = dict(views)
+def _define_own(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> dict[str, str]:
+    """The user's views, each after those that it uses; what is said of those that cannot be, or use such a one."""
+    waiting, wrong = dict(views), dict[str, str]()
     while waiting:
         needs: dict[str, str] = {}
         for name, sql in list(waiting.items()):
-            missing = _defined(connection, name, sql, waiting)
+            try:
+                missing = _defined(connection, name, sql, waiting, wrong)
+            except UsageError as error:
+                wrong[name.casefold()] = str(error)
+                missing = None
             if missing is None:
                 del waiting[name]
             else:
@@ -242,12 +250,18 @@ def _define_own(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str])
             while name not in path:
                 path.append(name)
                 name = needs[name]
-            circle = " → ".join([*path[path.index(name) :], name])
-            raise UsageError(f"the views {circle} in ledger.toml use each other in a circle: take one out of it")
+            listed = path[path.index(name) :]
+            told = f"the views {' → '.join([*listed, name])} in ledger.toml use each other in a circle"
+            for each in listed:
+                wrong[each.casefold()] = f"{told}: take one out of it"
+                del waiting[each]
+    return wrong
 
 
-def _defined(connection: duckdb.DuckDBPyConnection, name: str, sql: str, waiting: Mapping[str, str]) -> str | None:
-    """Define a view; the other one that has to be there first, where there is one."""
+def _defined(
+    connection: duckdb.DuckDBPyConnection, name: str, sql: str, waiting: Mapping[str, str], wrong: Mapping[str, str]
+) -> str | None:
+    """Define a view; the other one that has to be there first, where there is one. UsageError where it cannot be."""
     try:
         statements = connection.extract_statements(sql)
         if [each.type.name for each in statements] != ["SELECT"]:
@@ -259,7 +273,9 @@ def _defined(connection: duckdb.DuckDBPyConnection, name: str, sql: str, waiting
             by_name = {each.casefold(): each for each in waiting}
             if unknown[1].casefold() in by_name:
                 return by_name[unknown[1].casefold()]
-        told = str(_translated(error, (), waiting)).removeprefix(_NO_ANSWER)
+            if unknown[1].casefold() in wrong:
+                raise UsageError(wrong[unknown[1].casefold()]) from error
+        told = str(_translated(error, (), waiting, {})).removeprefix(_NO_ANSWER)
         raise UsageError(f"view {name} in ledger.toml cannot be used: {told}") from error
     return None
 
@@ -326,7 +342,10 @@ def _told_by_arrow(error: OSError) -> duckdb.Error:
     return _KINDS.get(str(error).partition(":")[0], duckdb.Error)(str(error))
 
 
-def _translated(error: duckdb.Error, files: Sequence[str], views: Iterable[str]) -> LedgerError:
+def _translated(
+    error: duckdb.Error, files: Sequence[str], views: Iterable[str], wrong: Mapping[str, str]
+) -> LedgerError:
+    """`wrong`: what is said of views that could not be made, by their names in lower case."""
     line, text = first_line(error), str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return LedgerError(f"out of memory or temporary space: raise LEDGER_MEMORY ({line})")
@@ -343,6 +362,8 @@ def _translated(error: duckdb.Error, files: Sequence[str], views: Iterable[str])
     if named and isinstance(error, _CORRUPT):
         return Corrupt(f"{named[0]} cannot be read: run `ledger verify` ({line})")
     unknown = _NO_TABLE.match(line)
+    if unknown is not None and unknown[1].casefold() in wrong:
+        return UsageError(wrong[unknown[1].casefold()])
     if unknown is not None:
         # DuckDB's own guess may be a table that is not for the user.
         known = (*SQL_VIEWS, *views)
