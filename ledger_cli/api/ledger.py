@@ -413,7 +413,13 @@ class Ledger:
         from ledger_cli.api.notebook.status import StatusInNotebook
         from ledger_cli.services.status import status
 
-        return StatusInNotebook(**vars(status(self._repository, branch, self._limits())))
+        constraints, wrong = None, list[str]()
+        try:
+            constraints = self.world.constraints()
+        except UsageError as error:
+            wrong.append(str(error))
+        found = status(self._repository, branch, self._limits(), constraints)
+        return StatusInNotebook(**{**vars(found), "warnings": (*wrong, *found.warnings)})
 
     # -- history ------------------------------------------------------------------------------------------
 

@@ -10,9 +10,11 @@ from ledger_cli.core.history import Move, Segment, ShardState, Transaction, Worl
 from ledger_cli.core.policy import REGION_MAPS, WEIGHTS
 from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.ports import Measure, TickRange
+from ledger_cli.services.constraint_fields import unknown_fields
 from ledger_cli.services.fork import branch_digest
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world_classes import ClassSize, class_sizes
+from ledger_cli.services.world_constraints import Constraints
 from ledger_cli.services.world_health import Limits, WorldHealth, health
 from ledger_cli.services.world_query import entities_at
 from ledger_cli.services.world_types import reducer_of, registered
@@ -73,6 +75,8 @@ class Status:
     world_classes: Mapping[str, ClassSize]
     """State of the world by its class."""
     health: WorldHealth
+    warnings: tuple[str, ...] = ()
+    """What may be wrong in the settings."""
 
     def __repr__(self) -> str:
         watermark = "no commit yet" if self.watermark is None else f"watermark {self.watermark}"
@@ -107,14 +111,22 @@ class Status:
             "tags": dict(self.tags),
             "world": None if self.world is None else _world_json(self, self.world),
             "transactions": {name: {"stage": t.stage, "ledger": t.ledger} for name, t in self.transactions.items()},
+            "warnings": list(self.warnings),
         }
 
 
-def status(repository: Repository, branch: str, limits: Limits) -> Status:
+def status(repository: Repository, branch: str, limits: Limits, constraints: Constraints | None = None) -> Status:
     """Where a branch stands. `limits`: beyond which modules and clocks of its world are told as wrong."""
     found = repository.branch(branch)
     state, policy, segments = found.state, found.policy, found.segments()
     rows_open, rows_late = _unfolded(repository, found, segments)
+    types = registered(repository)
+    entities = [] if state.world is None else list(entities_at(repository, found, reducer_of(types)).values())
+    wrong = (
+        []
+        if state.world is None or constraints is None
+        else unknown_fields(repository, found, constraints, types, entities)
+    )
     return Status(
         branch=branch,
         parent=None if state.base is None else state.base.branch,
@@ -138,12 +150,9 @@ def status(repository: Repository, branch: str, limits: Limits) -> Status:
         health=health(repository, found, limits),
         waiting=0 if state.waiting is None else state.waiting.events,
         transactions=state.transactions,
-        world_classes={} if state.world is None else _world_classes(repository, found),
+        world_classes={} if state.world is None else class_sizes(entities),
+        warnings=tuple(wrong),
     )
-
-
-def _world_classes(repository: Repository, branch: Branch) -> dict[str, ClassSize]:
-    return class_sizes(entities_at(repository, branch, reducer_of(registered(repository))).values())
 
 
 def _world_json(status: Status, world: WorldState) -> dict[str, Any]:

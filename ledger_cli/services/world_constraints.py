@@ -54,6 +54,8 @@ class _Predicate:
     before: frozenset[str]
     others: frozenset[str]
     across: bool
+    own: frozenset[str]
+    """Names that it gives itself: aliases, and parameters of lambdas."""
 
 
 class Constraints:
@@ -70,6 +72,15 @@ class Constraints:
 
     def __bool__(self) -> bool:
         return bool(self._predicates)
+
+    def types_with_any(self) -> list[str]:
+        """The types that have constraints."""
+        return sorted(self._predicates)
+
+    def names(self, name: str) -> list[str]:
+        """What the constraints of a type take for fields: of its entity now and before, and of others."""
+        listed = self._predicates[name]
+        return sorted(set[str]().union(*((each.fields | each.before | each.others) - each.own for each in listed)))
 
     def _try(self, name: str) -> None:
         """Ask about nothing, so that an unknown function or column is told before any event is judged."""
@@ -337,7 +348,16 @@ def _parsed(query: Query, name: str, sql: str) -> _Predicate:
             fields.add(names[-1] if len(names) == 1 else names[1])
         if names[0] not in ("before", "entity"):
             others.add(names[1] if len(names) > 1 else names[0])
-    return _Predicate(sql, frozenset(fields), frozenset(before), frozenset(others), "entities" in tables)
+    own = frozenset(_own_names(nodes))
+    return _Predicate(sql, frozenset(fields), frozenset(before), frozenset(others), "entities" in tables, own)
+
+
+def _own_names(nodes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        yield node.get("alias") or ""
+        yield from node.get("column_name_alias") or ()
+        if node.get("class") == "LAMBDA":
+            yield from (name for each in _walk(node["lhs"]) for name in each.get("column_names", ()))
 
 
 def _walk(node: Any) -> Iterator[dict[str, Any]]:

@@ -86,6 +86,35 @@ def test_constraints_across_entities(home: Path, ledger: Run) -> None:
     assert ledger("world", "get", "knows-1", "--json").json["version"] == 1
 
 
+def test_fields_that_nothing_has_are_told(home: Path, ledger: Run) -> None:
+    rules = [
+        "hieght <= 10",
+        "coalesce(Height, before.activity) <= 10",  # no regard to case; sent once, and gone since
+        "len(list_filter(tags, lambda t: t = 'no')) = 0",  # of the schema, and a name of its own
+        "(SELECT max(n) FROM (SELECT count(*) AS n FROM entities e GROUP BY e.rooom)) < 9",
+        "visits < 100",  # of the rules per field
+    ]
+    (home / "moved.json").write_text(json.dumps({"properties": {"tags": {"type": "array"}, "room": {}}}))
+    configure(
+        home,
+        f'[types."{MOVED}"]\nschema = "moved.json"\nfields = {{visits = "sum"}}\nconstraints = {json.dumps(rules)}\n'
+        f'[types."{ENDS}"]\nconstraints = ["strength < 3"]\n',
+    )
+    assert ledger("status", "--json").json["warnings"] == []
+    apply(ledger, event(1, MOVED, "E1", payload={"height": 1, "activity": 2}))
+    apply(ledger, event(2, MOVED, "E1", payload={"height": None}))
+    found = ledger("status", "--json")
+    assert found.json["warnings"] == [
+        "a constraint of physics.moved.v1 names hieght, which no stored event of physics and no schema has (did you "
+        "mean height?): as NULL it refuses nothing",
+        "a constraint of physics.moved.v1 names rooom, which no stored event of physics and no schema has (did you "
+        "mean room?): as NULL it refuses nothing",
+    ]
+    assert found.err == "".join(f"warning: {told}\n" for told in found.json["warnings"])
+    configure(home, f'[types."{MOVED}"]\nconstraints = ["a <"]\n')
+    assert "is no SQL (a <)" in ledger("status").err
+
+
 def test_atomic_events_break_nothing_together(home: Path, ledger: Run) -> None:
     entered = [event(number, "place.entered.v1", f"E{number}", payload={"room": "hall"}) for number in (1, 2, 3)]
     result = ledger("world", "apply", "-", "--atomic", "--json", stdin=lines(*entered), code=3).json

@@ -16,7 +16,7 @@ def status(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: 
     number: head, commits, start), rowsOpen, rowsLate, quarantined, lastRun, digest, forks, tags, world (events,
     entities, hlc, waiting, clock: the vector clock, what `world get --after` takes; classes: of each class of state its
     entities, parts and bytes; modules: module, types, cursor, lag, ok; nodes: node, hlc, skewSeconds, ok),
-    transactions (by name: stage, ledger).
+    transactions (by name: stage, ledger), warnings (texts: what may be wrong in ledger.toml, also told on stderr).
 
     Example: ledger status --branch main
     """
@@ -25,4 +25,7 @@ def status(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: 
 
     with Ledger.open(ledger) as opened:
         found = opened.status(branch)
-    Output(as_json).emit(found, *status_views(found))
+    out = Output(as_json)
+    out.emit(found, *status_views(found))
+    for told in found.warnings:
+        out.warn(told)
