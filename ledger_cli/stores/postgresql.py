@@ -7,6 +7,7 @@ Arrow writes and reads. The password is in no message.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from ledger_cli.errors import LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
@@ -40,17 +40,16 @@ _SETTINGS = (
     ("password authentication failed", "the password is wrong: give it in PGPASSWORD, ~/.pgpass or the URL"),
     ("no password supplied", "it asks for a password: give it in PGPASSWORD, ~/.pgpass or the URL"),
     ("authentication failed", "it does not accept the user: see to the user in the URL and the server's pg_hba.conf"),
-    ("no pg_hba.conf entry", "it accepts no such user from this machine: see to the server's pg_hba.conf"),
-    ("role ", "there is no such user: see to the user in the URL"),
-    ("database ", "there is no such database: make it with createdb, or name another in the URL"),
+    (r"no pg_hba\.conf entry", "it accepts no such user from this machine: see to the server's pg_hba.conf"),
+    (r'role ".*" does not exist', "there is no such user: see to the user in the URL"),
+    (r'database ".*" does not exist', "there is no such database: make it with createdb, or name another in the URL"),
     ("could not translate host name", "there is no such host: see to the host in the URL"),
     ("failed to resolve host", "there is no such host: see to the host in the URL"),
+    ("invalid .* value", "a setting in the URL is wrong, see to it"),
     ("certificate", "the certificate is refused: see to sslmode and sslrootcert in the URL"),
 )
 """What a server says to a setting that is wrong; libpq gives no code for it."""
 _SAFE = "what was not acknowledged may be done again: run the same command when the server is back"
-_ESCAPES = r"\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})"
-"""What JSON may hold, and JSONB may not."""
 
 
 class PostgresqlStore(SqlStore):
@@ -74,12 +73,10 @@ class PostgresqlStore(SqlStore):
         exact="NUMERIC(39,0)",
         bytes="BYTEA",
         serial="BIGSERIAL PRIMARY KEY",
-        texts=", activity_history_text TEXT NOT NULL, metadata_text TEXT NOT NULL",
     )
     among = "{column} = ANY(CAST(:{name} AS {type}[]))"
     version_exists = "SELECT 1 WHERE to_regclass('schema_version') IS NOT NULL"
     time_text = "CAST(extract(epoch FROM created_at) * 1000000 AS BIGINT)"
-    state_texts = ("activity_history_text", "metadata_text")
 
     def __init__(self, url: str, directory: Path) -> None:
         super().__init__()
@@ -124,16 +121,6 @@ class PostgresqlStore(SqlStore):
         session.rows("SELECT pg_advisory_xact_lock(hashtext(current_schema()))")
         super()._migrate(session)
 
-    def _for_onlookers(self, texts: pa.Array) -> pa.Array:
-        return pc.replace_substring_regex(texts, _ESCAPES, r"\\ufffd")
-
-    def _states(self, rows: pa.Table) -> pa.Table:
-        for name in ("activity_history", "metadata"):
-            place = rows.schema.get_field_index(name)
-            texts = rows[name].combine_chunks()
-            rows = rows.append_column(f"{name}_text", texts).set_column(place, name, self._for_onlookers(texts))
-        return rows
-
     # -- connections --------------------------------------------------------------------------------------
 
     def _read(self, work: Callable[[Session], Result]) -> Result:
@@ -154,11 +141,11 @@ class PostgresqlStore(SqlStore):
                 with self._connections().connection(timeout=max(0.1, end - time.monotonic())) as connection:
                     return work(connection)
             except self._psycopg.Error as error:
-                mendable = _is_mendable(error) and not isinstance(error, self._psycopg_pool.PoolTimeout)
-                if not mendable or time.monotonic() > end:
+                if not _is_mendable(error) or time.monotonic() > end:
                     raise self._translated(error) from error
-                if self._pool is not None and error.sqlstate is None:
-                    self._pool.check()
+                if error.sqlstate is None:
+                    # Where one connection is broken all are, and a pool waits longer and longer before it tries again.
+                    self.close()
             time.sleep(_PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)])
             attempt += 1
 
@@ -169,7 +156,8 @@ class PostgresqlStore(SqlStore):
                 import logging
 
                 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
-                self._try()
+                with self._psycopg.connect(**self._settings):
+                    pass
                 self._pool = self._psycopg_pool.ConnectionPool(
                     kwargs={**self._settings, "autocommit": True},
                     configure=_configured,
@@ -180,18 +168,9 @@ class PostgresqlStore(SqlStore):
                 )
             return self._pool
 
-    def _try(self) -> None:
-        with self._psycopg.connect(**self._settings):
-            pass
-
     # -- errors -------------------------------------------------------------------------------------------
 
     def _translated(self, error: psycopg.Error) -> LedgerError:
-        if isinstance(error, self._psycopg_pool.PoolTimeout):
-            try:
-                self._try()
-            except self._psycopg.Error as reason:
-                error = reason
         code, name = error.sqlstate or "", self._name()
         line = _line(error)
         if code == "53100":
@@ -210,7 +189,7 @@ class PostgresqlStore(SqlStore):
             )
         if not code or _is_mendable(error):
             for said, advice in _SETTINGS:
-                if said in line and not code:
+                if not code and re.search(said, line):
                     return UsageError(f"{name} cannot be opened: {advice} ({line})")
             return Unavailable(f"{name} cannot be reached ({line}); {_SAFE}")
         return LedgerError(f"{name}: {line}; nothing was changed")
@@ -274,7 +253,7 @@ def _is_mendable(error: psycopg.Error) -> bool:
     if error.sqlstate is not None:
         return error.sqlstate.startswith(_AGAIN)
     line = _line(error)
-    return not any(said in line for said, _ in _SETTINGS)
+    return not any(re.search(said, line) for said, _ in _SETTINGS)
 
 
 def _line(error: psycopg.Error) -> str:

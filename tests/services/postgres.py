@@ -71,8 +71,15 @@ class Cluster:
                 raise RuntimeError((self.directory / "log").read_text())
             time.sleep(0.05)
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT ends it at once and cleanly, SIGQUIT as a crash does."""
+    def stop(self) -> None:
+        """End it at once and cleanly."""
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """End it without writing anything more."""
+        self._end(signal.SIGQUIT)
+
+    def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(_SECONDS)

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT
+from ledger_cli.core.commit import ENTRY, REGION_COMMIT
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, UsageError
@@ -44,6 +44,7 @@ _FOREVER = 2**62
 _PAGE = 10_000
 _ENTRIES_AT_ONCE = 250_000
 _LOOKS = 3
+_REFUSED = r"\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})"
 _NAME = re.compile(r"(?<!:):(\w+)")
 
 _HEADER = """CAST(c.commit_id AS TEXT), c.digest, c.layer, c.shard, c.height, c.epoch_start, c.epoch_end,
@@ -57,7 +58,8 @@ _IN_REGION = f"""
     FROM commit_entries e JOIN commits c ON c.commit_id = e.commit_id
     WHERE e.region_id = :region AND e.epoch_end > :low AND e.epoch_start < :high
         AND e.epoch_end < :high + (SELECT max(longest) FROM batches)"""
-_ENTRIES_LIST = COMMIT.field("entries").type
+_ENTRY_NAMES = [field.name for field in ENTRY]
+_STORED_ROW = pa.struct(list(STORED))
 
 
 class Session(Protocol):
@@ -86,8 +88,6 @@ class SqlStore(ABC):
     """A SELECT that returns a row where there is a table schema_version."""
     time_text: str = "CAST(created_at AS TEXT)"
     """A batch's time of creation: RFC 3339 text, or µs since 1970."""
-    state_texts = ("activity_history", "metadata")
-    """The columns of entity_state that hold these two as they were given."""
 
     def __init__(self) -> None:
         self._ends: dict[str, int] = {}
@@ -225,30 +225,12 @@ class SqlStore(ABC):
         if known:
             fresh = piece.filter(pc.invert(pc.is_in(piece["commit_id"], pa.array(list(known), pa.string()))))
         if fresh.num_rows:
-            session.insert("commits", self._headers(batch, created_at, fresh))
+            session.insert("commits", _headers(batch, created_at, fresh))
             session.insert("commit_entries", _entries(created_at, fresh))
         elsewhere = [commit_id for commit_id, first in known.items() if first != batch]
         if elsewhere:
             repeats = pa.table({"commit_id": elsewhere, "batch": pa.repeat(batch, len(elsewhere))})
             session.insert("repeats", repeats, "ON CONFLICT DO NOTHING")
-
-    def _headers(self, batch: str, created_at: str, piece: pa.Table) -> pa.Table:
-        """Rows of the table commits."""
-        size = piece.num_rows
-        parents = pc.binary_join(piece["parents"].combine_chunks().cast(pa.list_(pa.string())), '","')
-        listed = pc.binary_join_element_wise('["', parents, '"]', "")
-        columns = {name: piece[name] for name in HEADERS.names}
-        columns["parents"] = pc.if_else(pc.equal(parents, ""), "[]", listed)
-        columns["created_at"] = pa.repeat(created_at, size)
-        columns["summary"] = self._for_onlookers(pa.array(summaries(piece), pa.string()))
-        columns["batch"] = pa.repeat(batch, size)
-        columns["regions"] = pc.fill_null(pc.list_value_length(piece["entries"]), 0).cast(pa.int64())
-        columns["archived"] = pc.is_null(piece["entries"])
-        return pa.table(columns)
-
-    def _for_onlookers(self, texts: pa.Array) -> pa.Array:
-        """JSON texts as the engine takes them; nothing is read back from them."""
-        return texts
 
     def remove_batch(self, batch: str) -> None:
         """See `ports.Commits`."""
@@ -414,20 +396,19 @@ class SqlStore(ABC):
 
     def upsert_entity_state(self, rows: pa.Table) -> None:
         """See `ports.Commits`."""
-        latest = self._states(_latest(rows))
+        latest = _latest(rows)
+        for name in ("activity_history", "metadata"):
+            texts = latest[name].combine_chunks()
+            place = latest.schema.get_field_index(name)
+            latest = latest.set_column(place, name, _for_onlookers(texts)).append_column(f"{name}_text", texts)
         names = [name for name in latest.schema.names if name != "entity_id"]
         conflict = f"""ON CONFLICT (entity_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in names)}
             WHERE excluded.last_tick >= entity_state.last_tick"""
         self._write(lambda session: session.insert("entity_state", latest, conflict))
 
-    def _states(self, rows: pa.Table) -> pa.Table:
-        """Rows of the table entity_state of rows of `ENTITY_STATE`."""
-        return rows
-
     def entity_state(self, entities: Sequence[str] | None = None) -> pa.Table:
         """See `ports.Commits`."""
-        history, metadata = self.state_texts
-        sql = f"SELECT entity_id, last_tick, activity, {history}, {metadata} FROM entity_state"
+        sql = "SELECT entity_id, last_tick, activity, activity_history_text, metadata_text FROM entity_state"
         values: dict[str, Any] = {}
         if entities is not None:
             sql, values = (
@@ -439,6 +420,21 @@ class SqlStore(ABC):
     def _chosen(self, column: str) -> str:
         """The condition that a commit id is one of `:ids`."""
         return self.among.format(column=column, name="ids", type=self.types.uuid)
+
+
+def _headers(batch: str, created_at: str, piece: pa.Table) -> pa.Table:
+    """Rows of the table commits."""
+    size = piece.num_rows
+    parents = pc.binary_join(piece["parents"].combine_chunks().cast(pa.list_(pa.string())), '","')
+    listed = pc.binary_join_element_wise('["', parents, '"]', "")
+    columns = {name: piece[name] for name in HEADERS.names}
+    columns["parents"] = pc.if_else(pc.equal(parents, ""), "[]", listed)
+    columns["created_at"] = pa.repeat(created_at, size)
+    columns["summary"] = _for_onlookers(pa.array(summaries(piece), pa.string()))
+    columns["batch"] = pa.repeat(batch, size)
+    columns["regions"] = pc.fill_null(pc.list_value_length(piece["entries"]), 0).cast(pa.int64())
+    columns["archived"] = pc.is_null(piece["entries"])
+    return pa.table(columns)
 
 
 def _entries(created_at: str, piece: pa.Table) -> pa.Table:
@@ -463,27 +459,30 @@ def _entries(created_at: str, piece: pa.Table) -> pa.Table:
     )
 
 
+def _for_onlookers(texts: pa.Array) -> pa.Array:
+    """JSON texts without what JSON types of engines refuse; nothing is read back from them."""
+    return pc.replace_substring_regex(texts, _REFUSED, r"\\ufffd")
+
+
 def _table_of(rows: Sequence[Sequence[Any]]) -> tuple[pa.Table, pa.Array]:
     """Rows of `_HEADER` as (rows of `HEADERS`, which of them are archived)."""
     columns = dict(zip(_HEADER_NAMES, zip(*rows, strict=True), strict=True))
-    columns["parents"] = [text[2:-2].split('","') if text != "[]" else [] for text in columns["parents"]]
+    columns["parents"] = [_parents_of(text) for text in columns["parents"]]
     arrays = [pa.array(columns[name], HEADERS.field(name).type) for name in HEADERS.names]
     return pa.table(arrays, schema=HEADERS), pa.array(list(map(bool, columns["archived"])), pa.bool_())
 
 
 def _row_of(header: Sequence[Any], entries: list[tuple[Any, ...]]) -> pa.Table:
-    """One row of `STORED`; much faster than `rows.together` for one commit."""
-    headers, _ = _table_of([header])
-    listed: pa.Array
-    if header[-1]:
-        listed = pa.nulls(1, _ENTRIES_LIST)
-    else:
-        entries.sort(key=_region)
-        columns = zip(*entries, strict=True) if entries else [()] * len(ENTRY)
-        fields = [pa.array(column, field.type) for column, field in zip(columns, ENTRY, strict=True)]
-        nested = pa.StructArray.from_arrays(fields, fields=list(ENTRY))
-        listed = pa.ListArray.from_arrays(pa.array([0, len(entries)], pa.int32()), nested, type=_ENTRIES_LIST)
-    return pa.table([*headers.columns, listed], schema=STORED)
+    """One row of `STORED`, made at once; as long as it is one, columns take several times as long."""
+    row = dict(zip(_HEADER_NAMES, header, strict=True))
+    row["parents"] = _parents_of(row["parents"])
+    ordered = sorted(entries, key=_region)
+    row["entries"] = None if row["archived"] else [dict(zip(_ENTRY_NAMES, each, strict=True)) for each in ordered]
+    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(pa.array([row], _STORED_ROW))], STORED)
+
+
+def _parents_of(listed: str) -> list[str]:
+    return listed[2:-2].split('","') if listed != "[]" else []
 
 
 def _region(entry: tuple[Any, ...]) -> str:

@@ -54,14 +54,17 @@ MIGRATIONS = (
             last_tick BIGINT NOT NULL,
             activity DOUBLE PRECISION NOT NULL,
             activity_history {jsonb} NOT NULL,
-            metadata {jsonb} NOT NULL{texts})""",
+            metadata {jsonb} NOT NULL,
+            activity_history_text {text} NOT NULL,
+            metadata_text {text} NOT NULL)""",
         "CREATE TABLE moves (ref {text} NOT NULL, seq BIGINT NOT NULL, move {bytes} NOT NULL, PRIMARY KEY (ref, seq))",
     ),
 )
 """The statements that lead from one version to the next. Released ones never change; a change is one more step.
 
 `batch` of a commit is the first that brought it, `repeats` are the others. `regions`: how many entries it has, also
-where they are archived. `longest`: no epoch of a batch is longer, so that a range of ticks is one of `epoch_end`."""
+where they are archived. `longest`: no epoch of a batch is longer, so that a range of ticks is one of `epoch_end`.
+`…_text`: as it was given, which not every JSON type keeps."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,6 @@ class Types:
     serial_before: str = ""
     """What has to be there for it."""
     commit: str = "REFERENCES commits (commit_id)"
-    texts: str = ""
-    """Further columns of entity_state, where `jsonb` does not come back as it was given."""
 
     def statements(self, version: int) -> list[str]:
         """The steps that lead from a version to the next."""
