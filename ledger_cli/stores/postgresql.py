@@ -138,8 +138,12 @@ class PostgresqlStore(SqlStore):
         end, attempt = time.monotonic() + PATIENCE_SECONDS, 0
         while True:
             try:
-                with self._connections().connection(timeout=max(0.1, end - time.monotonic())) as connection:
+                pool = self._connections()
+                connection = pool.getconn(timeout=max(0.1, end - time.monotonic()))
+                try:
                     return work(connection)
+                finally:
+                    pool.putconn(connection)
             except self._psycopg.Error as error:
                 if not _is_mendable(error) or time.monotonic() > end:
                     raise self._translated(error) from error
@@ -203,7 +207,8 @@ class _Session:
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         cursor = self._connection.execute(named(sql, _FORM), values)
-        return cursor.fetchall() if cursor.description else []
+        # The description of columns takes longer than to fetch a row.
+        return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
 
     def table(self, sql: str, schema: pa.Schema, **values: Any) -> pa.Table:
         statement = f"COPY ({named(sql, _FORM)}) TO STDOUT (FORMAT csv)"
