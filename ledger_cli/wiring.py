@@ -33,6 +33,7 @@ STORES = {
 }
 """Where a ledger's files can be, by URL scheme; a plain path has none."""
 COMMIT_STORES: dict[str, str] = {
+    "cassandra": "ledger_cli.stores.cassandra:CassandraStore",
     "duckdb": "ledger_cli.stores.duckdb:DuckdbStore",
     "postgresql": "ledger_cli.stores.postgresql:PostgresqlStore",
     "rocksdb": "ledger_cli.stores.rocksdb:RocksStore",

@@ -25,6 +25,7 @@ EMBEDDED = {
     "sqlite": "sqlite:///commits.sqlite",
 }
 SERVERS = {
+    "cassandra": "LEDGER_TEST_CASSANDRA",
     "postgres": "LEDGER_TEST_POSTGRES",
 }
 """The variables that name a server, by the module of `tests.services` that starts it.

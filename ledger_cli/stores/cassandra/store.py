@@ -1,0 +1,367 @@
+"""Commits and refs in Apache Cassandra or Scylla, by the driver cassandra-driver (or scylla-driver, of the same name).
+
+Invariants: all that is written may be written again and is the same; what names something is written before it and
+taken away behind it, so that a rerun finds what a killed call left; a move is an `IF NOT EXISTS`, and where its answer
+was lost a serial read tells whether it was made. Writes and reads are of a quorum. Times of writes are given where
+something is archived or restored: a slower clock elsewhere loses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import pyarrow as pa
+
+from ledger_cli.core.events import ENTITY_STATE
+from ledger_cli.core.slices import History
+from ledger_cli.errors import Conflict, Corrupt, Unavailable, UsageError
+from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.stores.cassandra import schema
+from ledger_cli.stores.cassandra.connection import Connection, Row
+from ledger_cli.stores.cassandra.rows import commit_rows, entry_rows, field, moment, region_table, stored, text_of
+from ledger_cli.stores.common.rows import STORED, by_region, missing, pieces, tile_of
+
+_MOVES_A_PAGE = 1000
+_COMMITS_A_PAGE = 1000
+_TRIES = 5
+_HIGHEST = 2**63 - 1
+_LAST = 2**62
+"""A time of a write behind all others: a run that was removed never comes back."""
+_TIES = 10
+"""Bits of a time of a write of an entity below its tick."""
+
+
+class CassandraStore:
+    """See `ports.CommitStore`. Safe with many processes and threads at once."""
+
+    capabilities = Capabilities(
+        engine="Apache Cassandra or Scylla, by cassandra-driver",
+        extra="cassandra",
+        refs=True,
+        processes="many, on many machines",
+        durable="the loss of a minority of replicas; of power as commitlog_sync of the cluster says",
+        atomic="a row",
+        exact="varint",
+    )
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self._connection = Connection(url)
+        self._runs: dict[uuid.UUID, str] = {}
+        """The batch of each run seen: it never changes."""
+        self._ends: dict[str, int] = {}
+        """By ref, the last move that is known to have none missing before it."""
+
+    def create(self) -> None:
+        """See `ports.CommitStore`."""
+        known = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'schema_version'"
+        there = bool(self._connection.rows(known, self._connection.keyspace))
+        version = self._version() if there else 0
+        if version > len(schema.MIGRATIONS):
+            raise UsageError(
+                f"{self._connection.name} has tables of version {version}, this program knows "
+                f"{len(schema.MIGRATIONS)}: install a newer ledger-cli"
+            )
+        if version == len(schema.MIGRATIONS):
+            return
+        self._connection.define("CREATE TABLE IF NOT EXISTS schema_version (version int PRIMARY KEY)")
+        for number, statements in enumerate(schema.MIGRATIONS[version:], version + 1):
+            for statement in statements:
+                self._connection.define(statement)
+            self._connection.rows("INSERT INTO schema_version (version) VALUES (?)", number)
+
+    def close(self) -> None:
+        """See `ports.CommitStore`."""
+        self._connection.close()
+
+    def _version(self) -> int:
+        return max((row[0] for row in self._connection.rows("SELECT version FROM schema_version")), default=0)
+
+    # -- refs ---------------------------------------------------------------------------------------------
+
+    def branches(self) -> list[str]:
+        """See `ports.Refs`."""
+        return sorted({row[0] for row in self._connection.rows(schema.REFS)})
+
+    def read_ref(self, branch: str, seq: int) -> bytes | None:
+        """See `ports.Refs`. A serial read ends what a writer that was cut off has begun."""
+        found = self._connection.rows(schema.READ_MOVE, branch, seq // _MOVES_A_PAGE, seq, serial=True)
+        return bytes(found[0][0]) if found else None
+
+    def latest_seq(self, branch: str, at_least: int = -1) -> int:
+        """See `ports.Refs`. Pages are filled one after the other, so that a gallop finds the last."""
+        low, step = max(at_least, 0) // _MOVES_A_PAGE, 1
+        while self._last_move(branch, low + step) is not None:
+            low, step = low + step, 2 * step
+        high = low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._last_move(branch, middle) is None:
+                high = middle
+            else:
+                low = middle
+        last = self._last_move(branch, low)
+        return at_least if last is None else last
+
+    def move_numbers(self, branch: str) -> list[int]:
+        """See `ports.Refs`."""
+        pages = range(self.latest_seq(branch) // _MOVES_A_PAGE + 1)
+        found = self._connection.each(schema.MOVES, [(branch, page) for page in pages])
+        return [seq for rows in found for (seq,) in rows]
+
+    def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
+        """See `ports.Refs`."""
+        if seq and self.read_ref(branch, seq - 1) is None:
+            later = [number for number in self.move_numbers(branch) if number >= seq]
+            if later:
+                raise self._gap(branch, seq - 1)
+            raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
+        if self._ends.get(branch) != seq - 1:
+            numbers = self.move_numbers(branch)
+            gap = next((at for at, number in enumerate(numbers) if at != number), None)
+            if gap is not None:
+                raise self._gap(branch, gap)
+        page = seq // _MOVES_A_PAGE
+        for _ in range(_TRIES):
+            applied = self._connection.once(schema.ADD_MOVE, branch, page, seq, move)
+            # The driver may have sent it twice: what stands there tells who won, and every move is another.
+            if applied or self.read_ref(branch, seq) == move:
+                self._ends[branch] = seq
+                return
+            if applied is False:
+                raise Conflict(f"branch {branch} was moved by another process: run the command again")
+        raise Unavailable(
+            f"{self._connection.name} does not say whether branch {branch} was moved: see `ledger log`, "
+            "it is safe to run the command again"
+        )
+
+    def _last_move(self, branch: str, page: int) -> int | None:
+        found = self._connection.rows(schema.LAST_MOVE, branch, page, serial=True)
+        return found[0][0] if found else None
+
+    def _gap(self, branch: str, seq: int) -> Corrupt:
+        return Corrupt(f"move {seq} of {branch} is missing, later ones are there: restore it from a copy")
+
+    # -- batches ------------------------------------------------------------------------------------------
+
+    def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
+        """See `ports.Commits`. What a killed call left stays beside it until the batch is removed."""
+        known = self._runs_of(batch)
+        if any(whole for _, _, _, whole in known):
+            return
+        run, at = uuid.uuid4(), known[0][2] if known else moment(created_at)
+        self._connection.rows(schema.ADD_RUN, batch, run, at, False)
+        first = 0
+        for piece in pieces(commits):
+            self._put_members(run, first, piece)
+            self._put_entries(piece, run, at, _now())
+            self._put_commits(piece, run, batch, at, _now())
+            first += piece.num_rows
+        self._connection.rows(schema.ADD_RUN, batch, run, at, True)
+
+    def batches(self) -> dict[str, str]:
+        """See `ports.Commits`."""
+        found: dict[str, str] = {}
+        for batch, _, at, _ in self._connection.rows(schema.RUNS):
+            found[batch] = min(found.get(batch, text_of(at)), text_of(at))
+        return found
+
+    def remove_batch(self, batch: str) -> None:
+        """See `ports.Commits`."""
+        for _, run, _, _ in self._runs_of(batch):
+            self._connection.rows(schema.SPOIL_RUN, _LAST, batch, run)
+            pages = [page for page, _ in self._pages(run)]
+            for page in reversed(pages):
+                ids = self._members(run, page)
+                parts = [rows for rows in self._fetched(ids, run) if rows]
+                self._drop_entries(parts, run, _LAST)
+                self._connection.write(schema.DROP_COMMIT, [[(_LAST, each, run)] for each in ids])
+                self._connection.rows(schema.DROP_MEMBERS, _LAST, run, page)
+            self._connection.rows(schema.DROP_RUN, _LAST, batch, run)
+        self._runs = {run: name for run, name in self._runs.items() if name != batch}
+
+    def read_commits(self, batch: str) -> Iterator[pa.Table]:
+        """See `ports.Commits`."""
+        run = self._run_of(batch)
+        yield STORED.empty_table()
+        for _, ids in self._pages(run):
+            for at in range(0, len(ids), _COMMITS_A_PAGE):
+                parts = self._fetched(ids[at : at + _COMMITS_A_PAGE], run)
+                if not all(parts):
+                    raise missing(batch)
+                yield stored(parts)
+
+    def query_commit(self, history: History, commit_id: str) -> pa.Table:
+        """See `ports.Commits`."""
+        self._check(history)
+        try:
+            rows = self._connection.rows(schema.COMMIT, uuid.UUID(commit_id))
+        except ValueError:
+            return STORED.empty_table()
+        for header in rows:
+            place = field(header, "batch"), field(header, "shard"), field(header, "height")
+            if field(header, "part") == 0 and history.holds(*place):
+                return stored([[row for row in rows if field(row, "run") == field(header, "run")]])
+        return STORED.empty_table()
+
+    def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
+        """See `ports.Commits`."""
+        self._check(history)
+        low = -1 if ticks.start is None else ticks.start
+        asked = []
+        for level, bucket in self._connection.rows(schema.BUCKETS, region):
+            high = _HIGHEST if ticks.end is None else min(ticks.end + 2**level, _HIGHEST)
+            width = level + schema.BUCKET_BITS
+            if (bucket + 1) << width > low and bucket << width < high:
+                asked.append((region, level, bucket, low, high))
+        rows = [row for found in self._connection.each(schema.IN_BUCKET, asked) for row in found]
+        self._learn({row[0] for row in rows})
+        kept = [
+            row[1:]
+            for row in rows
+            if (ticks.end is None or row[4] < ticks.end) and history.holds(self._runs.get(row[0], ""), row[2], row[3])
+        ]
+        return by_region(region_table(kept))
+
+    def read_projection_tile(self, history: History, region: str) -> pa.Table:
+        """See `ports.Commits`."""
+        return tile_of(region, self.query_commits_by_region(history, region, TickRange()))
+
+    def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
+        """See `ports.Commits`."""
+        for run in self._whole_runs(batch):
+            for at in range(0, len(commit_ids), _COMMITS_A_PAGE):
+                ids = [uuid.UUID(each) for each in commit_ids[at : at + _COMMITS_A_PAGE]]
+                parts = [rows for rows in self._fetched(ids, run) if rows and _has_entries(rows)]
+                mine = [field(rows[0], "commit_id") for rows in parts]
+                written = self._after(mine, run)
+                self._drop_entries(parts, run, written)
+                self._connection.write(schema.MARK, [[(written, True, each, run)] for each in mine])
+                blobs = [(written, field(row, "commit_id"), run, field(row, "part")) for rows in parts for row in rows]
+                self._connection.write(schema.DROP_BLOB, [[blob] for blob in blobs])
+
+    def restore_commits(self, batch: str, commits: Iterable[pa.Table]) -> None:
+        """See `ports.Commits`."""
+        runs = self._whole_runs(batch)
+        for piece in pieces(commits):
+            ids = [uuid.UUID(each) for each in piece["commit_id"].to_pylist()]
+            for run in runs:
+                parts = self._fetched(ids, run)
+                lacking = [bool(rows) and bool(field(rows[0], "archived")) for rows in parts]
+                mine = piece.filter(pa.array(lacking, pa.bool_()))
+                if mine.num_rows:
+                    at = next(field(rows[0], "created_at") for rows in parts if rows)
+                    written = self._after([uuid.UUID(each) for each in mine["commit_id"].to_pylist()], run)
+                    self._put_entries(mine, run, at, written)
+                    self._put_commits(mine, run, batch, at, written)
+
+    # -- entities -----------------------------------------------------------------------------------------
+
+    def upsert_entity_state(self, rows: pa.Table) -> None:
+        """See `ports.Commits`. The time of a write is its tick, so that the cluster itself keeps the latest."""
+        latest: dict[str, Row] = {}
+        for row in zip(*(rows[name].to_pylist() for name in ENTITY_STATE.names), strict=True):
+            if row[0] not in latest or latest[row[0]][1] <= row[1]:
+                latest[row[0]] = row
+        known = self._connection.each(schema.ENTITY_WRITTEN, [(entity,) for entity in latest])
+        ties = {entity: written for found in known for entity, tick, written in found if tick == latest[entity][1]}
+        # A second row of the same tick replaces the first.
+        times = {entity: max(row[1] << _TIES, ties.get(entity, -2) + 1) for entity, row in latest.items()}
+        self._connection.write(schema.ADD_ENTITY, [[(*row, times[entity])] for entity, row in latest.items()])
+
+    def entity_state(self, entities: Sequence[str] | None = None) -> pa.Table:
+        """See `ports.Commits`."""
+        if entities is None:
+            found = self._connection.rows(schema.ENTITIES)
+        else:
+            asked = [(entity,) for entity in dict.fromkeys(entities)]
+            found = [row for rows in self._connection.each(schema.ENTITY, asked) for row in rows]
+        columns = list(zip(*sorted(found), strict=True)) or [()] * len(ENTITY_STATE)
+        return pa.table(
+            [pa.array(each, kind.type) for each, kind in zip(columns, ENTITY_STATE, strict=True)], schema=ENTITY_STATE
+        )
+
+    # -- runs ---------------------------------------------------------------------------------------------
+
+    def _runs_of(self, batch: str) -> list[Row]:
+        """(batch, run, created_at, whole) of what was persisted under a name, the first begun first."""
+        return sorted(self._connection.rows(schema.RUNS_OF, batch), key=lambda row: (row[2], row[1]))
+
+    def _whole_runs(self, batch: str) -> list[uuid.UUID]:
+        runs = [run for _, run, _, whole in self._runs_of(batch) if whole]
+        if not runs:
+            raise missing(batch)
+        return runs
+
+    def _run_of(self, batch: str) -> uuid.UUID:
+        return self._whole_runs(batch)[0]
+
+    def _learn(self, runs: set[uuid.UUID]) -> None:
+        if not runs <= self._runs.keys():
+            self._runs.update({run: batch for batch, run, _, _ in self._connection.rows(schema.RUNS)})
+
+    def _check(self, history: History) -> None:
+        """Corrupt where the store lacks a batch of a history."""
+        lacking = set(history.batches) - set(self._runs.values())
+        if lacking:
+            whole = [row for row in self._connection.rows(schema.RUNS) if row[3]]
+            self._runs.update({run: batch for batch, run, _, _ in whole})
+            for batch in sorted(lacking - {row[0] for row in whole}):
+                raise missing(batch)
+
+    def _pages(self, run: uuid.UUID) -> Iterator[tuple[int, list[uuid.UUID]]]:
+        for page in count():
+            ids = self._members(run, page)
+            if not ids:
+                return
+            yield page, ids
+
+    def _members(self, run: uuid.UUID, page: int) -> list[uuid.UUID]:
+        return [commit_id for (commit_id,) in self._connection.rows(schema.MEMBERS, run, page)]
+
+    def _fetched(self, ids: Sequence[uuid.UUID], run: uuid.UUID) -> list[list[Row]]:
+        """The parts of each commit; none where it is not there."""
+        return self._connection.each(schema.COMMIT_OF, [(each, run) for each in ids])
+
+    def _after(self, ids: Sequence[uuid.UUID], run: uuid.UUID) -> int:
+        """A time, in µs, behind the last change of these commits by whatever clock."""
+        found = self._connection.each(schema.WRITTEN, [(each, run) for each in ids])
+        times: list[int] = [written + 1 for rows in found for (written,) in rows]
+        return max([_now(), *times])
+
+    def _put_members(self, run: uuid.UUID, first: int, piece: pa.Table) -> None:
+        pages: dict[int, list[Row]] = {}
+        columns = (piece[name].to_pylist() for name in ("shard", "height", "commit_id"))
+        for at, (shard, height, commit_id) in enumerate(zip(*columns, strict=True), first):
+            page = at // _COMMITS_A_PAGE
+            pages.setdefault(page, []).append((run, page, shard, height, uuid.UUID(commit_id)))
+        self._connection.write(schema.ADD_MEMBER, pages.values())
+
+    def _put_commits(self, piece: pa.Table, run: uuid.UUID, batch: str, at: datetime, written: int) -> None:
+        headers, further = commit_rows(piece, run, batch, at)
+        self._connection.write(schema.ADD_PART, [[(*row, written)] for row in further])
+        self._connection.write(schema.ADD_COMMIT, [[(*row, written)] for row in headers])
+
+    def _put_entries(self, piece: pa.Table, run: uuid.UUID, at: datetime, written: int) -> None:
+        partitions = entry_rows(piece, run, at)
+        self._connection.write(schema.ADD_BUCKET, [[partition] for partition in partitions])
+        self._connection.write(schema.ADD_ENTRY, ([(*row, written) for row in rows] for rows in partitions.values()))
+
+    def _drop_entries(self, parts: Sequence[Sequence[Row]], run: uuid.UUID, written: int) -> None:
+        """Take the entries of commits, by region, out of a run."""
+        partitions = entry_rows(stored(parts), run, datetime.now(UTC))
+        self._connection.write(
+            schema.DROP_ENTRY, ([(written, *row[:6]) for row in rows] for rows in partitions.values())
+        )
+
+
+def _has_entries(rows: Sequence[Row]) -> bool:
+    return not field(rows[0], "archived") or any(field(row, "content") is not None for row in rows)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
