@@ -191,7 +191,13 @@ class Connection:
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         )
         try:
-            session = cluster.connect(self.keyspace)
+            session = cluster.connect()
+            if self.keyspace not in cluster.metadata.keyspaces:
+                raise UsageError(
+                    f"{self.name}: there is no keyspace {self.keyspace}: make it with CREATE KEYSPACE "
+                    f"{self.keyspace} WITH replication = {{…}}, or correct the URL of the store"
+                )
+            session.set_keyspace(self.keyspace)
         except BaseException:
             cluster.shutdown()
             raise
@@ -222,11 +228,6 @@ class Connection:
             return UsageError(f"{self.name}: there is no such host: correct it in the URL of the store")
         for each in causes:
             text = str(each)
-            if isinstance(each, InvalidRequest) and "eyspace" in text and "exist" in text:
-                return UsageError(
-                    f"{self.name}: there is no keyspace {self.keyspace}: make it with CREATE KEYSPACE "
-                    f"{self.keyspace} WITH replication = {{…}}, then run the command again"
-                )
             if isinstance(each, InvalidRequest) and "disk usage" in text:
                 return NotWritten(f"{self.name}: {text}")
         if isinstance(error, InvalidRequest):

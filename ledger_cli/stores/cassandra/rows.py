@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,10 @@ ENTRIES_A_PART = 4096
 _COLUMNS = [name.strip(' "') for name in HEADER.split(",")]
 _AT = {name: place for place, name in enumerate(_COLUMNS)}
 _FIELDS = pa.schema(list(ENTRY))
+_ENTRY = pa.struct(list(ENTRY))
+_ENTRIES = COMMIT.field("entries").type
+_HEADERS = pa.struct(list(HEADERS))
+_HEADERS_AT = [(name, _AT[name]) for name in HEADERS.names]
 _PLACE = ("shard", "height", "epoch_start", "epoch_end")
 
 
@@ -72,25 +76,26 @@ def entry_rows(commits: pa.Table, run: uuid.UUID, at: datetime) -> dict[tuple[st
     return partitions
 
 
-def stored(rows: Iterable[Sequence[Row]]) -> pa.Table:
-    """Rows of `STORED` of the parts of commits, each commit's in their order."""
+def stored(rows: Sequence[Sequence[Row]], anyway: bool = False) -> pa.Table:
+    """Rows of `STORED` of the parts of commits, each commit's in their order.
+
+    `anyway`: with their entries also where they are marked as archived.
+    """
     headers = [parts[0] for parts in rows]
-    gone = [bool(field(header, "archived")) for header in headers]
+    gone = [not anyway and bool(field(header, "archived")) for header in headers]
     blobs = [
         [] if archived else [_decoded(field(part, "content")) for part in parts]
         for parts, archived in zip(rows, gone, strict=True)
     ]
-    lengths = [sum(map(len, each)) for each in blobs]
-    nested = pa.Table.from_batches(itertools.chain.from_iterable(blobs), _FIELDS).combine_chunks()
-    fields = [column.combine_chunks() for column in nested.columns]
-    lists = pa.ListArray.from_arrays(
-        pa.array([0, *itertools.accumulate(lengths)], pa.int32()),
-        pa.StructArray.from_arrays(fields, fields=list(ENTRY)),
-        type=COMMIT.field("entries").type,
-        mask=pa.array(gone, pa.bool_()),
-    )
-    columns = [pa.array([_plain(field(header, each.name)) for header in headers], each.type) for each in HEADERS]
-    return pa.table([*columns, lists], schema=STORED)
+    offsets = [0, *itertools.accumulate(sum(map(len, each)) for each in blobs)]
+    parts = [batch.to_struct_array() for batch in itertools.chain.from_iterable(blobs)]
+    nested = pa.concat_arrays(parts) if parts else pa.array([], _ENTRY)
+    mask = pa.array(gone, pa.bool_()) if any(gone) else None
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), nested, type=_ENTRIES, mask=mask)
+    # One array of structs is made in a tenth of the time that one array a column takes.
+    rows_of = [{name: _plain(header[at]) for name, at in _HEADERS_AT} for header in headers]
+    table = pa.RecordBatch.from_struct_array(pa.array(rows_of, _HEADERS))
+    return pa.table([*table.columns, lists], schema=STORED)
 
 
 def region_table(rows: Sequence[Row]) -> pa.Table:

@@ -1,7 +1,8 @@
 """Commits and refs in Apache Cassandra or Scylla, by the driver cassandra-driver (or scylla-driver, of the same name).
 
 Invariants: all that is written may be written again and is the same; what names something is written before it and
-taken away behind it, so that a rerun finds what a killed call left; a move is an `IF NOT EXISTS`, and where its answer
+taken away behind it, so that a rerun finds what a killed call left: a batch before its commits, the content of a commit
+before its entries by region; a move is an `IF NOT EXISTS`, and where its answer
 was lost a serial read tells whether it was made. Writes and reads are of a quorum. Times of writes are given where
 something is archived or restored: a slower clock elsewhere loses nothing.
 """
@@ -28,6 +29,7 @@ from ledger_cli.stores.common.rows import STORED, by_region, missing, pieces, ti
 
 _MOVES_A_PAGE = 1000
 _COMMITS_A_PAGE = 1000
+_COMMITS_AT_ONCE = 200
 _TRIES = 5
 _HIGHEST = 2**63 - 1
 _LAST = 2**62
@@ -51,8 +53,8 @@ class CassandraStore:
 
     def __init__(self, url: str, directory: Path) -> None:
         self._connection = Connection(url)
-        self._runs: dict[uuid.UUID, str] = {}
-        """The batch of each run seen: it never changes."""
+        self._runs: dict[int, str] = {}
+        """The batch of each run seen, which never changes. By integer: a UUID takes a microsecond to be looked up."""
         self._ends: dict[str, int] = {}
         """By ref, the last move that is known to have none missing before it."""
 
@@ -129,10 +131,11 @@ class CassandraStore:
         for _ in range(_TRIES):
             applied = self._connection.once(schema.ADD_MOVE, branch, page, seq, move)
             # The driver may have sent it twice: what stands there tells who won, and every move is another.
-            if applied or self.read_ref(branch, seq) == move:
+            stands = move if applied else self.read_ref(branch, seq)
+            if stands == move:
                 self._ends[branch] = seq
                 return
-            if applied is False:
+            if stands is not None:
                 raise Conflict(f"branch {branch} was moved by another process: run the command again")
         raise Unavailable(
             f"{self._connection.name} does not say whether branch {branch} was moved: see `ledger log`, "
@@ -158,8 +161,10 @@ class CassandraStore:
         first = 0
         for piece in pieces(commits):
             self._put_members(run, first, piece)
+            headers, further = commit_rows(piece, run, batch, at)
+            self._put_contents(further, _now())
+            self._connection.write(schema.ADD_COMMIT, [[(*row, _now())] for row in headers])
             self._put_entries(piece, run, at, _now())
-            self._put_commits(piece, run, batch, at, _now())
             first += piece.num_rows
         self._connection.rows(schema.ADD_RUN, batch, run, at, True)
 
@@ -177,9 +182,10 @@ class CassandraStore:
             pages = [page for page, _ in self._pages(run)]
             for page in reversed(pages):
                 ids = self._members(run, page)
-                parts = [rows for rows in self._fetched(ids, run) if rows]
-                self._drop_entries(parts, run, _LAST)
-                self._connection.write(schema.DROP_COMMIT, [[(_LAST, each, run)] for each in ids])
+                for at in range(0, len(ids), _COMMITS_AT_ONCE):
+                    some = ids[at : at + _COMMITS_AT_ONCE]
+                    self._drop_entries(self._fetched(some, run), run, _LAST)
+                    self._connection.write(schema.DROP_COMMIT, [[(_LAST, each, run)] for each in some])
                 self._connection.rows(schema.DROP_MEMBERS, _LAST, run, page)
             self._connection.rows(schema.DROP_RUN, _LAST, batch, run)
         self._runs = {run: name for run, name in self._runs.items() if name != batch}
@@ -189,9 +195,9 @@ class CassandraStore:
         run = self._run_of(batch)
         yield STORED.empty_table()
         for _, ids in self._pages(run):
-            for at in range(0, len(ids), _COMMITS_A_PAGE):
-                parts = self._fetched(ids[at : at + _COMMITS_A_PAGE], run)
-                if not all(parts):
+            for at in range(0, len(ids), _COMMITS_AT_ONCE):
+                parts = self._fetched(ids[at : at + _COMMITS_AT_ONCE], run)
+                if not all(_is_whole(rows) for rows in parts):
                     raise missing(batch)
                 yield stored(parts)
 
@@ -205,25 +211,27 @@ class CassandraStore:
         for header in rows:
             place = field(header, "batch"), field(header, "shard"), field(header, "height")
             if field(header, "part") == 0 and history.holds(*place):
-                return stored([[row for row in rows if field(row, "run") == field(header, "run")]])
+                parts = [row for row in rows if field(row, "run") == field(header, "run")]
+                if _is_whole(parts):
+                    return stored([parts])
         return STORED.empty_table()
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""
         self._check(history)
-        low = -1 if ticks.start is None else ticks.start
+        low, past = -1 if ticks.start is None else ticks.start, _HIGHEST if ticks.end is None else ticks.end
         asked = []
         for level, bucket in self._connection.rows(schema.BUCKETS, region):
-            high = _HIGHEST if ticks.end is None else min(ticks.end + 2**level, _HIGHEST)
-            width = level + schema.BUCKET_BITS
+            high, width = min(past + 2**level, _HIGHEST), level + schema.BUCKET_BITS
             if (bucket + 1) << width > low and bucket << width < high:
                 asked.append((region, level, bucket, low, high))
         rows = [row for found in self._connection.each(schema.IN_BUCKET, asked) for row in found]
-        self._learn({row[0] for row in rows})
+        self._learn({row[0].int for row in rows})
+        batches = [self._runs.get(row[0].int, "") for row in rows]
         kept = [
             row[1:]
-            for row in rows
-            if (ticks.end is None or row[4] < ticks.end) and history.holds(self._runs.get(row[0], ""), row[2], row[3])
+            for row, batch in zip(rows, batches, strict=True)
+            if row[4] < past and history.holds(batch, row[2], row[3])
         ]
         return by_region(region_table(kept))
 
@@ -234,13 +242,14 @@ class CassandraStore:
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""
         for run in self._whole_runs(batch):
-            for at in range(0, len(commit_ids), _COMMITS_A_PAGE):
-                ids = [uuid.UUID(each) for each in commit_ids[at : at + _COMMITS_A_PAGE]]
-                parts = [rows for rows in self._fetched(ids, run) if rows and _has_entries(rows)]
+            for at in range(0, len(commit_ids), _COMMITS_AT_ONCE):
+                ids = [uuid.UUID(each) for each in commit_ids[at : at + _COMMITS_AT_ONCE]]
+                found = self._fetched(ids, run)
+                parts = [rows for rows in found if any(field(row, "content") is not None for row in rows)]
                 mine = [field(rows[0], "commit_id") for rows in parts]
                 written = self._after(mine, run)
-                self._drop_entries(parts, run, written)
                 self._connection.write(schema.MARK, [[(written, True, each, run)] for each in mine])
+                self._drop_entries(parts, run, written)
                 blobs = [(written, field(row, "commit_id"), run, field(row, "part")) for rows in parts for row in rows]
                 self._connection.write(schema.DROP_BLOB, [[blob] for blob in blobs])
 
@@ -255,9 +264,13 @@ class CassandraStore:
                 mine = piece.filter(pa.array(lacking, pa.bool_()))
                 if mine.num_rows:
                     at = next(field(rows[0], "created_at") for rows in parts if rows)
-                    written = self._after([uuid.UUID(each) for each in mine["commit_id"].to_pylist()], run)
+                    back = [uuid.UUID(each) for each in mine["commit_id"].to_pylist()]
+                    written = self._after(back, run)
+                    headers, further = commit_rows(mine, run, batch, at)
+                    first = [(field(row, "commit_id"), run, 0, field(row, "content")) for row in headers]
+                    self._put_contents([*first, *further], written)
                     self._put_entries(mine, run, at, written)
-                    self._put_commits(mine, run, batch, at, written)
+                    self._connection.write(schema.MARK, [[(written, False, each, run)] for each in back])
 
     # -- entities -----------------------------------------------------------------------------------------
 
@@ -300,16 +313,16 @@ class CassandraStore:
     def _run_of(self, batch: str) -> uuid.UUID:
         return self._whole_runs(batch)[0]
 
-    def _learn(self, runs: set[uuid.UUID]) -> None:
+    def _learn(self, runs: set[int]) -> None:
         if not runs <= self._runs.keys():
-            self._runs.update({run: batch for batch, run, _, _ in self._connection.rows(schema.RUNS)})
+            self._runs.update({run.int: batch for batch, run, _, _ in self._connection.rows(schema.RUNS)})
 
     def _check(self, history: History) -> None:
         """Corrupt where the store lacks a batch of a history."""
         lacking = set(history.batches) - set(self._runs.values())
         if lacking:
             whole = [row for row in self._connection.rows(schema.RUNS) if row[3]]
-            self._runs.update({run: batch for batch, run, _, _ in whole})
+            self._runs.update({run.int: batch for batch, run, _, _ in whole})
             for batch in sorted(lacking - {row[0] for row in whole}):
                 raise missing(batch)
 
@@ -341,10 +354,8 @@ class CassandraStore:
             pages.setdefault(page, []).append((run, page, shard, height, uuid.UUID(commit_id)))
         self._connection.write(schema.ADD_MEMBER, pages.values())
 
-    def _put_commits(self, piece: pa.Table, run: uuid.UUID, batch: str, at: datetime, written: int) -> None:
-        headers, further = commit_rows(piece, run, batch, at)
-        self._connection.write(schema.ADD_PART, [[(*row, written)] for row in further])
-        self._connection.write(schema.ADD_COMMIT, [[(*row, written)] for row in headers])
+    def _put_contents(self, rows: Iterable[Row], written: int) -> None:
+        self._connection.write(schema.ADD_PART, [[(*row, written)] for row in rows])
 
     def _put_entries(self, piece: pa.Table, run: uuid.UUID, at: datetime, written: int) -> None:
         partitions = entry_rows(piece, run, at)
@@ -353,14 +364,20 @@ class CassandraStore:
 
     def _drop_entries(self, parts: Sequence[Sequence[Row]], run: uuid.UUID, written: int) -> None:
         """Take the entries of commits, by region, out of a run."""
-        partitions = entry_rows(stored(parts), run, datetime.now(UTC))
+        there = [rows for rows in parts if _has_entries(rows)]
+        partitions = entry_rows(stored(there, anyway=True), run, datetime.now(UTC))
         self._connection.write(
             schema.DROP_ENTRY, ([(written, *row[:6]) for row in rows] for rows in partitions.values())
         )
 
 
+def _is_whole(rows: Sequence[Row]) -> bool:
+    return bool(rows) and (bool(field(rows[0], "archived")) or _has_entries(rows))
+
+
 def _has_entries(rows: Sequence[Row]) -> bool:
-    return not field(rows[0], "archived") or any(field(row, "content") is not None for row in rows)
+    """Whether the parts of a commit have its header, and their entries: then those are by region too, or may be."""
+    return bool(rows) and field(rows[0], "part") == 0 and all(field(row, "content") is not None for row in rows)
 
 
 def _now() -> int:
