@@ -84,6 +84,10 @@ class Files(Protocol):
         """Path by which an engine reads the file."""
         ...
 
+    def written(self, folder: str) -> dict[str, str]:
+        """The files directly in a folder, with the time at which each was written, RFC 3339 UTC."""
+        ...
+
     def folders(self, folder: str) -> list[str]:
         """The names of what lies directly in a folder of the ledger, sorted; none where it is not there."""
         ...
@@ -218,8 +222,37 @@ class CommitStore(Commits, Refs, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class PackPart:
+    """Members of a pack, by the first and last of each run of their numbers; None: all of them."""
+
+    file: str
+    runs: tuple[tuple[int, int], ...] | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read for the rows of some files: files as they are, and parts of packs that hold others."""
+
+    plain: Sequence[str]
+    packs: Sequence[PackPart] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All that is opened."""
+        return [*self.plain, *(part.file for part in self.packs)]
+
+
 class Store(Files, Refs, Protocol):
     """All that a ledger's services need of where it lives."""
+
+    def reading(self, files: Sequence[str]) -> Reading:
+        """What to read for the rows of some files of one schema: see `Reading`."""
+        ...
+
+    def look_again(self) -> bool:
+        """To be asked where a file is missing that was to be read: whether it is elsewhere now, see `reading`."""
+        ...
 
     by_engine: bool
     """Whether an engine keeps the commits: it has them by id at hand, and a table of entities that runs keep up."""

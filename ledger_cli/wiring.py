@@ -41,6 +41,8 @@ COMMIT_STORES: dict[str, str] = {
 }
 """What else can keep a ledger's commits and refs, by URL scheme."""
 
+PACKED = "ledger_cli.services.packs:PackedStore"
+PARQUET_COMMITS = "ledger_cli.stores.common.parquet_commits:ParquetCommits"
 JOINED = "ledger_cli.stores.joined:JoinedStore"
 ENGINE = "ledger_cli.engines.duck:DuckEngine"
 SOURCE = "ledger_cli.sources.catalog:source_of"
@@ -141,12 +143,14 @@ def make_commit_store(url: str, directory: Path) -> CommitStore:
 def make_store(root: Path, url: str, open_files: ExitStack) -> Store:
     """The store of a ledger in a directory. `url`: of the engine that keeps its commits and refs, "" for none."""
     files: Store = resolve(STORES[""])(root)
+    cache = root / "cache"
     if not url:
-        return files
+        packed: Store = resolve(PACKED)(files, cache, resolve(PARQUET_COMMITS))
+        return packed
     engine = make_commit_store(url, root)
     open_files.callback(engine.close)
     engine.create()
-    joined: Store = resolve(JOINED)(files, engine, root / "cache", now)
+    joined: Store = resolve(PACKED)(resolve(JOINED)(files, engine, cache, now), cache)
     return joined
 
 

@@ -191,6 +191,25 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Pack:
+    """A Parquet file that holds the rows and the bytes of many small files of a ledger (see services.packs).
+
+    `bytes` of the pack, `members` and `rows` of all of them; `kind`: segments, commits, world or quarantine.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+    kind: str
+    members: int
+    at: str
+    """RFC 3339 UTC: some time after it the members' own files are taken away."""
+    replaced: str | None = None
+    """When its members went into a larger one; it is read no more, and taken away as they are."""
+
+
+@dataclass(frozen=True)
 class ShardState:
     """The chain of a shard: its head's digest (None: no commit yet), its length in commits, and the tick at which
     its open epoch starts (None: it has none)."""
@@ -306,6 +325,8 @@ class State:
     """Of the ref `admin` alone, by branch and module: `main/physics`."""
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     """Of the ref `admin` alone, by id as text, with those that are announced."""
+    packs: tuple[Pack, ...] = ()
+    """Of the ref `admin` alone, with those that are replaced but may still be there."""
 
     @property
     def commits(self) -> int:
@@ -401,6 +422,7 @@ class Move:
         listening = state.get("subscriptions", {})
         state["subscriptions"] = {name: _subscription(each) for name, each in listening.items()}
         state["snapshots"] = {name: _build(Snapshot, each) for name, each in state.get("snapshots", {}).items()}
+        state["packs"] = tuple(_build(Pack, each) for each in state.get("packs", ()))
         run = raw.get("run")
         checkpoint = raw.get("checkpoint")
         return Move(

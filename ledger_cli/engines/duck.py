@@ -12,7 +12,7 @@ import math
 import threading
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ import duckdb
 
 from ledger_cli.core.history import Box, CommitFile, Segment
 from ledger_cli.core.policy import SCALE, Json, Weight
-from ledger_cli.engines.common.duck import connect, quoted, sql_list, translated
+from ledger_cli.engines.common.duck import anew, connect, quoted, source_sql, translated
 from ledger_cli.ports import Batches, Measure, SqlAnswer, SqlInput, Store, TickRange
 
 if TYPE_CHECKING:
@@ -53,16 +53,23 @@ class DuckEngine:
         chosen = _meeting(segments, bounds)
         if not chosen:
             return _nothing()
-        return Begun(self.connection, map(partial(self._query, measure), _portions(chosen, bounds, measure.bucket)))
+        queries = map(partial(self._query, measure), _portions(chosen, bounds, measure.bucket))
+        return Begun(self.connection, self._store, queries)
 
     def _query(self, measure: Measure, portion: tuple[Sequence[Segment], Sequence[Bounds]]) -> Query:
-        """The query for the rows of some segments within some ranges."""
+        """The query for the rows of some segments within some ranges, made when it is asked, maybe once more."""
         segments, bounds = portion
         highest = max(segment.activity_max for segment in segments)
         keys = region_sql(measure.regions, [segment.box for segment in segments])
-        source, widths = self._source(segments), self._widths(measure, highest)
-        sql = moments_sql(source, measure, keys, _condition(source, segments, bounds), widths)
-        return sql, [segment.file for segment in segments]
+        widths = self._widths(measure, highest)
+
+        def made() -> tuple[str, Sequence[str]]:
+            reading = self._store.reading([segment.file for segment in segments])
+            source = source_sql(reading, self._store.location)
+            condition = _condition(source, segments, bounds)
+            return moments_sql(source, measure, keys, condition, widths), reading.names
+
+        return made
 
     def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
         """See `ports.Engine`."""
@@ -71,11 +78,7 @@ class DuckEngine:
             from ledger_cli.core.commit import COMMIT
 
             return self.query(f"SELECT {', '.join(columns)} FROM nothing{condition}", nothing=COMMIT.empty_table())
-        locations = [self._store.location(each.file) for each in files]
-        with translated([each.file for each in files]):
-            return self.connection.sql(
-                f"SELECT {', '.join(columns)} FROM read_parquet({sql_list(locations)}){condition}"
-            ).to_arrow_table()
+        return self.over([each.file for each in files], f"SELECT {', '.join(columns)} FROM files{condition}")
 
     def query(self, sql: str, **tables: Any) -> pa.Table:
         """See `ports.Engine`."""
@@ -94,9 +97,13 @@ class DuckEngine:
 
     def over(self, files: Sequence[str], sql: str, **tables: pa.Table) -> pa.Table:
         """See `ports.Engine`."""
-        listed = sql_list([self._store.location(file) for file in files])
-        source = f"WITH files AS NOT MATERIALIZED (SELECT * FROM read_parquet({listed}))"
-        return self._answer(f"{source} {sql}", tables, files)
+
+        def answer() -> pa.Table:
+            reading = self._store.reading(files)
+            source = f"WITH files AS NOT MATERIALIZED (SELECT * FROM {source_sql(reading, self._store.location)})"
+            return self._answer(f"{source} {sql}", tables, reading.names)
+
+        return anew(self._store, answer)
 
     @contextlib.contextmanager
     def sql(self, given: SqlInput, statement: str) -> Iterator[SqlAnswer]:
@@ -108,9 +115,6 @@ class DuckEngine:
             run_sql(connection, self._store, given, statement) as answer,
         ):
             yield answer
-
-    def _source(self, segments: Sequence[Segment]) -> str:
-        return f"read_parquet({sql_list([self._store.location(s.file) for s in segments])})"
 
     def _widths(self, measure: Measure, highest: float) -> tuple[str, str]:
         """SQL types in which a squared activity and a weight are held before they are summed."""
@@ -126,8 +130,8 @@ def _nothing() -> Generator[pa.RecordBatch, None, None]:
     yield from ()
 
 
-Query = tuple[str, Sequence[str]]
-"""SQL, and the files to name where one cannot be read."""
+Query = Callable[[], tuple[str, Sequence[str]]]
+"""Gives SQL, and the files to name where one cannot be read."""
 
 
 class Begun(Iterator["pa.RecordBatch"]):
@@ -136,8 +140,9 @@ class Begun(Iterator["pa.RecordBatch"]):
     While the rows of one are taken the next is at work: never more than that is held.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, queries: Iterator[Query]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, store: Store, queries: Iterator[Query]) -> None:
         self._connection = connection
+        self._store = store
         self._queries = queries
         self._begun: deque[_BegunQuery] = deque()
         self._begin_next()
@@ -161,23 +166,28 @@ class Begun(Iterator["pa.RecordBatch"]):
     def _begin_next(self) -> None:
         query = next(self._queries, None)
         if query is not None:
-            self._begun.append(_BegunQuery(self._connection, *query))
+            self._begun.append(_BegunQuery(self._connection, self._store, query))
 
 
 class _BegunQuery(Iterator["pa.RecordBatch"]):
     """A query at work in a thread, on a cursor of its own: its owner may ask for other things between two batches."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str, files: Sequence[str]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, store: Store, query: Query) -> None:
         self._cursor = connection.cursor()
-        self._files = files
+        self._files: Sequence[str] = ()
         self._failed: BaseException | None = None
         self._batches: Iterator[pa.RecordBatch] | None = None
-        self._work = threading.Thread(target=self._run, args=(f"CREATE TEMP TABLE begun AS {sql}",), daemon=True)
+        self._work = threading.Thread(target=self._run, args=(store, query), daemon=True)
         self._work.start()
 
-    def _run(self, sql: str) -> None:
+    def _run(self, store: Store, query: Query) -> None:
+        def begin() -> None:
+            sql, self._files = query()
+            with translated(self._files):
+                self._cursor.execute(f"CREATE TEMP TABLE begun AS {sql}").fetchall()
+
         try:
-            self._cursor.execute(sql).fetchall()
+            anew(store, begin)
         except BaseException as error:  # noqa: BLE001 - handed over to whoever takes the rows
             self._failed = error
 

@@ -11,13 +11,13 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger_cli.errors import Conflict, Corrupt, NotWritten
-from ledger_cli.ports import Capabilities, Published
+from ledger_cli.ports import Capabilities, Published, Reading
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
 from ledger_cli.stores.common.rows import digest_of, missing
 
@@ -152,6 +152,14 @@ class DirectoryStore(ParquetCommits):
     def location(self, file: str) -> str:
         """See `ports.Store`."""
         return str(self.root / file)
+
+    def reading(self, files: Sequence[str]) -> Reading:
+        """See `ports.Store`."""
+        return Reading(files)
+
+    def look_again(self) -> bool:
+        """See `ports.Store`."""
+        return False
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Store`."""

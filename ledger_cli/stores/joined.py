@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ledger_cli.ports import Commits, CommitStore, Published, Refs, Store
+from ledger_cli.ports import Commits, CommitStore, Published, Reading, Refs, Store
 from ledger_cli.stores.common.rows import STORED, digest_of, pieces
 
 _COMMITS = "commits/"
@@ -116,6 +116,18 @@ class JoinedStore:
         self._refs.advance_ref(branch, seq, move)
 
     # -- other files --------------------------------------------------------------------------------------
+
+    def reading(self, files: Sequence[str]) -> Reading:
+        """See `ports.Store`."""
+        return Reading(files)
+
+    def look_again(self) -> bool:
+        """See `ports.Store`."""
+        return False
+
+    def written(self, folder: str) -> dict[str, str]:
+        """See `ports.Files`."""
+        return self._files.written(folder)
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Files`."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
 from ledger_cli.errors import Corrupt, LedgerError, MomentOverflow, NotWritten, UsageError
+from ledger_cli.ports import PackPart, Reading, Store
+
+_T = TypeVar("_T")
+_MANY_RUNS = 64
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _UNWRITTEN = re.compile(r'file \\?"([^"]+?)\\?": (' + "|".join(map(os.strerror, _NO_ROOM)) + ")")
@@ -70,6 +74,47 @@ def refuse_full_disk(error: duckdb.Error) -> None:
     found = _UNWRITTEN.search(str(error))
     if found is not None and isinstance(error, duckdb.IOException):
         raise NotWritten(f"{found[1]}: {found[2]}") from error
+
+
+def source_sql(reading: Reading, place: Callable[[str], str]) -> str:
+    """What stands behind FROM for the rows of files: themselves, and the packs that others are in.
+
+    `place`: what a file is called in SQL.
+    """
+    plain = f"read_parquet({sql_list([place(file) for file in reading.plain])})"
+    if not reading.packs:
+        return plain
+    whole = [place(part.file) for part in reading.packs if part.runs is None]
+    parts = [(sql_list([place(part.file)]), _members(part)) for part in reading.packs if part.runs is not None]
+    found = [f"SELECT * FROM {plain}"] if reading.plain else []
+    found += [f"{_FROM_PACKS}({sql_list(whole)})"] if whole else []
+    found += [f"{_FROM_PACKS}({pack}) WHERE {members}" for pack, members in parts]
+    return f"({' UNION ALL BY NAME '.join(found)})"
+
+
+_FROM_PACKS = "SELECT * EXCLUDE (_file, _name, _bytes) FROM read_parquet"
+
+
+def _members(part: PackPart) -> str:
+    """The condition on the rows of a part of a pack, by which row groups without any are left out."""
+    assert part.runs, "of a pack something is read"
+    hull = f"_file BETWEEN {part.runs[0][0]} AND {part.runs[-1][1]}"
+    if len(part.runs) == 1:
+        return hull
+    if len(part.runs) <= _MANY_RUNS:
+        return " OR ".join(f"_file BETWEEN {first} AND {last}" for first, last in part.runs)
+    listed = ", ".join(str(number) for first, last in part.runs for number in range(first, last + 1))
+    return f"{hull} AND _file IN ({listed})"
+
+
+def anew(store: Store, work: Callable[[], _T]) -> _T:
+    """The work on files of a ledger, done again where one of them went into a pack meanwhile."""
+    while True:
+        try:
+            return work()
+        except Corrupt:
+            if not store.look_again():
+                raise
 
 
 def quoted(text: str) -> str:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.events import TICKS
 from ledger_cli.core.world import WORLD
-from ledger_cli.engines.common.duck import first_line, ident, quoted, sql_list
+from ledger_cli.engines.common.duck import first_line, ident, quoted, source_sql
 from ledger_cli.errors import Corrupt, LedgerError, UsageError
 from ledger_cli.ports import SQL_VIEWS, SqlAnswer, SqlInput, Store
 
@@ -132,14 +132,14 @@ class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
     protocol = _PROTOCOL
     cachable = False
 
-    def __init__(self, locations: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, names: Iterable[str]) -> None:
         super().__init__()
-        self._locations = locations
+        self._store = store
+        self._locations = {name: store.location(name) for name in names}
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         name = self._strip_protocol(path)
-        found, inner = self._found(name)
-        return {"name": name, "size": found.size(inner), "type": "file"}
+        return {"name": name, "size": self._found(name, lambda found, inner: found.size(inner)), "type": "file"}
 
     def modified(self, path: str) -> datetime:
         return datetime.fromtimestamp(0, UTC)
@@ -153,14 +153,17 @@ class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
         if mode != "rb":
             raise PermissionError(_READ_ONLY)
-        found, inner = self._found(self._strip_protocol(path))
-        return _Shared(found.open(inner, "rb"))
+        return _Shared(self._found(self._strip_protocol(path), lambda found, inner: found.open(inner, "rb")))
 
-    def _found(self, name: str) -> tuple[Any, str]:
+    def _found(self, name: str, act: Callable[[Any, str], Any]) -> Any:
         if name not in self._locations:
             raise FileNotFoundError(name)
-        found, inner = fsspec.core.url_to_fs(self._locations[name])
-        return found, inner
+        try:
+            return act(*fsspec.core.url_to_fs(self._locations[name]))
+        except FileNotFoundError:
+            self._store.look_again()
+            self._locations[name] = self._store.location(name)
+            return act(*fsspec.core.url_to_fs(self._locations[name]))
 
 
 @contextlib.contextmanager
@@ -170,7 +173,13 @@ def run_sql(
     """See `ports.Engine.sql`. The connection is fresh, and of no use afterwards."""
     files = [*given.ticks, *(file for _, group in given.commits for file in group)]
     files += [*given.world_events, *(each.file for each in given.quarantine)]
-    connection.register_filesystem(_Listed({file: store.location(file) for file in files}))
+    groups = [given.ticks, *(group for _, group in given.commits), given.world_events]
+    groups += [[each.file] for each in given.quarantine]
+    # Looked up once: what can be opened is what the views name.
+    readings = {tuple(group): store.reading(group) for group in groups if group}
+    connection.register_filesystem(_Listed(store, {name for each in readings.values() for name in each.names}))
+    sources = {group: source_sql(reading, _url) for group, reading in readings.items()}
+    files += [part.file for reading in readings.values() for part in reading.packs]
     try:
         # DuckDB does not look for Ctrl-C while it makes a stream: so it works in a thread, and we wait for it.
         with ThreadPoolExecutor(1) as worker:
@@ -191,7 +200,7 @@ def run_sql(
 
             def opened() -> pa.RecordBatchReader:
                 _lock(connection)
-                wrong.update(_define(connection, given))
+                wrong.update(_define(connection, given, sources))
                 return _answer(connection, statement)
 
             reader = waited(opened)
@@ -213,7 +222,11 @@ def _batches(
         yield batch
 
 
-def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> dict[str, str]:
+_SourceSql = Mapping[tuple[str, ...], str]
+"""What stands behind FROM for the rows of a group of files."""
+
+
+def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput, sources: _SourceSql) -> dict[str, str]:
     """The views; what they are made of is in another schema, where `SHOW TABLES` does not see it.
 
     What is wrong with those of the user, by their names in lower case.
@@ -222,10 +235,10 @@ def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput) -> dict[str,
     for name, table in given.tables.items():
         _store(connection, name, table)
     _store(connection, "no_quarantine", _QUARANTINE.empty_table())
-    _define_stored(connection, "ticks", TICKS, [("", given.ticks)])
-    _define_stored(connection, "commits", COMMIT, given.commits)
-    _define_stored(connection, "world_events", WORLD, [("", given.world_events)])
-    for name, view in {**_VIEWS, "quarantine": _quarantine(given), "refs": "FROM stored.refs"}.items():
+    _define_stored(connection, "ticks", TICKS, [("", given.ticks)], sources)
+    _define_stored(connection, "commits", COMMIT, given.commits, sources)
+    _define_stored(connection, "world_events", WORLD, [("", given.world_events)], sources)
+    for name, view in {**_VIEWS, "quarantine": _quarantine(given, sources), "refs": "FROM stored.refs"}.items():
         connection.execute(f"CREATE VIEW {name} AS {view}")
     return _define_own(connection, given.views)
 
@@ -291,6 +304,7 @@ def _define_stored(
     name: str,
     schema: pa.Schema,
     parts: Sequence[tuple[str, Sequence[str]]],
+    sources: _SourceSql,
 ) -> None:
     """A view over Parquet files, with a condition for each group of them; without files it is empty."""
     _store(connection, f"no_{name}", schema.empty_table())
@@ -298,7 +312,7 @@ def _define_stored(
     for condition, files in parts:
         if files:
             where = f" WHERE {condition}" if condition else ""
-            selects.append(f"SELECT * FROM read_parquet({sql_list([_url(file) for file in files])}){where}")
+            selects.append(f"SELECT * FROM {sources[tuple(files)]}{where}")
     connection.execute(f"CREATE VIEW stored.{name} AS {' UNION ALL BY NAME '.join(selects)}")
 
 
@@ -306,11 +320,11 @@ def _url(file: str) -> str:
     return f"{_PROTOCOL}://{file}"
 
 
-def _quarantine(given: SqlInput) -> str:
+def _quarantine(given: SqlInput, sources: _SourceSql) -> str:
     selects = ["SELECT * FROM stored.no_quarantine"]
     for each in given.quarantine:
         named = f'{quoted(each.source)} AS "source", {quoted(each.source_sha256)} AS source_sha256'
-        selects.append(f"SELECT {named}, * FROM read_parquet({quoted(_url(each.file))})")
+        selects.append(f"SELECT {named}, * FROM {sources[each.file,]}")
     return " UNION ALL BY NAME ".join(selects)
 
 

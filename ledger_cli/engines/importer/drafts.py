@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from ledger_cli.core.chunks import Refused
 from ledger_cli.core.events import DRAFT
 from ledger_cli.core.history import Segment
-from ledger_cli.engines.common.duck import quoted, sql_list, translated
+from ledger_cli.engines.common.duck import anew, quoted, source_sql, sql_list, translated
 from ledger_cli.engines.importer.rivals import Rivals, number_of, placed_sql, stored_sql
 from ledger_cli.ports import Deduplicated, Draft, Store
 
@@ -53,10 +54,8 @@ class DraftTools:
         duplicates = 0
         for part in _parts(_merged([*shared, *_common_range(drafts, met)]), [*drafts, *met]):
             mine, theirs = _meeting(drafts, part), _meeting(met, part)
-            with translated([segment.file for segment in theirs]):
-                if not self._find_keys(mine, theirs, part, _common(part, shared)):
-                    continue
-                self._gather(mine, theirs, part)
+            if not anew(self._store, partial(self._found, mine, theirs, part, _common(part, shared))):
+                continue
             with translated([]):
                 rivals = rivals or self._rivals(directory)
                 duplicates += rivals.judge()
@@ -119,6 +118,16 @@ class DraftTools:
         ((count,),) = self._rows(f"SELECT count(*) FROM {_scan(met)} WHERE tick_id < {tick}")
         return int(count)
 
+    def _found(
+        self, mine: Sequence[Draft], theirs: Sequence[Segment], part: Sequence[_Range], shared: Sequence[_Range]
+    ) -> bool:
+        """Fill the tables `keys` and `rivals` with the rows of a part; whether there are any."""
+        with translated([segment.file for segment in theirs]):
+            if not self._find_keys(mine, theirs, part, shared):
+                return False
+            self._gather(mine, theirs, part)
+            return True
+
     def _find_keys(
         self, mine: Sequence[Draft], theirs: Sequence[Segment], part: Sequence[_Range], shared: Sequence[_Range]
     ) -> bool:
@@ -164,7 +173,7 @@ class DraftTools:
         return left
 
     def _stored(self, segments: Sequence[Segment]) -> str:
-        return f"read_parquet({sql_list([self._store.location(segment.file) for segment in segments])})"
+        return source_sql(self._store.reading([segment.file for segment in segments]), self._store.location)
 
     def _run(self, sql: str) -> None:
         self._connection.execute(sql).fetchall()
