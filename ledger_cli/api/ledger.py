@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ledger_cli.api.world import WorldApi
     from ledger_cli.core.gamma_view import GammaView
     from ledger_cli.services.commit import CommitResult
+    from ledger_cli.services.compact import Compaction
     from ledger_cli.services.copy import CopyResult, RefDifference
     from ledger_cli.services.diff import DiffResult, Parting
     from ledger_cli.services.doctor import Diagnosis
@@ -630,6 +631,29 @@ class Ledger:
         from ledger_cli.services.integrity import verify
 
         return verify(self._repository, branches)
+
+    def compact(
+        self,
+        below: int | str = "128KiB",
+        target: int | str = "128MiB",
+        grace: str = "1d",
+        *,
+        dry_run: bool = False,
+        why: str = "",
+    ) -> Compaction:
+        """Put small files into packs, and take away those that were packed longer than `grace` ago.
+
+        `below`, `target`: bytes, or text like `64KiB`; files smaller than `below` make packs of about `target` bytes of
+        files. `grace`: like `1d`, or `0s`. `dry_run`: only say what would be done.
+        Corrupt where a file is not what its digest says, Conflict where another process packs: nothing was packed then.
+        """
+        from ledger_cli.core.durations import seconds_of
+        from ledger_cli.core.sizes import bytes_of
+        from ledger_cli.services.compact import Rules, compact
+
+        sizes = [each if isinstance(each, int) else bytes_of(each) for each in (below, target)]
+        rules = Rules(sizes[0], sizes[1], 0 if grace == "0s" else seconds_of(grace), dry_run)
+        return compact(self._repository, rules, why)
 
     def doctor(self, branch: str = MAIN) -> Diagnosis:
         """Check the clocks and modules of a branch's world, and drill snapshot and restore; nothing is changed."""

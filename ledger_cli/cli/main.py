@@ -47,6 +47,7 @@ COMMANDS = {
     "schema": Entry("World", "Register the types of world events, compare their schemas, end old versions."),
     "snapshot": Entry("Keep", "Snapshots of the world: make, list, check, restore and prune them."),
     "doctor": Entry("Keep", "Check clocks and modules, and drill snapshot and restore."),
+    "compact": Entry("Keep", "Make large files of small ones; ids, proofs and readers are not disturbed."),
     "copy": Entry("Keep", "Copy a whole ledger into another store: the same ids, the same refs."),
     "stores": Entry("Keep", "The engines that can keep commits and refs, and what each promises."),
     "fork": Entry("History", "Begin a branch at a commit, tag or tick of another; nothing is copied."),

@@ -60,6 +60,7 @@ def copy(
     for ref, last in ends.items():
         _check_prefix(source, target, ref, last)
     copied = 0
+    _copy_packs(source, location, target)
     with target.store.scratch() as scratch:
         for ref in sorted(refs, key=lambda ref: (ref == ADMIN, ref)):
             for seq in range(target.store.latest_seq(ref) + 1, ends[ref] + 1):
@@ -100,6 +101,15 @@ def _check_prefix(source: Repository, target: Repository, ref: str, last: int) -
             f"the target has moves of {ref} that the source has not: it is another ledger, or went on alone. Choose an "
             "empty place, or unite the two with `ledger sync`"
         )
+
+
+def _copy_packs(source: Repository, location: str, target: Repository) -> None:
+    """Bring the packs that count, before the move that names them; what they replaced is no longer to be had."""
+    admin = source.find(ADMIN)
+    packs = [] if admin is None else [pack for pack in admin.state.packs if pack.replaced is None]
+    with target.store.scratch() as scratch:
+        for pack in packs:
+            copy_file(target, OtherLedger(source, location), pack, scratch)
 
 
 def _copy_move(source: Repository, location: str, target: Repository, ref: str, seq: int, scratch: Path) -> None:

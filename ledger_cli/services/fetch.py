@@ -19,6 +19,7 @@ from ledger_cli.core.history import (
     CommitFile,
     Move,
     NamedFile,
+    Pack,
     State,
     branch_name,
     digest_of_move,
@@ -275,7 +276,7 @@ def _copy_file(repository: Repository, other: OtherLedger, file: NamedFile, scra
     copy_file(repository, other, file, scratch)
 
 
-def copy_file(repository: Repository, other: OtherLedger, file: NamedFile, scratch: Path) -> None:
+def copy_file(repository: Repository, other: OtherLedger, file: NamedFile | Pack, scratch: Path) -> None:
     """Make a file of another ledger one of this ledger, if it is not there: under its name, checked by its digest.
 
     Of a batch of commits that has been written anew the commits are checked. Corrupt where it is not what it was.
@@ -292,7 +293,7 @@ def copy_file(repository: Repository, other: OtherLedger, file: NamedFile, scrat
         return
     path = scratch / "fetched"
     with path.open("wb") as target:
-        for block in other.blocks(file.file):
+        for block in other.blocks(file.file, file.bytes):
             target.write(block)
     with path.open("rb") as copied:
         if hashlib.file_digest(copied, "sha256").hexdigest() != file.sha256:

@@ -18,6 +18,7 @@ from ledger_cli.core.history import (
     Added,
     CommitFile,
     Move,
+    Pack,
     Snapshot,
     State,
     checkpoint_span,
@@ -26,6 +27,7 @@ from ledger_cli.core.history import (
 from ledger_cli.core.jcs import digest_of
 from ledger_cli.errors import Corrupt, LedgerError, NotFound
 from ledger_cli.services.integrity_commits import Links, broken, chains, check_file
+from ledger_cli.services.packs import check
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.snapshot_files import MANIFEST
 from ledger_cli.services.snapshots import damages, path_of, show
@@ -115,8 +117,9 @@ def verify(repository: Repository, branches: Sequence[str] | None = None) -> Int
     seen = _Seen()
     names = existing if branches is None else _with_parents(repository, branches)
     logs = {name: _check_log(repository, name, seen) for name in names}
-    whole = {file for file, (sha256, _) in sorted(seen.files.items()) if _file_is_whole(repository, file, sha256, seen)}
-    for file in sorted(whole & seen.commits.keys()):
+    packed = _check_packs(repository, seen)
+    whole = {file for file in sorted(seen.files) if file in packed or _file_is_whole(repository, file, seen)}
+    for file in sorted(whole & seen.commits.keys() - seen.links.keys()):
         _check_commits(repository, seen.commits[file], seen)
     for name, moves in logs.items():
         for life in _lives(moves):
@@ -229,7 +232,38 @@ def _check_checkpoint(move: Move, collected: list[Added], file: str, seen: _Seen
         seen.wrong(file, "lists other files than the moves before it added")
 
 
-def _file_is_whole(repository: Repository, file: str, sha256: str, seen: _Seen) -> bool:
+def _check_packs(repository: Repository, seen: _Seen) -> set[str]:
+    """Check every pack that counts with all of its members; the files that packs alone hold, as the log has them."""
+    admin = _guarded(seen, f"refs/{ADMIN}", repository.find, ADMIN)
+    alone: set[str] = set()
+    for pack in () if admin is None else admin.state.packs:
+        if pack.replaced is None:
+            _guarded(seen, pack.file, _check_pack, repository, pack, seen, alone)
+            seen.files[pack.file] = pack.sha256, pack.bytes
+    return alone
+
+
+def _check_pack(repository: Repository, pack: Pack, seen: _Seen, alone: set[str]) -> None:
+    there = {folder: set(repository.store.folders(folder)) for folder in ("segments", "commits", "quarantine")}
+    members = rows = 0
+    for member in check(repository.store.location(pack.file)):
+        members, rows = members + 1, rows + member.rows.num_rows
+        sha256, _ = seen.files.get(member.file, (member.sha256, 0))
+        if member.sha256 != sha256:
+            seen.wrong(pack.file, f"{member.file} in it is not what its digest says")
+        elif member.file in seen.files:
+            folder, _, name = member.file.rpartition("/")
+            if name not in there.get(folder, ()):
+                alone.add(member.file)
+            if member.file in seen.commits:
+                # Now that its rows are at hand: to look for them in the pack once more takes as long as all of them.
+                _check_commits(repository, seen.commits[member.file], seen, [member.rows])
+    if (members, rows) != (pack.members, pack.rows):
+        raise Corrupt(f"it holds {members} files and {rows} rows, its move says {pack.members} and {pack.rows}")
+
+
+def _file_is_whole(repository: Repository, file: str, seen: _Seen) -> bool:
+    sha256, _ = seen.files[file]
     digest = _guarded(seen, file, repository.store.digest_of_file, file)
     if digest is not None and file in seen.commits and repository.store.rewritten(file):
         return True  # its commits tell, one by one
@@ -238,9 +272,11 @@ def _file_is_whole(repository: Repository, file: str, sha256: str, seen: _Seen) 
     return digest == sha256
 
 
-def _check_commits(repository: Repository, file: CommitFile, seen: _Seen) -> None:
+def _check_commits(
+    repository: Repository, file: CommitFile, seen: _Seen, rows: Iterable[pa.Table] | None = None
+) -> None:
     wrong: list[str] = []
-    links = _guarded(seen, file.file, check_file, repository, file, wrong)
+    links = _guarded(seen, file.file, check_file, repository, file, wrong, rows)
     for what in wrong:
         seen.wrong(file.file, what)
     if links is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +36,14 @@ class Links:
     policy: Texts
 
 
-def check_file(repository: Repository, file: CommitFile, wrong: list[str]) -> Links:
-    """Check every commit of a file in itself; what is wrong is added to a list of sentences."""
-    links = [_checked(table, wrong) for table in _batches(repository, file)]
+def check_file(
+    repository: Repository, file: CommitFile, wrong: list[str], tables: Iterable[pa.Table] | None = None
+) -> Links:
+    """Check every commit of a file in itself; what is wrong is added to a list of sentences.
+
+    `tables`: its rows, where they are at hand.
+    """
+    links = [_checked(table, wrong) for table in tables or _batches(repository, file)]
     found = Links(*(np.concatenate([getattr(each, name) for each in links]) for name in vars(links[0])))
     if len(found.shard) != file.commits:
         wrong.append(f"it holds {len(found.shard)} commits, its move says {file.commits}")

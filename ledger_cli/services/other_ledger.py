@@ -14,6 +14,8 @@ from ledger_cli.services.integrity_commits import check_file
 from ledger_cli.services.repository import Branch, Repository
 
 _BLOCK = 1 << 20
+_AT_ONCE = 16 << 20
+"""Bytes of a file that is read in one piece."""
 
 
 class OtherLedger:
@@ -55,8 +57,12 @@ class OtherLedger:
         with self._read():
             return self._repository.store.read_ref(ref, seq)
 
-    def blocks(self, file: str) -> Iterator[bytes]:
-        """The bytes of a file."""
+    def blocks(self, file: str, size: int) -> Iterator[bytes]:
+        """The bytes of a file of so many bytes, also of one that is in a pack alone."""
+        if size <= _AT_ONCE:
+            with self._read():
+                yield self._repository.store.read_file(file)
+            return
         with self._read(), open(self._repository.store.location(file), "rb") as source:
             while block := source.read(_BLOCK):
                 yield block

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -27,13 +28,13 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.history import ADMIN, Move, Pack
 from ledger_cli.errors import Corrupt
-from ledger_cli.ports import Commits, PackPart, Published, Reading, Store
+from ledger_cli.ports import Commits, Files, PackPart, Published, Reading, Store
 
 FOLDER = "packs"
 FILE, NAME, BYTES = "_file", "_name", "_bytes"
 _OWN = (pa.field(FILE, pa.int32()), pa.field(NAME, pa.string()), pa.field(BYTES, pa.binary()))
-_ROWS_PER_ROW_GROUP = 100_000
-_BYTES_PER_ROW_GROUP = 16 << 20
+_ROWS_PER_ROW_GROUP = 20_000
+_BYTES_PER_ROW_GROUP = 8 << 20
 """Of the members, and of their rows as they are in memory: what is held at once in writing and in reading them."""
 
 
@@ -46,22 +47,34 @@ class Member:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Held:
+    """A file as a pack has it: what it is called, the SHA-256 and number of its bytes, and its rows."""
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: pa.Table
+
+    @property
+    def member(self) -> Member:
+        """What was packed."""
+        return Member(self.file, self.sha256, self.bytes)
+
+
 class PackWriter:
     """Writes a pack into a local file, in bounded memory. Its members have one schema."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.members: list[Member] = []
+        self.size = 0
+        """Bytes of the members."""
         self.rows = 0
         self._schema = pa.schema([*schema, *_OWN])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._held: list[pa.Table] = []
         self._held_rows = self._held_bytes = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes of the members."""
-        return sum(member.bytes for member in self.members)
 
     def add(self, member: Member, data: bytes, rows: pa.Table) -> None:
         """Add a file that was checked, with its rows."""
@@ -74,6 +87,7 @@ class PackWriter:
         self._held.append(pa.Table.from_arrays([*rows.columns, *own], schema=self._schema))
         self.members.append(member)
         self.rows += rows.num_rows
+        self.size += len(data)
         self._held_rows += rows.num_rows
         self._held_bytes += rows.nbytes + len(data)
         if self._held_rows >= _ROWS_PER_ROW_GROUP or self._held_bytes >= _BYTES_PER_ROW_GROUP:
@@ -93,7 +107,7 @@ class PackWriter:
 def rows_of(member: str, data: bytes) -> pa.Table:
     """The rows of a file, as they are packed. Corrupt where it is no Parquet file."""
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise Corrupt(f"{member} cannot be read: run `ledger verify`") from error
     return table.cast(_plain(table.schema))
@@ -104,7 +118,7 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema([each.remove_metadata() for each in schema])
 
 
-def check(path: str) -> Iterator[Member]:
+def check(path: str) -> Iterator[Held]:
     """The members of a pack in their order, each with what its bytes are now; they are its rows, too.
 
     Corrupt where rows and bytes differ, or where it is no pack. Bounded memory.
@@ -122,9 +136,10 @@ def check(path: str) -> Iterator[Member]:
                 name, data = table[NAME][start].as_py(), table[BYTES][start].as_py()
                 if not pc.all(pc.equal(table[FILE].slice(start, end - start), number)).as_py():
                     raise Corrupt(f"the rows of {name} are not numbered as theirs")
-                if not rows.slice(start, end - start).equals(rows_of(name, data).cast(rows.schema)):
+                mine = rows.slice(start, end - start)
+                if not mine.equals(rows_of(name, data).cast(rows.schema)):
                     raise Corrupt(f"the rows of {name} are not those of its bytes")
-                yield Member(name, hashlib.sha256(data).hexdigest(), len(data))
+                yield Held(name, hashlib.sha256(data).hexdigest(), len(data), mine)
                 number += 1
 
 
@@ -155,7 +170,7 @@ class _Known:
     def bytes_of(self, name: str) -> bytes:
         """The file that a member was."""
         number = self.numbers[name]
-        group = next(place for place, past in enumerate(self.groups) if number < past)
+        group = bisect_right(self.groups, number)
         known, members = self.latest
         if known != group:
             with _opened(self.location) as file:
@@ -179,6 +194,14 @@ def _known(pack: Pack, location: str) -> _Known | None:
     return _Known(pack, location, {name: number for number, name in enumerate(names)}, groups)
 
 
+def member_names(store: Files, pack: Pack) -> list[str]:
+    """The names of the members of a pack, in their order. Corrupt where it cannot be read."""
+    known = _known(pack, store.location(pack.file))
+    if known is None or len(known.numbers) != pack.members:
+        raise Corrupt(f"{pack.file} cannot be read: restore it from a copy of the ledger, then run `ledger verify`")
+    return list(known.numbers)
+
+
 class PackedStore:
     """A store whose small files may be in packs. See `ports.Store`.
 
@@ -188,7 +211,7 @@ class PackedStore:
 
     def __init__(self, inner: Store, cache: Path, commits: Callable[[Store], Commits] | None = None) -> None:
         """`cache`: a local directory for files that were packed. `commits`: makes those that are files of a store."""
-        self.keeps_entities = inner.keeps_entities
+        self.by_engine = inner.by_engine
         self._inner = inner
         self._cache = cache
         self._make_commits = commits
