@@ -12,7 +12,8 @@ app = command_app()
 def stores(as_json: JsonOption = False) -> None:
     """The engines that can keep a ledger's commits and refs, and what each promises.
 
-    Choose one with `ledger init PATH --store URL`; move a ledger with `ledger copy`.
+    "survived" says what an acknowledged write has outlived, "seen at once" what of a batch of commits appears in one
+    piece. Choose one with `ledger init PATH --store URL`; move a ledger with `ledger copy`.
 
     JSON: a list of url (how it begins), engine, extra (to install, or null), refs (whether it keeps them too; else they
     are files of the ledger), processes, durable, atomic and exact.
@@ -20,7 +21,7 @@ def stores(as_json: JsonOption = False) -> None:
     Example: ledger stores
     """
     from ledger_cli.api.stores import stores
-    from ledger_cli.render.views.stores import store_table
+    from ledger_cli.render.views.stores import store_views
 
     found = stores()
-    Output(as_json).emit(found, store_table(found))
+    Output(as_json).emit(found, *store_views(found))

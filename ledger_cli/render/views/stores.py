@@ -8,27 +8,26 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from ledger_cli.render.common.tables import table
+from ledger_cli.render.common.tables import fields, table
 from ledger_cli.render.common.words import counted
 
-_TITLES = ["url", "engine", "processes", "refs", "an acknowledged write has survived", "at once", "128 bits as"]
+
+def store_views(found: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """The engines, one after the other."""
+    return [_store(each) for each in found]
 
 
-def store_table(found: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The engines, one a row."""
-    rows = [
-        (
-            each["url"],
-            each["engine"],
-            each["processes"],
-            "here" if each["refs"] else "in files",
-            each["durable"],
-            each["atomic"],
-            each["exact"],
-        )
-        for each in found
-    ]
-    return table(_TITLES, rows, left=_TITLES)
+def _store(each: Mapping[str, Any]) -> RenderableType:
+    pairs = {
+        "engine": each["engine"],
+        "processes": each["processes"],
+        "refs": "kept in it" if each["refs"] else "files of the ledger",
+        "survived": each["durable"],
+        "seen at once": each["atomic"],
+        "128 bits as": each["exact"],
+        **({} if each["extra"] is None else {"to install": f"the extra {each['extra']}"}),
+    }
+    return fields(pairs, title=each["url"])
 
 
 def ref_differences(found: Sequence[Any], a: str, b: str) -> RenderableType:
