@@ -1,7 +1,4 @@
-"""What is Cassandra's own: URLs, lost answers, kills between any two statements, clocks that differ, large commits.
-
-All but the first tests need a server: see `tests.services`.
-"""
+"""What is Cassandra's own: lost answers, kills between any two statements, clocks that differ, large commits."""
 
 from __future__ import annotations
 
@@ -15,79 +12,30 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ledger_cli.errors import Conflict, Corrupt, MissingExtra, Unavailable, UsageError
+from ledger_cli.errors import Conflict, Corrupt, Unavailable, UsageError
 from ledger_cli.ports import TickRange
 from ledger_cli.stores.cassandra import CassandraStore, connection, schema
 from ledger_cli.stores.cassandra import rows as table_rows
 from ledger_cli.stores.cassandra import store as stores
-from ledger_cli.stores.cassandra.schema import place_of
 from ledger_cli.stores.common import rows
 from tests.memory_store import MemoryStore
-from tests.services import cassandra
+from tests.stores.engines import SERVERS, place
 from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, history, rows_of
 
-URL = os.environ.get(cassandra.VARIABLE, "")
+URL = os.environ[SERVERS["cassandra"]]
 BATCH = "commits/a.parquet"
 HERE = Path()
 
-if URL:
 
-    @pytest.fixture
-    def store() -> Iterator[CassandraStore]:
-        cassandra.empty(URL)
-        made = CassandraStore(URL, HERE)
+@pytest.fixture
+def store() -> Iterator[CassandraStore]:
+    with place("cassandra") as url:
+        made = CassandraStore(url, HERE)
         made.create()
         yield made
         made.close()
 
 
-needs_server = pytest.mark.skipif(not URL, reason=f"no server: {cassandra.VARIABLE} is not set")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "cassandra://",
-        "cassandra://host",
-        "cassandra://host:9042/",
-        "cassandra:///ledger",
-        "cassandra://host:port/ledger",
-        "cassandra://user:secret@host:9042/two words",
-    ],
-)
-def test_urls_that_name_no_keyspace(url: str) -> None:
-    with pytest.raises(UsageError, match="cassandra://HOST:PORT/KEYSPACE") as raised:
-        CassandraStore(url, HERE)
-    assert "secret" not in str(raised.value)
-
-
-def test_a_url_is_shown_without_its_password() -> None:
-    made = connection.Connection("cassandra://user:se%40cret@one,two:9999/ledger")
-    assert made.name == "cassandra://one,two:9999/ledger"
-    assert connection.Connection("cassandra://[::1]/ledger").name == "cassandra://::1:9042/ledger"
-
-
-@pytest.mark.parametrize("epoch", [(0, 0), (0, 1), (7, 8), (0, 2**53), (2**52, 2**53), (990, 1000), (1000, 1001)])
-def test_a_range_of_ticks_finds_the_bucket_of_every_epoch_in_it(epoch: tuple[int, int]) -> None:
-    """An epoch that meets [start, end) ends above start and below end + 2**level, and so in one of those buckets."""
-    level, bucket = place_of(*epoch)
-    width = level + schema.BUCKET_BITS
-    assert bucket << width <= epoch[1] < (bucket + 1) << width
-    assert epoch[1] - epoch[0] < 2**level
-
-
-def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "cassandra", None)
-    with pytest.raises(MissingExtra, match=r"ledger-cli\[cassandra\]"):
-        CassandraStore("cassandra://127.0.0.1:1/ledger", HERE).create()
-
-
-# -- with a server ------------------------------------------------------------------------------------------
-
-
-@needs_server
 def test_who_cannot_connect_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PATIENCE_SECONDS", 0.5)
     place = URL.rpartition("/")[0]
@@ -100,7 +48,6 @@ def test_who_cannot_connect_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None
     assert "secret" not in str(raised.value)
 
 
-@needs_server
 def test_a_newer_schema_is_refused(store: CassandraStore) -> None:
     newer = len(schema.MIGRATIONS) + 1
     store._connection.rows("INSERT INTO schema_version (version) VALUES (?)", newer)
@@ -115,7 +62,6 @@ class Killed(Exception):
     """Stands for a process that ends."""
 
 
-@needs_server
 def test_a_rerun_completes_what_a_kill_left(store: CassandraStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_ROWS_AT_ONCE", 30)
     monkeypatch.setattr(stores, "_COMMITS_A_PAGE", 5)
@@ -162,7 +108,6 @@ def test_a_rerun_completes_what_a_kill_left(store: CassandraStore, monkeypatch: 
     assert stopped > 40
 
 
-@needs_server
 def test_a_lost_answer_is_looked_up(store: CassandraStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cluster made the move, or did not, or another's, and its answer never came."""
     once = connection.Connection.once
@@ -207,7 +152,6 @@ def test_a_lost_answer_is_looked_up(store: CassandraStore, monkeypatch: pytest.M
         store.advance_ref("main", 4, b"ours")
 
 
-@needs_server
 def test_of_two_clients_one_wins(store: CassandraStore) -> None:
     other = CassandraStore(URL, HERE)
     won: list[bytes] = []
@@ -232,7 +176,6 @@ def test_of_two_clients_one_wins(store: CassandraStore) -> None:
     assert sorted(won) == [store.read_ref("main", seq) for seq in range(latest + 1)]
 
 
-@needs_server
 def test_a_log_of_many_pages(store: CassandraStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "_MOVES_A_PAGE", 2)
     for seq in range(15):
@@ -250,7 +193,6 @@ def test_a_log_of_many_pages(store: CassandraStore, monkeypatch: pytest.MonkeyPa
     again.close()
 
 
-@needs_server
 def test_a_slow_clock_loses_nothing(store: CassandraStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each act is done by a client whose clock is an hour behind that of the one before."""
     now = stores._now()
@@ -281,7 +223,6 @@ def test_a_slow_clock_loses_nothing(store: CassandraStore, monkeypatch: pytest.M
         assert store.batches() == {}
 
 
-@needs_server
 def test_a_commit_of_many_entries(store: CassandraStore) -> None:
     row = chain("a", 0, range(1)).to_pylist()[0]
     entry = {"n": 1, "activity": str(LARGEST), "activity2": str(-(2**127)), "weight": "-1"}
@@ -297,7 +238,6 @@ def test_a_commit_of_many_entries(store: CassandraStore) -> None:
     assert str(found["weight_value"]) == "-0.0"
 
 
-@needs_server
 def test_the_tables_tell_by_themselves(store: CassandraStore) -> None:
     """Whoever looks with cqlsh finds the columns of every engine under their names."""
     table = chain("a", 0, range(8), REGIONS)
