@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ledger_cli.errors import Conflict, Corrupt, Unavailable, UsageError
+from ledger_cli.errors import Conflict, Corrupt, LedgerError, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import TickRange
 from ledger_cli.stores.cassandra import CassandraStore, connection, schema
 from ledger_cli.stores.cassandra import rows as table_rows
@@ -251,3 +251,23 @@ def test_the_tables_tell_by_themselves(store: CassandraStore) -> None:
         row["commit_id"] + entry["region"] for row in table.to_pylist() for entry in row["entries"]
     )
     store._connection.rows("SELECT entity_id, last_tick, activity, activity_history, metadata FROM entity_state")
+
+
+def test_what_a_cluster_refuses_is_told_with_the_next_step() -> None:
+    from cassandra import AuthenticationFailed, InvalidRequest, Unauthorized
+    from cassandra.cluster import NoHostAvailable
+
+    made = connection.Connection("cassandra://me:secret@127.0.0.1:1/ledger")
+    refused = NoHostAvailable("no host", {"127.0.0.1:1": AuthenticationFailed("Provided username me and/or password")})
+    for error, kind, said in [
+        (refused, UsageError, "refuses the user or the password"),
+        (Unauthorized("User me has no MODIFY permission"), UsageError, "grant the user"),
+        (InvalidRequest("disk usage exceeds the failure threshold"), NotWritten, "free space"),
+        (InvalidRequest("unconfigured table"), LedgerError, "nothing was changed"),
+        (NoHostAvailable("no host", {"127.0.0.1:1": OSError("refused")}), Unavailable, "safe to run the command again"),
+    ]:
+        told = made._translated(error)
+        assert isinstance(told, kind)
+        assert said in str(told)
+        assert "secret" not in str(told)
+    assert made._translated(KeyError("a fault of the program")) is None
