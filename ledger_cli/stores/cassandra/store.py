@@ -42,12 +42,12 @@ class CassandraStore:
     """See `ports.CommitStore`. Safe with many processes and threads at once."""
 
     capabilities = Capabilities(
-        engine="Apache Cassandra or Scylla, by cassandra-driver",
+        engine="Apache Cassandra or Scylla (cassandra-driver)",
         extra="cassandra",
         refs=True,
-        processes="many, on many machines",
-        durable="the loss of a minority of replicas; of power as commitlog_sync of the cluster says",
-        atomic="a row",
+        processes="many on many machines",
+        durable="the loss of a minority of the replicas; of power as the cluster's commitlog_sync says",
+        atomic="a row of a commit",
         exact="varint",
     )
 

@@ -77,12 +77,12 @@ class RocksStore:
     """See `ports.CommitStore`. Safe with many threads of the one process that has it open."""
 
     capabilities = Capabilities(
-        engine="RocksDB, by rocksdict",
+        engine="RocksDB (rocksdict)",
         extra="rocksdb",
         refs=True,
-        processes="one at a time; others wait for some seconds",
+        processes="one at a time: others wait for some seconds",
         durable="the loss of power: the log is synced",
-        atomic="pieces of some 250,000 entries",
+        atomic="some 250,000 entries of a batch",
         exact="16 bytes, and decimal text",
     )
 
