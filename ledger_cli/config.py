@@ -84,7 +84,7 @@ class Setting:
 THREADS_MAX = 1024
 """More are a slip of the hand; so many would also work against each other."""
 
-_SIZE = re.compile(r"(?=.*[1-9])\d+(\.\d+)?\s*([KMGT]i?B|B)", re.IGNORECASE)
+_SIZE = re.compile(r"(?=.*[1-9])(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)", re.IGNORECASE)
 _KINDS = {
     "text": "text in quotes",
     "size": "a size above 0 with its unit, for example '1GiB'",
@@ -228,6 +228,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("engine", "threads", "threads", 0, "threads; 0: all cores"),
     Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),
+    Setting(
+        "engine",
+        "cache",
+        "text",
+        None,
+        "directory of local copies of the files of a ledger that is elsewhere (s3://…); not set: ~/.cache/ledger",
+        "/var/tmp/ledger",
+    ),
+    Setting("engine", "cache_size", "size", "20GiB", "all copies together; the least recently used go first"),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _SECTIONS = {
@@ -338,6 +347,15 @@ class Config:
     def memory(self) -> str:
         """Memory of the engine."""
         return str(self.values["memory"])
+
+    @property
+    def cache_size(self) -> int:
+        """Bytes of local copies."""
+        found = _SIZE.fullmatch(self.values["cache_size"].strip())
+        assert found is not None, "it was checked"
+        unit = found[2].upper()
+        factor = 1024 if "I" in unit else 1000
+        return int(float(found[1]) * float(factor) ** "BKMGT".index(unit[0]))
 
 
 def template(given: Mapping[str, Any] | None = None, types: Mapping[str, TypeSettings] | None = None) -> str:

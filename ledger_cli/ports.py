@@ -81,7 +81,7 @@ class Files(Protocol):
         ...
 
     def location(self, file: str) -> str:
-        """Path by which an engine reads the file."""
+        """Local path by which an engine reads the file, as long as the ledger is open."""
         ...
 
     def written(self, folder: str) -> dict[str, str]:
@@ -247,7 +247,7 @@ class Store(Files, Refs, Protocol):
     """All that a ledger's services need of where it lives."""
 
     def reading(self, files: Sequence[str]) -> Reading:
-        """What to read for the rows of some files of one schema: see `Reading`."""
+        """What to read for the rows of some files of one schema: see `Reading`. What is elsewhere is brought here."""
         ...
 
     def look_again(self) -> bool:

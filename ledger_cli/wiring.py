@@ -6,12 +6,12 @@ import getpass
 import json
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,15 @@ if TYPE_CHECKING:
 STORES = {
     "": "ledger_cli.stores.directory:DirectoryStore",
     "file": "ledger_cli.stores.directory:DirectoryStore",
+    "local": "ledger_cli.stores.directory:DirectoryStore",
 }
-"""Where a ledger's files can be, by URL scheme; a plain path has none."""
+"""What keeps a ledger's files in a directory, by URL scheme; a plain path has none."""
+OBJECTS = "ledger_cli.stores.objects:ObjectStore"
+"""What keeps them at any other URL."""
 COMMIT_STORES: dict[str, str] = {
     "cassandra": "ledger_cli.stores.cassandra:CassandraStore",
+    "clickhouse": "ledger_cli.stores.clickhouse:ClickhouseStore",
+    "clickhouse+chdb": "ledger_cli.stores.clickhouse:ClickhouseStore",
     "duckdb": "ledger_cli.stores.duckdb:DuckdbStore",
     "postgresql": "ledger_cli.stores.postgresql:PostgresqlStore",
     "rocksdb": "ledger_cli.stores.rocksdb:RocksStore",
@@ -97,31 +102,49 @@ def locate(location: str | None, environment: Mapping[str, str] = os.environ) ->
     raise NotFound(f"no {FILE_NAME} here or above: make a ledger with `ledger init DIR`, or name one with --ledger")
 
 
-def root_of(location: str) -> Path:
-    """The directory of a ledger. UsageError for a scheme that has no store."""
-    scheme, separator, rest = location.partition("://")
+def location_of(given: str) -> str:
+    """Where a ledger is: the path of a directory, or the URL of a folder elsewhere. UsageError for a store of commits.
+
+    Whether a ledger can be there is found out when it is opened.
+    """
+    scheme, separator, rest = given.partition("://")
     if not separator:
-        return Path(location)
-    if scheme not in STORES:
-        raise UsageError(f"no store for {scheme}://: a ledger is a directory (give its path)")
-    return Path(rest)
+        return str(Path(given))
+    if scheme in STORES:
+        return str(Path(rest))
+    if scheme in COMMIT_STORES:
+        raise UsageError(f"{scheme}:// keeps the commits of a ledger, not its files: give a directory, or s3://…")
+    return given.rstrip("/")
 
 
-def beside(location: str, root: Path) -> str:
-    """Where a ledger is that another one, in the directory `root`, names: a path is taken from there."""
-    return location if "://" in location else os.path.normpath(root / location)
+def is_directory(location: str) -> bool:
+    """Whether a location is a directory of this machine, and no URL."""
+    return "://" not in location
 
 
-def read_config(root: Path, environment: Mapping[str, str] = os.environ) -> Config:
+def absolute(location: str) -> str:
+    """The one name of a place: two locations are the same ledger where these are."""
+    return str(Path(location).resolve()) if is_directory(location) else location.rstrip("/")
+
+
+def beside(named: str, location: str) -> str:
+    """Where something is that a ledger names: a path is taken from where the ledger is."""
+    if "://" in named or os.path.isabs(named):
+        return named
+    scheme, separator, rest = location.rpartition("://")
+    return scheme + separator + os.path.normpath(f"{rest}/{named}")
+
+
+def read_config(location: str, environment: Mapping[str, str] = os.environ) -> Config:
     """The settings of a ledger. NotFound where there is none."""
     try:
-        text = (root / FILE_NAME).read_text()
+        text = _read_beside(location, FILE_NAME).decode()
     except (FileNotFoundError, NotADirectoryError) as error:
-        missing = NotFound(f"{root} is no ledger (no {FILE_NAME}): make one with `ledger init {root}`")
-        missing.ledger = str(root)
+        missing = NotFound(f"{location} is no ledger (no {FILE_NAME}): make one with `ledger init {location}`")
+        missing.ledger = location
         raise missing from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{root / FILE_NAME} cannot be read: {error}") from error
+        raise UsageError(f"{beside(FILE_NAME, location)} cannot be read: {error}") from error
     return load(text, environment)
 
 
@@ -140,40 +163,89 @@ def make_commit_store(url: str, directory: Path) -> CommitStore:
     return made
 
 
-def make_store(root: Path, url: str, open_files: ExitStack) -> Store:
-    """The store of a ledger in a directory. `url`: of the engine that keeps its commits and refs, "" for none."""
-    files: Store = resolve(STORES[""])(root)
-    cache = root / "cache"
+def make_store(location: str, url: str, open_files: ExitStack, config: Config | None = None) -> Store:
+    """The store of a ledger. `url`: of the engine that keeps its commits and refs, "" for none."""
+    known = config or load("", os.environ)
+    here = is_directory(location)
+    files: Store = resolve(STORES[""])(Path(location)) if here else _objects(location, open_files, known)
+    own = sha256(location.encode()).hexdigest()[:32]
+    cache = Path(location) / "cache" if here else _cache_directory(known) / "batches" / own
     if not url:
         packed: Store = resolve(PACKED)(files, cache, resolve(PARQUET_COMMITS))
         return packed
-    engine = make_commit_store(url, root)
+    engine = make_commit_store(url, Path(location) if here else Path())
     open_files.callback(engine.close)
     engine.create()
     joined: Store = resolve(PACKED)(resolve(JOINED)(files, engine, cache, now), cache)
     return joined
 
 
-def check_empty(root: Path, url: str | None) -> None:
-    """UsageError where an engine keeps the refs of a ledger already, before another one is made on it."""
+def _objects(location: str, open_files: ExitStack, config: Config | None = None) -> Any:
+    """The objects of a ledger at a URL. `config`: None before it is read, where nothing is copied yet."""
+    known = config or load("", os.environ)
+    store = resolve(OBJECTS)(location, _cache_directory(known), known.cache_size)
+    open_files.callback(store.close)
+    return store
+
+
+def _cache_directory(config: Config) -> Path:
+    """Where the local copies of files are that a ledger has elsewhere."""
+    if config["cache"] is not None:
+        return Path(config["cache"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ledger"
+
+
+def _read_beside(location: str, file: str) -> bytes:
+    """A small file beside those of the store. FileNotFoundError where there is none."""
+    if is_directory(location):
+        return Path(location, file).read_bytes()
+    with ExitStack() as open_files:
+        content: bytes | None = _objects(location, open_files).get(file)
+    if content is None:
+        raise FileNotFoundError(file)
+    return content
+
+
+def _write_beside(location: str, file: str, content: bytes) -> None:
+    """Write a small file beside those of the store. FileExistsError where it is there."""
+    if is_directory(location):
+        Path(location, file).parent.mkdir(parents=True, exist_ok=True)
+        with open(Path(location, file), "xb") as opened:
+            opened.write(content)
+        return
+    with ExitStack() as open_files:
+        store = _objects(location, open_files)
+        if file == FILE_NAME:
+            store.create()
+        if not store.put_new(file, content):
+            raise FileExistsError(file)
+
+
+def check_empty(location: str, url: str | None) -> None:
+    """UsageError where an engine keeps a ledger already, before another one is made on it.
+
+    One that keeps no refs is known by its commits: each of two ledgers would take the other's for waste.
+    """
     if not url:
         return
     with ExitStack() as open_files:
-        refs = make_store(root, url, open_files).branches()
-    if refs:
+        store = make_store(location, url, open_files)
+        found = [f"ref {ref}" for ref in store.branches()] or list(store.commits.batches())
+    if found:
         raise UsageError(
-            f"that store keeps a ledger already (refs {', '.join(refs[:3])}): open it where its ledger.toml is, or "
+            f"that store keeps a ledger already ({', '.join(found[:3])}): open it where its ledger.toml is, or "
             "name another database, schema or file"
         )
 
 
-def make_copy(source: Path, target: Path, url: str | None) -> None:
+def make_copy(source: str, target: str, url: str | None) -> None:
     """Give a copy the settings of its source, with a store of its own; where it has settings, they stay."""
-    if (target / FILE_NAME).exists():
+    with suppress(FileNotFoundError, NotADirectoryError):
+        _read_beside(target, FILE_NAME)
         return
     import tomlkit
 
-    document = tomlkit.parse((source / FILE_NAME).read_text(encoding="utf-8"))
+    document = tomlkit.parse(_read_beside(source, FILE_NAME).decode())
     settings = document.setdefault("store", {})
     settings.pop("store", None)
     if url:
@@ -181,20 +253,20 @@ def make_copy(source: Path, target: Path, url: str | None) -> None:
     check_empty(target, url)
     make_ledger(target, tomlkit.dumps(document))
     for each in load(tomlkit.dumps(document), {}).types.values():
-        if each.schema is not None and (source / each.schema).is_file() and not Path(each.schema).is_absolute():
-            (target / each.schema).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / each.schema, target / each.schema)
+        if each.schema is not None and "://" not in each.schema and not os.path.isabs(each.schema):
+            with suppress(FileNotFoundError, FileExistsError):
+                _write_beside(target, each.schema, _read_beside(source, each.schema))
 
 
 def capabilities() -> dict[str, Capabilities]:
     """What each kind of store promises, by the beginning of its URL."""
-    kinds = {"PATH": STORES[""], **{f"{scheme}://": path for scheme, path in COMMIT_STORES.items()}}
+    kinds = {"PATH": STORES[""], "s3://": OBJECTS, **{f"{name}://": path for name, path in COMMIT_STORES.items()}}
     return {start: resolve(path).capabilities for start, path in kinds.items()}
 
 
-def make_repository(root: Path, config: Config, open_files: ExitStack) -> Repository:
+def make_repository(location: str, config: Config, open_files: ExitStack) -> Repository:
     """The repository of a ledger; its engine is made when first needed. What it holds open goes to `open_files`."""
-    store = make_store(root, config.store, open_files)
+    store = make_store(location, config.store, open_files, config)
 
     def engine() -> Engine:
         made: Engine = resolve(ENGINE)(store, config.threads, config.memory, spill(store, open_files))
@@ -203,18 +275,16 @@ def make_repository(root: Path, config: Config, open_files: ExitStack) -> Reposi
     return Repository(store, engine, Author(author(), now), half_lives=tuple(config["half_lives"]))
 
 
-def make_ledger(root: Path, text: str) -> None:
-    """Write the `ledger.toml` of a new ledger. UsageError where there is one already."""
-    path = root / FILE_NAME
-    if root.exists() and not root.is_dir():
-        raise UsageError(f"{root} is a file: choose another directory for the ledger")
+def make_ledger(location: str, text: str) -> None:
+    """Write the `ledger.toml` of a new ledger. UsageError where there is one already, or none can be."""
+    if is_directory(location) and Path(location).exists() and not Path(location).is_dir():
+        raise UsageError(f"{location} is a file: choose another directory for the ledger")
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+        _write_beside(location, FILE_NAME, text.encode())
     except FileExistsError as error:
-        raise UsageError(f"{root} is a ledger already: use it, or choose another directory") from error
+        raise UsageError(f"{location} is a ledger already: use it, or choose another directory") from error
     except OSError as error:
+        path = beside(FILE_NAME, location)
         raise LedgerError(f"{path} cannot be written ({error.strerror}): choose another directory") from error
 
 
@@ -288,8 +358,10 @@ def write_new_json(name: str, value: Any) -> str:
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a small text file. NotFound where there is none."""
+    """The lines of a small text file or URL. NotFound where there is none."""
     try:
+        if not is_directory(path):
+            return b"\n".join(open_lines(path)).decode().splitlines()
         return Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise NotFound(f"{path}: no such file. Check the path.") from error

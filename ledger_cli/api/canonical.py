@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,13 +16,13 @@ if TYPE_CHECKING:
     from ledger_cli.services.world_apply import ApplyResult
 
 
-def canonical_of(config: Config, root: Path) -> str | None:
-    """Where the canonical ledger of the ledger at `root` is; None: it is that one itself."""
+def canonical_of(config: Config, location: str) -> str | None:
+    """Where the canonical ledger of the ledger at `location` is; None: it is that one itself."""
     named = config["canonical"]
     if named is None:
         return None
-    place = wiring.beside(named, root)
-    return None if Path(place).resolve() == root.resolve() else place
+    place = wiring.beside(named, location)
+    return None if wiring.absolute(place) == wiring.absolute(location) else place
 
 
 def open_canonical(place: str, otherwise: str) -> Ledger:
@@ -34,7 +33,7 @@ def open_canonical(place: str, otherwise: str) -> Ledger:
         there = Ledger.open(place)
     except LedgerError as error:
         raise LedgerError(f"the canonical ledger {place} cannot be reached ({error}): {otherwise}") from error
-    if canonical_of(there.config, there.root) is not None:
+    if canonical_of(there.config, there.location) is not None:
         there.close()
         raise UsageError(f"{place} names another canonical ledger itself: let both name the same one")
     return there
@@ -42,7 +41,7 @@ def open_canonical(place: str, otherwise: str) -> Ledger:
 
 def apply_by_level(
     place: str,
-    root: Path,
+    location: str,
     strong: Collection[str],
     lines: Sequence[bytes],
     apply_here: Callable[[Sequence[bytes]], ApplyResult],
@@ -51,7 +50,7 @@ def apply_by_level(
     source: str,
     why: str,
 ) -> ApplyResult:
-    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `root`."""
+    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `location`."""
     from ledger_cli.api.ledger import Ledger
     from ledger_cli.services.world_apply import both
 
@@ -66,7 +65,7 @@ def apply_by_level(
     told = f"of {source} nothing was applied, since {', '.join(sorted(found))} is strong"
     with open_canonical(place, told) as there:
         decided = there.world.apply(theirs, branch, atomic, source, why)
-    with Ledger.open(root) as here:
+    with Ledger.open(location) as here:
         here.reconcile(branch, here.fetch(place, branch).name, why=why or source)
     return both(decided, apply_here(ours))
 

@@ -75,12 +75,13 @@ class Ledger:
     do next. Ticks are integers; a place is a commit id or a prefix of it, a tag or a branch as text, or a tick.
     """
 
-    def __init__(self, root: Path, config: Config) -> None:
+    def __init__(self, location: str, config: Config) -> None:
         """Use `create` or `open`."""
-        self.root = root
+        self.location = location
+        """The path of its directory, or its URL."""
         self.config = config
         self._open_files = ExitStack()
-        self._repository = wiring.make_repository(root, config, self._open_files)
+        self._repository = wiring.make_repository(location, config, self._open_files)
         self._importer: Importer | None = None
 
     @cached_property
@@ -88,7 +89,7 @@ class Ledger:
         """The world behind the ticks."""
         from ledger_cli.api.world import WorldApi
 
-        return WorldApi(self._repository, self.config, self.root, self._open_files)
+        return WorldApi(self._repository, self.config, self.location, self._open_files)
 
     @cached_property
     def snapshots(self) -> SnapshotApi:
@@ -104,7 +105,7 @@ class Ledger:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Ledger({str(self.root)!r})"
+        return f"Ledger({self.location!r})"
 
     # -- make ---------------------------------------------------------------------------------------------
 
@@ -122,12 +123,12 @@ class Ledger:
         `store`: the URL of the engine that keeps commits and refs. UsageError where there is a ledger already, here or
         in the engine, or a setting is wrong; Unavailable where the engine cannot be reached.
         """
-        root = wiring.root_of(os.fspath(location))
+        place = wiring.location_of(os.fspath(location))
         text = template(settings if store is None else {**settings, "store": store}, types)
         load(text, {}).policy()
-        wiring.check_empty(root, store)
-        wiring.make_ledger(root, text)
-        made = cls(root, wiring.read_config(root))
+        wiring.check_empty(place, store)
+        wiring.make_ledger(place, text)
+        made = cls(place, wiring.read_config(place))
         made._repository.create_branch(MAIN, "init", "", None, State())
         return made
 
@@ -145,12 +146,12 @@ class Ledger:
         """
         from ledger_cli.services.copy import copy
 
-        root = wiring.root_of(os.fspath(target))
-        wiring.make_copy(self.root, root, store)
+        place = wiring.location_of(os.fspath(target))
+        wiring.make_copy(self.location, place, store)
         # The variable names the store of one of the two: that of the source.
         others = {name: value for name, value in os.environ.items() if name != "LEDGER_STORE"}
-        with Ledger(root, wiring.read_config(root, others)) as there:
-            return copy(self._repository, str(self.root), there._repository, watch)
+        with Ledger(place, wiring.read_config(place, others)) as there:
+            return copy(self._repository, self.location, there._repository, watch)
 
     def compare(self, other: Ledger) -> list[RefDifference]:
         """The refs that another ledger does not have alike; none where the two are one history."""
@@ -161,8 +162,8 @@ class Ledger:
     @classmethod
     def open(cls, location: str | os.PathLike[str] | None = None) -> Ledger:
         """Open a ledger; None: `LEDGER_URL`, else the nearest parent directory with a `ledger.toml`."""
-        root = wiring.root_of(wiring.locate(None if location is None else os.fspath(location)))
-        return cls(root, wiring.read_config(root))
+        place = wiring.location_of(wiring.locate(None if location is None else os.fspath(location)))
+        return cls(place, wiring.read_config(place))
 
     def close(self) -> None:
         """Let go of what is held open. Not needed for what was written to last."""
@@ -265,7 +266,7 @@ class Ledger:
 
         given = {name: str(value) for name, value in (parameters or {}).items()}
         read = load_recipe(os.fspath(recipe), given)
-        check_settings(self, str(self.root), read)
+        check_settings(self, self.location, read)
         if pictures:
             check_pictures(read)
         return run_recipe(self, read, Watcher(), pictures=pictures)
@@ -522,7 +523,7 @@ class Ledger:
         remote_name(remote, "")
         with _other(location) as opened:
             other = OtherLedger(opened._repository, os.fspath(location))
-            name = remote_name(remote, opened.root.resolve().name)
+            name = remote_name(remote, os.path.basename(wiring.absolute(opened.location)))
             guard = Guard(wiring.clock(), round(self.config["max_drift"] * 1e6))
             return branch_view(self._repository, fetch(self._repository, other, branch, name, guard))
 
@@ -553,7 +554,7 @@ class Ledger:
 
         def give() -> Reconciled:
             with _other(location) as other, told_of(place):
-                return other._reconciled(branch, other.fetch(self.root, branch).name, why=why)
+                return other._reconciled(branch, other.fetch(self.location, branch).name, why=why)
 
         if level == "strong":
             there = give()

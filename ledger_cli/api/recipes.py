@@ -88,7 +88,7 @@ def run_recipe(ledger: Ledger, recipe: Recipe, watcher: Watcher, *, pictures: bo
         watcher.ended(done[-1])
     found = runner.facts()
     different = tuple(differences(recipe.expect, found))
-    return RecipeRun(recipe.name, str(ledger.root), tuple(done), found, different)
+    return RecipeRun(recipe.name, ledger.location, tuple(done), found, different)
 
 
 def check_pictures(recipe: Recipe) -> None:
@@ -185,8 +185,8 @@ class Runner:
             made = replace(made, into=into or made.into)
         if out is not None and made is not None:
             # Drawn before anything moves: killed in between, a second run has the same to draw.
-            picture = self._ledger.root / out
-            if made.outcome == "merge" or not picture.exists():
+            picture = self._beside(out)
+            if made.outcome == "merge" or not os.path.exists(picture):
                 self._ledger.draw_reconciliation(picture, made)
         if planned:
             return made
@@ -229,13 +229,17 @@ class Runner:
     def _gamma(self, given: dict[str, Any]) -> Any:
         given.pop("top", None)
         out = given.pop("out", None)
-        return self._ledger.gamma(**given) if out is None else self._ledger.save_gamma(self._ledger.root / out, **given)
+        return self._ledger.gamma(**given) if out is None else self._ledger.save_gamma(self._beside(out), **given)
 
     def _sql(self, given: dict[str, Any]) -> Any:
         return self._ledger.sql(**given)
 
     def _status(self, given: dict[str, Any]) -> Any:
         return self._ledger.status(**given)
+
+    def _beside(self, out: str) -> str:
+        """Where a picture goes: into the directory of the ledger, or into this one where that is elsewhere."""
+        return wiring.beside(out, self._ledger.location) if wiring.is_directory(self._ledger.location) else out
 
     def _has(self, branch: str) -> bool:
         return any(each.name == branch for each in self._ledger.branches())

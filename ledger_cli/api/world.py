@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
@@ -42,12 +41,12 @@ POLLED = 1000
 class WorldApi:
     """The world behind the ticks. A moment (`at`) is one of those that `ledger world --help` names."""
 
-    def __init__(self, repository: Repository, config: Config, root: Path, open_files: ExitStack) -> None:
+    def __init__(self, repository: Repository, config: Config, location: str, open_files: ExitStack) -> None:
         """Use `Ledger.world`."""
         self._repository = repository
         self._open_files = open_files
         self._config = config
-        self._root = root
+        self._location = location
         self._kept: dict[str, tuple[Branch, World]] = {}
 
     def register(
@@ -101,7 +100,8 @@ class WorldApi:
             raise UsageError(f"{FILE_NAME}, [types]: {error}") from error
         for name in named:
             settings = self._config.types[name]
-            schema = None if settings.schema is None else wiring.read_json_object(str(self._root / settings.schema))
+            file = settings.schema
+            schema = None if file is None else wiring.read_json_object(wiring.beside(file, self._location))
             try:
                 register(self._repository, name, schema, settings.reducer, settings.fields, settings.upcast, FILE_NAME)
             except UsageError as error:
@@ -132,7 +132,7 @@ class WorldApi:
 
         if canonical is None:
             return here(lines)
-        return apply_by_level(canonical, self._root, strong, list(lines), here, branch, atomic, source, why)
+        return apply_by_level(canonical, self._location, strong, list(lines), here, branch, atomic, source, why)
 
     def _apply(self, lines: Iterable[bytes], branch: str, atomic: bool, source: str, why: str) -> ApplyResult:
         """On this very ledger."""
@@ -146,7 +146,7 @@ class WorldApi:
     def _canonical(self) -> str | None:
         from ledger_cli.api.canonical import canonical_of
 
-        return canonical_of(self._config, self._root)
+        return canonical_of(self._config, self._location)
 
     def reading(
         self, consistency: str | None = None, after: str | None = None, wait: float = 0, branch: str = MAIN
@@ -226,7 +226,7 @@ class WorldApi:
     def _side(self, branch: str) -> Side:
         from ledger_cli.services.transactions import Side
 
-        return Side(self._repository, str(self._root.resolve()), branch, self._world, self._rules)
+        return Side(self._repository, wiring.absolute(self._location), branch, self._world, self._rules)
 
     def end_session(
         self, branch: str = MAIN, module: str | None = None, entity_id: str | None = None, why: str = ""

@@ -24,7 +24,7 @@ class Shown(Watcher):
         self._out = out
         self._told = told
         self._steps = len(recipe.steps)
-        self._location = str(ledger.root)
+        self._location = ledger.location
         if told:
             out.emit(None, recipe.about, "")
             if ledger.status().moves == 1:

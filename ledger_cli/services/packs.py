@@ -235,6 +235,7 @@ class PackedStore:
             else:
                 packed.setdefault(known.pack.file, (known, []))[1].append(known.numbers[file])
         parts = [PackPart(name, _runs(found, len(known.numbers))) for name, (known, found) in packed.items()]
+        self._inner.reading([*plain, *(part.file for part in parts)])  # what is elsewhere is brought together
         return Reading(plain, parts)
 
     def look_again(self) -> bool:

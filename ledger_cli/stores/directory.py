@@ -6,24 +6,19 @@ a ref is a link that fails where the name exists, which is the compare-and-set; 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ledger_cli.errors import Conflict, Corrupt, NotWritten
+from ledger_cli.errors import Conflict, Corrupt
 from ledger_cli.ports import Capabilities, Published, Reading
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
 from ledger_cli.stores.common.rows import digest_of, missing
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
-"""What a full or failing disk says, to whoever writes into the scratch directory."""
-_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+from ledger_cli.stores.common.scratch import disk_errors, scratch_in
 
 
 class DirectoryStore(ParquetCommits):
@@ -96,7 +91,7 @@ class DirectoryStore(ParquetCommits):
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """See `ports.Store`."""
         target = self._move(branch, seq)
-        with _disk_errors():
+        with disk_errors():
             _make_directory(target.parent)
             if seq and not self._move(branch, seq - 1).exists():
                 raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
@@ -114,7 +109,7 @@ class DirectoryStore(ParquetCommits):
 
     def publish(self, path: Path, file: str) -> Published:
         """See `ports.Store`."""
-        with _disk_errors():
+        with disk_errors():
             digest, size = digest_of(path)
             name = file.format(sha256=digest)
             target = self.root / name
@@ -180,30 +175,15 @@ class DirectoryStore(ParquetCommits):
     def remove(self, folder: str) -> None:
         """See `ports.Store`."""
         path = self.root / folder
-        with _disk_errors(), suppress(FileNotFoundError):
+        with disk_errors(), suppress(FileNotFoundError):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """See `ports.Store`. A directory nobody holds the lock of was left by a killed process."""
-        parent = self.root / "scratch"
-        with _disk_errors():
-            parent.mkdir(parents=True, exist_ok=True)
-            with _locked(parent / "lock"):
-                _sweep(parent)
-                mine = parent / uuid.uuid4().hex
-                mine.mkdir()
-                held = _locked(mine / "lock")
-                held.__enter__()
-        try:
-            with _disk_errors(_NO_ROOM):
-                yield mine
-        finally:
-            shutil.rmtree(mine, ignore_errors=True)
-            held.__exit__(None, None, None)
+    def scratch(self) -> AbstractContextManager[Path]:
+        """See `ports.Store`."""
+        return scratch_in(self.root / "scratch")
 
     def _refuse_holes(self, branch: str, seq: int) -> None:
         """Corrupt where a move is missing before the last.
@@ -245,37 +225,6 @@ def _missing_of(numbers: list[int]) -> int | None:
     if not numbers or numbers[-1] + 1 == len(numbers):
         return None
     return next(place for place, number in enumerate(numbers) if place != number)
-
-
-@contextmanager
-def _disk_errors(only: frozenset[int] | None = None) -> Iterator[None]:
-    """The operating system's errors in the ledger's words; `only` those with a number of these."""
-    try:
-        yield
-    except OSError as error:
-        if only is not None and error.errno not in only:
-            raise
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise NotWritten(what, "make it writable" if error.errno in _NOT_ALLOWED else "free space") from error
-
-
-@contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a lock that ends with the process. BlockingIOError where it is taken and `wait` is false."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(parent: Path) -> None:
-    for left in parent.iterdir():
-        if left.is_dir():
-            # Its owner may be removing it at this moment.
-            with suppress(BlockingIOError, FileNotFoundError), _locked(left / "lock", wait=False):
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:

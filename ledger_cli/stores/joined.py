@@ -119,6 +119,7 @@ class JoinedStore:
 
     def reading(self, files: Sequence[str]) -> Reading:
         """See `ports.Store`."""
+        self._files.reading([file for file in files if not file.startswith(_COMMITS)])
         return Reading(files)
 
     def look_again(self) -> bool:

@@ -203,7 +203,7 @@ def test_strong_sync_moves_the_other_ledger_first(shops: Path, ledger: Run, monk
     whole = Ledger._reconciled
 
     def noted(self: Ledger, *given: Any, **named: Any) -> Any:
-        moved.append(self.root.name)
+        moved.append(Path(self.location).name)
         return whole(self, *given, **named)
 
     monkeypatch.setattr(Ledger, "_reconciled", noted)

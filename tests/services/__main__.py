@@ -16,7 +16,7 @@ from importlib import import_module
 
 from tests.stores.engines import SERVERS
 
-TESTS = ("tests/stores", "tests/cli/test_store.py")
+TESTS = ("tests/stores", "tests/cli/test_store.py", "tests/cli/test_elsewhere.py")
 
 
 def main() -> int:

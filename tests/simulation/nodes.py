@@ -80,7 +80,7 @@ class Simulation:
             made.close()
             with (directory / name / "ledger.toml").open("a") as file:
                 file.write(f'[types."{TYPE}"]\n[types."{STRONG}"]\nconsistency = "strong"\n')
-            ledger = Ledger.open(made.root)
+            ledger = Ledger.open(made.location)
             ledger.world.apply([])  # registers the types
             self.nodes.append(Node(name, ledger, self._random.randrange(-2_000_000, 2_000_000)))
 
@@ -163,7 +163,7 @@ class Simulation:
         lines = [json.dumps(event) for event in pair]
         results: list[Any] = []
         if self._survives(
-            one, lambda: results.append(one.ledger.world.apply_together(lines[:1], other.ledger.root, lines[1:]))
+            one, lambda: results.append(one.ledger.world.apply_together(lines[:1], other.ledger.location, lines[1:]))
         ):
             one.events |= set() if results[0].refused else set(ids)
 
@@ -185,7 +185,7 @@ class Simulation:
         one, other = self._random.sample(self.nodes, 2)
         self._tell(f"{one.name} meets {other.name}")
         level = self._random.choice([None, "eventual", "causal", "strong"])
-        self._survives(one, lambda: one.ledger.sync(other.ledger.root, consistency=level))
+        self._survives(one, lambda: one.ledger.sync(other.ledger.location, consistency=level))
 
     def _survives(self, node: Node, act: Callable[[], object]) -> bool:
         """Do an act on a node, which is killed in it now and then; whether it came to its end."""
@@ -204,7 +204,7 @@ class Simulation:
             self._tell(f"{node.name} is killed")
             for each in self.nodes:  # the other one may be in the act too
                 each.ledger.close()
-                each.ledger = Ledger.open(each.ledger.root)
+                each.ledger = Ledger.open(each.ledger.location)
             return False
         finally:
             self._fuse = None
@@ -240,7 +240,7 @@ class Simulation:
 
     @staticmethod
     def _events(node: Node) -> set[str]:
-        files = [node.ledger.root / file.file for file in node.ledger._repository.branch("main").world_files()]
+        files = [Path(node.ledger.location, file.file) for file in node.ledger._repository.branch("main").world_files()]
         return {each for file in files for each in pq.read_table(file)["event_id"].to_pylist()}
 
     @staticmethod
@@ -256,7 +256,7 @@ class Simulation:
             assert ended <= {"carried out", "given up"}
         for _ in range(2):
             for other in others:
-                hub.ledger.sync(other.ledger.root)
+                hub.ledger.sync(other.ledger.location)
 
     def _prove(self) -> None:
         ledgers = [node.ledger for node in self.nodes]

@@ -6,6 +6,7 @@ Embedded ones are always there. Servers are started by `make services`, which na
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,26 +14,31 @@ from pathlib import Path
 
 from ledger_cli import wiring
 from ledger_cli.ports import CommitStore
+from ledger_cli.stores.objects import ObjectStore
 from tests.memory_store import MemoryStore
 
 Open = Callable[[], CommitStore]
 """Opens the same store again, as another process would."""
 
 EMBEDDED = {
+    "chdb": "clickhouse+chdb:///commits.chdb",
     "directory": "",
     "duckdb": "duckdb:///commits.duckdb",
     "rocksdb": "rocksdb:///commits.rocksdb",
     "sqlite": "sqlite:///commits.sqlite",
 }
+ELSEWHERE = {"objects": "memory://", "s3": "s3://"}
+"""Whole ledgers on an object store."""
 SERVERS = {
     "cassandra": "LEDGER_TEST_CASSANDRA",
+    "minio": "LEDGER_TEST_S3",
     "postgres": "LEDGER_TEST_POSTGRES",
 }
 """The variables that name a server, by the module of `tests.services` that starts it.
 
 Each test gets a place of its own on it."""
 
-NAMES = ["memory", *EMBEDDED, *(name for name, variable in SERVERS.items() if os.environ.get(variable))]
+NAMES = ["memory", *EMBEDDED, *ELSEWHERE, *(name for name, variable in SERVERS.items() if os.environ.get(variable))]
 
 
 @contextmanager
@@ -48,7 +54,10 @@ def fresh(name: str, directory: Path) -> Iterator[Open]:
         # An engine of one process at a time is let go of before it is opened again.
         for each in opened:
             each.close()
-        made = wiring.make_commit_store(url, directory)
+        if url.startswith(tuple(ELSEWHERE.values())):
+            made: CommitStore = ObjectStore(url, directory / "cache")
+        else:
+            made = wiring.make_commit_store(url, directory)
         made.create()
         opened[:] = [made]
         return made
@@ -67,5 +76,9 @@ def place(name: str) -> Iterator[str]:
     if name in EMBEDDED:
         yield EMBEDDED[name]
         return
-    with import_module(f"tests.services.{name}").place(os.environ[SERVERS[name]]) as url:
+    if name == "objects":
+        yield f"{ELSEWHERE[name]}{uuid.uuid4().hex}/world"
+        return
+    module = import_module(f"tests.services.{name}")
+    with module.place(os.environ.get(SERVERS.get(name, ""), "")) as url:
         yield url

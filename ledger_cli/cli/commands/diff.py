@@ -104,7 +104,7 @@ def _ledgers(out: Output, ledger: str | None, other: str) -> None:
         found = mine.compare(theirs)
         out.emit(
             {"differences": [each.to_json() for each in found]},
-            ref_differences(found, str(mine.root), str(theirs.root)),
+            ref_differences(found, mine.location, theirs.location),
         )
     if found:
         names = ", ".join(each.ref for each in found[:5])

@@ -39,4 +39,4 @@ def init(
 
     with Ledger.create(directory, **policy, store=store) as ledger:
         out = Output(as_json)
-        out.emit({"ledger": str(ledger.root)}, f"made the ledger {ledger.root}; its settings are in ledger.toml")
+        out.emit({"ledger": ledger.location}, f"made the ledger {ledger.location}; its settings are in ledger.toml")

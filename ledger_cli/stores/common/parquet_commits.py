@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
-from ledger_cli.ports import Files, TickRange
+from ledger_cli.ports import Files, Reading, TickRange
 from ledger_cli.stores.common.rows import STORED, by_region, held, in_order, missing, pieces, tile_of, with_entries
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ _CREATED = b"created_at"
 
 class ListedFiles(Files, Protocol):
     """Files of which is known when they were written."""
+
+    def reading(self, files: Sequence[str]) -> Reading:
+        """See `ports.Store`."""
+        ...
 
     def written(self, folder: str) -> dict[str, str]:
         """The files directly in a folder, with the time of each, RFC 3339 UTC."""
@@ -122,8 +126,8 @@ class ParquetCommits:
         # Of equal ticks the row that came last: files are named by the order in which they came.
         sql = f"""
             SELECT {", ".join(ENTITY_STATE.names)} FROM (
-                SELECT *, row_number() OVER (
-                    PARTITION BY entity_id ORDER BY last_tick DESC, filename DESC, file_row_number DESC) AS place
+                SELECT *, row_number() OVER (PARTITION BY entity_id
+                    ORDER BY last_tick DESC, parse_filename(filename) DESC, file_row_number DESC) AS place
                 FROM read_parquet($files, filename := true, file_row_number := true)
                 WHERE $chosen IS NULL OR list_contains($chosen, entity_id))
             WHERE place = 1 ORDER BY entity_id"""
@@ -144,6 +148,7 @@ class ParquetCommits:
         """The result of SQL over the rows of a history's batches, with the batch of each."""
         if not history.batches:
             return self._empty(sql, values)
+        self._files.reading(history.batches)  # what is elsewhere is brought together
         locations = [self._files.location(batch) for batch in history.batches]
         files = "SELECT * EXCLUDE (filename), 'commits/' || parse_filename(filename) AS batch"
         source = f"{files} FROM read_parquet($files, filename := true)"
