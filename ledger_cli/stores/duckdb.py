@@ -64,6 +64,7 @@ class DuckdbStore(SqlStore):
         serial="BIGINT PRIMARY KEY DEFAULT nextval('commit_entries_id')",
         serial_before="CREATE SEQUENCE commit_entries_id",
         commit="",
+        ranged="",  # an index of two columns would serve the equality of both alone
     )
     among = "{column} IN (SELECT CAST(unnest(:{name}) AS {type}))"
     version_exists = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_version'"

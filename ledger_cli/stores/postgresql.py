@@ -191,6 +191,8 @@ class PostgresqlStore(SqlStore):
             return LedgerError(
                 f"{name} cannot hold the character U+0000 in a text: nothing was stored, use another store"
             )
+        if code.startswith(("23", "40")):
+            return Unavailable(f"{name}: others write the same ({line}); nothing was changed, run the command again")
         if not code or _is_mendable(error):
             for said, advice in _SETTINGS:
                 if not code and re.search(said, line):

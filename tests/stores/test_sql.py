@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,33 @@ def test_two_processes_race_for_a_ref(url: str, stores: Callable[[], SqlStore], 
     assert [store.read_ref("main", seq) for seq in range(8)] == [f"{seq} {winners[seq]}".encode() for seq in range(8)]
     won.close()
     won.join_thread()
+
+
+@every
+def test_a_commit_that_comes_twice_at_once_is_one(stores: Callable[[], SqlStore]) -> None:
+    store = stores()
+    table = chain("a", 0, range(4), REGIONS)
+    store.persist_commits("commits/one.parquet", AT, [table, table.slice(2)])
+    assert rows_of(pa.concat_tables(store.read_commits("commits/one.parquet"))) == rows_of(table)
+
+
+@every
+def test_writers_of_the_same_commits_do_not_lose_any(stores: Callable[[], SqlStore]) -> None:
+    tables = [chain("a", 0, range(first, first + 30), REGIONS) for first in (0, 10, 20, 5)]
+    writers = [
+        threading.Thread(target=stores().persist_commits, args=(f"commits/{number}.parquet", AT, [table]))
+        for number, table in enumerate(tables)
+    ]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    store = stores()
+    for number, table in enumerate(tables):
+        assert rows_of(pa.concat_tables(store.read_commits(f"commits/{number}.parquet"))) == rows_of(table)
+        store.remove_batch(f"commits/{number}.parquet")
+    counts = "SELECT (SELECT count(*) FROM commits) + (SELECT count(*) FROM commit_entries)"
+    assert store._read(lambda session: session.rows(f"{counts} + (SELECT count(*) FROM repeats)")) == [(0,)]
 
 
 @every

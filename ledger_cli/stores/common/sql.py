@@ -220,10 +220,10 @@ class SqlStore(ABC):
     def _store(self, session: Session, batch: str, created_at: str, piece: pa.Table) -> None:
         self._begin(session, batch, created_at, pc.max(pc.subtract(piece["epoch_end"], piece["epoch_start"])).as_py())
         sql = f"SELECT CAST(commit_id AS TEXT), batch FROM commits WHERE {self._chosen('commit_id')}"
-        known = dict(session.rows(sql, ids=piece["commit_id"].to_pylist()))
-        fresh = piece
-        if known:
-            fresh = piece.filter(pc.invert(pc.is_in(piece["commit_id"], pa.array(list(known), pa.string()))))
+        ids = piece["commit_id"].to_pylist()
+        known = dict(session.rows(sql, ids=ids))
+        places = {commit_id: place for place, commit_id in enumerate(ids) if commit_id not in known}
+        fresh = piece if len(places) == len(ids) else piece.take(pa.array(places.values(), pa.int64()))
         if fresh.num_rows:
             session.insert("commits", _headers(batch, created_at, fresh))
             session.insert("commit_entries", _entries(created_at, fresh))

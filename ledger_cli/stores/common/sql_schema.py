@@ -31,7 +31,7 @@ MIGRATIONS = (
         """CREATE TABLE repeats (
             commit_id {uuid} NOT NULL {commit}, batch {text} NOT NULL, PRIMARY KEY (commit_id, batch))""",
         "CREATE INDEX repeats_batch ON repeats (batch)",
-        *("{serial_before}",),
+        "{serial_before}",
         """CREATE TABLE commit_entries (
             id {serial},
             commit_id {uuid} NOT NULL {commit},
@@ -48,7 +48,7 @@ MIGRATIONS = (
             epoch_start BIGINT NOT NULL,
             epoch_end BIGINT NOT NULL)""",
         "CREATE INDEX commit_entries_commit_id ON commit_entries (commit_id)",
-        "CREATE INDEX commit_entries_region_id ON commit_entries (region_id, epoch_end)",
+        "CREATE INDEX commit_entries_region_id ON commit_entries (region_id{ranged})",
         """CREATE TABLE entity_state (
             entity_id {text} PRIMARY KEY,
             last_tick BIGINT NOT NULL,
@@ -87,6 +87,8 @@ class Types:
     serial_before: str = ""
     """What has to be there for it."""
     commit: str = "REFERENCES commits (commit_id)"
+    ranged: str = ", epoch_end"
+    """What makes the index of regions one of their ranges of ticks too."""
 
     def statements(self, version: int) -> list[str]:
         """The steps that lead from a version to the next."""
