@@ -8,6 +8,7 @@ copied once more, so that ledgers may exchange for as long as they like.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, replace
 from itertools import count
@@ -27,7 +28,6 @@ from ledger_cli.core.history import (
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import ClockError, Corrupt, UsageError, told_of
-from ledger_cli.services.fork import heads_of
 from ledger_cli.services.merge_base import in_chains
 from ledger_cli.services.other_ledger import OtherLedger
 from ledger_cli.services.reconcile import keep_old
@@ -146,6 +146,11 @@ def _said(move: Move) -> Move:
     return replace(move, previous="", state=replace(move.state, base=unnamed, copy_of=None))
 
 
+def _may_say(raw: bytes | None, move: Move) -> bool:
+    """Whether a stored move can say what another one does: to parse all of them takes long."""
+    return raw is not None and json.dumps(move.at).encode() in raw
+
+
 @dataclass
 class _Copy:
     """What is known here of a ref of the other ledger: its name, its last move that is here, and that needed."""
@@ -163,6 +168,8 @@ class _Copies:
         self._other = other
         self._remote = remote
         self._copies: dict[str, _Copy] = {}
+        self._here: set[tuple[str, str]] = set()
+        """Files that are here and whole, by name and digest."""
 
     def name_of(self, ref: str) -> str:
         """What a ref of the other ledger is called here."""
@@ -197,7 +204,7 @@ class _Copies:
         for branch in older:
             latest = self._repository.find(branch.name)
             assert latest is not None, "it was copied"
-            if not branch.state.deleted and not in_chains(self._repository, latest, heads_of(branch.state)):
+            if not branch.state.deleted and not in_chains(self._repository, latest, branch.state):
                 keep_old(self._repository, branch, f"{branch.name} began anew")
 
     def _make(self, ref: str, upto: int, scratch: Path) -> None:
@@ -220,7 +227,10 @@ class _Copies:
 
     def _add(self, ref: str, copy: _Copy, move: Move, scratch: Path) -> None:
         for file in move.named:
-            _copy_file(self._repository, self._other, file, scratch)
+            # What is united lists all that it is made of: each file is looked at once.
+            if (file.file, file.sha256) not in self._here:
+                _copy_file(self._repository, self._other, file, scratch)
+                self._here.add((file.file, file.sha256))
         last = None if copy.known < 0 else self._repository.move(copy.name, copy.known)
         before = None if move.seq == 0 else self._other.read_ref(ref, move.seq - 1)
         if move.previous != ("" if before is None else digest_of_move(before)):
@@ -237,22 +247,22 @@ class _Copies:
 
     def _found(self, ref: str, upto: int) -> _Copy | None:
         """The ref of this ledger whose log is that of the other one's up to a move; None where there is none."""
-        wanted = _said(self._other.move(ref, upto))
+        wanted = self._other.move(ref, upto)
         for mine in self._repository.store.branches():
-            if self._repository.store.read_ref(mine, upto) is None:
-                continue
-            if _said(self._repository.move(mine, upto)) == wanted:
+            raw = self._repository.store.read_ref(mine, upto)
+            if _may_say(raw, wanted) and _said(self._repository.move(mine, upto)) == _said(wanted):
                 return _Copy(mine, upto, upto)
         return None
 
     def _begun(self, ref: str) -> _Copy:
         """A copy that lacks but the newest moves; else one to be made."""
         for mine in self._repository.store.branches():
-            last = self._repository.store.latest_seq(mine)
-            if last < 0 or self._other.read_ref(ref, last) is None:
+            found = self._repository.find(mine)
+            if found is None or found.state.copy_of is None:
                 continue
-            move = self._repository.move(mine, last)
-            if move.state.copy_of is not None and _said(self._other.move(ref, last)) == _said(move):
+            last = found.seq
+            may = _may_say(self._other.read_ref(ref, last), found.move)
+            if may and _said(self._other.move(ref, last)) == _said(found.move):
                 return _Copy(mine, last, last)
         taken = {
             *self._repository.store.branches(),

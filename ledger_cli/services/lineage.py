@@ -19,7 +19,8 @@ from ledger_cli.services.commits import read_commits
 from ledger_cli.services.repository import Branch, Repository
 
 _WALK = 64
-_WINDOW = 64
+_WINDOW = 4
+"""Commits that are looked at first for the last one of the fold; then 16 times as many, and so on."""
 _LATE = ("late", "amends")
 
 
@@ -111,7 +112,7 @@ def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int,
         f"(shard = {shard} AND height >= {first} AND height < {last})" for shard, (first, last) in spans.items()
     )
     columns = ["shard", "height", "digest", "epoch_end", "reason"]
-    table = read_commits(repository, branch, columns, f"({condition})", _reaching(repository, branch, spans))
+    table = read_commits(repository, branch, columns, f"({condition})", reaching(repository, branch, spans))
     table = table.sort_by([("shard", "ascending"), ("height", "ascending")])
     shards = table["shard"].to_numpy()
     found = {}
@@ -126,7 +127,7 @@ def _tops(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int,
     return found
 
 
-def _reaching(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int, int]]) -> Sequence[CommitSlice]:
+def reaching(repository: Repository, branch: Branch, spans: Mapping[str, tuple[int, int]]) -> Sequence[CommitSlice]:
     """The newest files that hold those heights."""
     missing = {shard: first for shard, (first, _) in spans.items()}
     chosen = []

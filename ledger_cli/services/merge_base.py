@@ -6,18 +6,19 @@ share more than the beginning of their chains: all that the merge took in of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from ledger_cli.core.history import Segment
+from ledger_cli.core.history import Segment, State
 from ledger_cli.core.jcs import text_of
 from ledger_cli.core.slices import CommitSlice, Heights, heights_of
 from ledger_cli.services.chains import Chains
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.diff import first_difference
 from ledger_cli.services.fork import heads_of
-from ledger_cli.services.lineage import tops
+from ledger_cli.services.lineage import reaching, tops
 from ledger_cli.services.lookup import place_of_branch
 from ledger_cli.services.repository import Branch, Repository
 
@@ -43,25 +44,34 @@ def split_of(repository: Repository, a: Branch, b: Branch) -> Split:
     """
     found = [_same_commits(repository, a, b)]
     found += [split for one, other in ((a, b), (b, a)) if (split := _last_merge(repository, one, other)) is not None]
-    return max(found, key=lambda split: (sum(split.keep.values()), _heads_text(repository, split)))
+    longest = max(sum(split.keep.values()) for split in found)
+    found = [split for split in found if sum(split.keep.values()) == longest]
+    return found[0] if len(found) == 1 else max(found, key=lambda split: _heads_text(repository, split))
 
 
-def holds(repository: Repository, branch: Branch, heads: Iterable[str]) -> bool:
-    """Whether commits, by their digests, are in the chains of a branch or joined by its merges."""
-    wanted = set(heads)
-    return _held(repository, branch, wanted) == wanted
+def holds(repository: Repository, branch: Branch, state: State) -> bool:
+    """Whether the heads of a state are in the chains of a branch or joined by its merges."""
+    missing = set(heads_of(state).values()) - _ends_in(repository, branch, state)
+    return not missing or missing <= _joined(repository, branch)
 
 
-def _held(repository: Repository, branch: Branch, wanted: set[str]) -> set[str]:
-    slices = branch.commit_slices()
-    joined = {parent for row in _merges(repository, branch, slices) for parent in row["parents"]}
-    return wanted & joined | _digests(repository, branch, slices, wanted - joined)
+def in_chains(repository: Repository, branch: Branch, state: State) -> bool:
+    """Whether the heads of a state are in the chains of a branch themselves, so that whoever has it can read them."""
+    return _ends_in(repository, branch, state) == set(heads_of(state).values())
 
 
-def in_chains(repository: Repository, branch: Branch, heads: Mapping[str, str]) -> bool:
-    """Whether commits are in the chains of a branch themselves, so that whoever has the branch can read them."""
-    wanted = set(heads.values())
-    return _digests(repository, branch, branch.commit_slices(), wanted) == wanted
+def _ends_in(repository: Repository, branch: Branch, state: State) -> set[str]:
+    """Those heads of a state that are in the chains of a branch: a commit has one height, wherever it is."""
+    heights = {shard: each.commits - 1 for shard, each in state.shards.items() if each.head is not None}
+    mine = heights_of(branch.state)
+    heights = {shard: height for shard, height in heights.items() if height < mine.get(shard, 0)}
+    spans = {shard: (height, height + 1) for shard, height in heights.items()}
+    return _digests(repository, branch, reaching(repository, branch, spans), set(heads_of(state).values()))
+
+
+def _joined(repository: Repository, branch: Branch) -> set[str]:
+    """The parents of the merges of a branch."""
+    return {parent for row in _merges(repository, branch, branch.commit_slices()) for parent in row["parents"]}
 
 
 def _same_commits(repository: Repository, a: Branch, b: Branch) -> Split:
@@ -80,13 +90,17 @@ def _same_commits(repository: Repository, a: Branch, b: Branch) -> Split:
 
 def _last_merge(repository: Repository, one: Branch, other: Branch) -> Split | None:
     """The last merge of `one` that took in commits that `other` stands on."""
-    merges = list(_merge_moves(repository, one))
-    named = {head for ref, _ in merges for side in ref.move.merge for head in side.values()}
-    held = _held(repository, other, named) if named else set()
-    for ref, heights in merges:
-        move = ref.move
-        if any(side and held.issuperset(side.values()) for side in move.merge):
-            return Split(one, heights, move.state.watermark, tuple(ref.segments()))
+    merges = _merge_moves(repository, one)
+    joined: set[str] | None = None
+    portion = 1  # mostly it is the last one: so few are looked at first, then more and more
+    while some := list(islice(merges, portion)):
+        joined = _joined(repository, other) if joined is None else joined
+        named = {head for ref, _ in some for side in ref.move.merge for head in side.values()}
+        held = named & joined | _digests(repository, other, other.commit_slices(), named - joined)
+        for ref, heights in some:
+            if any(side and held.issuperset(side.values()) for side in ref.move.merge):
+                return Split(one, heights, ref.state.watermark, tuple(ref.segments()))
+        portion *= 4
     return None
 
 

@@ -177,9 +177,9 @@ def _one_policy(a: Branch, b: Branch) -> None:
 
 
 def _outcome(repository: Repository, a: Branch, b: Branch, ticks: TickUnion, world: WorldUnion) -> Outcome:
-    if not ticks.news_for_a and not world.news_for_a and holds(repository, a, heads_of(b.state).values()):
+    if not ticks.news_for_a and not world.news_for_a and holds(repository, a, b.state):
         return "nothing"
-    if not ticks.news_for_b and not world.news_for_b and holds(repository, b, heads_of(a.state).values()):
+    if not ticks.news_for_b and not world.news_for_b and holds(repository, b, a.state):
         return "advance"
     return "merge"
 
@@ -203,7 +203,7 @@ def _carried_out(
         return _told(made, a, merged)
     if made.outcome == "nothing":
         return _told(made, a, _with_all_of(repository, a, b, why, scratch))
-    kept = None if in_chains(repository, merged, heads_of(a.state)) else keep_old(repository, a, why)
+    kept = None if in_chains(repository, merged, a.state) else keep_old(repository, a, why)
     moved = _move_to(repository, a, merged, why, scratch)
     if made.outcome == "merge":
         delete(repository, merged.name, f"{a.name} has moved on to it")
