@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Made last, so that an interrupted installation is done again.
 STAMP := $(VENV)/.installed
+# What tests need besides is several times as large.
+TOOLS := $(VENV)/.tools
 PYTHON ?=
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3
 
@@ -18,7 +20,7 @@ help: ## List the targets
 		printf '  %-8s %s\n' "$$target" "$$text"; \
 	done
 
-venv: $(STAMP) ## Create .venv with everything the other targets need
+venv: $(TOOLS) ## Create .venv with everything the other targets need
 
 demo: $(STAMP) ## Run the quickstart recipe
 	@$(BIN)/ledger run recipes/quickstart.toml
@@ -27,23 +29,23 @@ demo: $(STAMP) ## Run the quickstart recipe
 test: lint ## Lint, check types and layers, then run all tests but soak
 	@$(BIN)/python -m pytest
 
-services: $(STAMP) ## Start real servers, run the tests of stores on them, stop them
-	@$(BIN)/python -m tests.services
+services: $(TOOLS) ## Start real servers (SERVERS: only these), run the tests of stores on them
+	@$(BIN)/python -m tests.services $(SERVERS)
 
-lint: $(STAMP) ## Check style, types and import layers
+lint: $(TOOLS) ## Check style, types and import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(STAMP) ## Format the code and sort the imports
+format: $(TOOLS) ## Format the code and sort the imports
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## Run the benchmarks
+bench: $(TOOLS) ## Run the benchmarks
 	@$(BIN)/python -m tests.benchmarks
 
-soak: $(STAMP) ## Run the long tests
+soak: $(TOOLS) ## Run the long tests
 	@$(BIN)/python -m pytest -m soak
 
 clean: ## Remove .venv, caches and builds
@@ -68,5 +70,10 @@ $(STAMP): pyproject.toml constraints.txt
 	else \
 		echo "error: Python 3.11 or newer is needed; none of these is: $(strip $(CANDIDATES))" >&2; exit 1; \
 	fi; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,render]'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[render]'; \
 	touch $@
+
+$(TOOLS): $(STAMP)
+	@echo 'Adding what the tests need (only once) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,render]'
+	@touch $@
