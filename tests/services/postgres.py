@@ -143,9 +143,3 @@ def _free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
-
-
-if __name__ == "__main__":
-    with start() as url:
-        print(url, flush=True)
-        signal.sigwait([signal.SIGINT, signal.SIGTERM])
