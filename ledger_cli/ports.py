@@ -250,8 +250,13 @@ class Store(Files, Refs, Protocol):
         """What to read for the rows of some files of one schema: see `Reading`. What is elsewhere is brought here."""
         ...
 
-    def look_again(self) -> bool:
-        """To be asked where a file is missing that was to be read: whether it is elsewhere now, see `reading`."""
+    @property
+    def packings(self) -> int:
+        """A number that changes with what `reading` says of files."""
+        ...
+
+    def look_again(self) -> None:
+        """Find out what was packed meanwhile: for whoever misses a file that was to be read."""
         ...
 
     by_engine: bool

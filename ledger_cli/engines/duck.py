@@ -110,11 +110,15 @@ class DuckEngine:
         """See `ports.Engine`."""
         from ledger_cli.engines.common.duck_sql import run_sql
 
-        with (
-            contextlib.closing(connect(*self._limits)) as connection,
-            run_sql(connection, self._store, given, statement) as answer,
-        ):
-            yield answer
+        def begun(opened: contextlib.ExitStack) -> SqlAnswer:
+            with contextlib.ExitStack() as mine:
+                connection = mine.enter_context(contextlib.closing(connect(*self._limits)))
+                answer = mine.enter_context(run_sql(connection, self._store, given, statement))
+                opened.enter_context(mine.pop_all())
+                return answer
+
+        with contextlib.ExitStack() as opened:
+            yield anew(self._store, partial(begun, opened))
 
     def _widths(self, measure: Measure, highest: float) -> tuple[str, str]:
         """SQL types in which a squared activity and a weight are held before they are summed."""

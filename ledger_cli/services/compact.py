@@ -9,10 +9,11 @@ whoever is not finds it in the pack. Tiles, checkpoints of worlds and snapshots 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -120,13 +121,14 @@ def compact(repository: Repository, rules: Rules, why: str = "") -> Compaction:
             if rules.dry_run:
                 results.append(Packed(kind, len(fresh), sum(map(_bytes, fresh)), 0, 0))
                 continue
-            older = _to_merge([pack for pack in packs if pack.kind == kind], len(fresh), rules.target)
+            sizes = {pack: sum(named[name].member.bytes for name in names[pack]) for pack in packs if pack.kind == kind}
+            older = _to_merge([pack for pack, size in sizes.items() if size < rules.target], len(fresh))
             again = [named[name].member for pack in older for name in names[pack]]
             written = _written(repository, kind, again, fresh, rules.target, scratch / kind)
             if written:
                 new = [member for each in written for member in each.fresh]
-                sizes = [each.path.stat().st_size for each in written]
-                results.append(Packed(kind, len(new), sum(map(_bytes, new)), len(written), sum(sizes)))
+                size = sum(each.path.stat().st_size for each in written)
+                results.append(Packed(kind, len(new), sum(map(_bytes, new)), len(written), size))
                 made += written
                 gone += older
         if made:
@@ -187,13 +189,14 @@ class _Folders:
         return name in self._names[folder]
 
 
-def _to_merge(packs: Sequence[Pack], files: int, target: int) -> list[Pack]:
+def _to_merge(packs: Iterable[Pack], files: int) -> list[Pack]:
     """The packs that go into the next one: those no larger than what they meet, so that each file moves seldom."""
     found = []
     for pack in sorted(packs, key=lambda pack: pack.members):
-        if pack.members <= files and pack.bytes < target:
-            found.append(pack)
-            files += pack.members
+        if pack.members > files:
+            break
+        found.append(pack)
+        files += pack.members
     return found
 
 
@@ -224,7 +227,7 @@ def _written(
             if data is None or rows is None or not rows.num_rows:
                 continue
             mine = writers.setdefault(rows.schema, [])
-            if not mine or mine[-1].size + member.bytes > target:
+            if not mine or mine[-1].size >= target:
                 number = sum(map(len, writers.values()))
                 mine.append(PackWriter(directory / f"{number}.parquet", rows.schema))
                 opened.callback(mine[-1].close)
@@ -298,20 +301,28 @@ def _take_away(repository: Repository, named: Mapping[str, _Named], rules: Rules
         if not rules.dry_run:
             store.remove(file)
 
+    @cache
+    def whole(pack: Pack) -> None:
+        if store.digest_of_file(pack.file) != pack.sha256:
+            raise Corrupt(f"{pack.file} is not what its digest says: run `ledger verify`; its files were kept")
+
     for pack in _listed(repository):
         if pack.replaced is not None:
-            if pack.file in there and _time(pack.replaced) <= due:
-                remove(pack.file, pack.bytes)
-            elif pack.file in there:
+            if pack.file not in there:
+                continue
+            if _time(pack.replaced) > due:
                 waiting += 1
+                continue
+            for other in _packs(repository):
+                whole(other)
+            remove(pack.file, pack.bytes)
             continue
         own = [name for name in member_names(store, pack) if name in there]
         own = [name for name in own if named[name].kind != "commits" or not store.rewritten(name)]
         if _time(pack.at) > due:
             waiting += len(own)
         elif own:
-            if store.digest_of_file(pack.file) != pack.sha256:
-                raise Corrupt(f"{pack.file} is not what its digest says: run `ledger verify`; its files were kept")
+            whole(pack)
             for name in own:
                 remove(name, named[name].member.bytes)
     known = {pack.file for pack in _listed(repository)}

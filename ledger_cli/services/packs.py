@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +72,8 @@ class PackWriter:
         self.size = 0
         """Bytes of the members."""
         self.rows = 0
-        self._schema = pa.schema([*schema, *_OWN])
+        # No two packs have one name, not even of the same files: nobody takes one for a leftover of another.
+        self._schema = pa.schema([*schema, *_OWN], metadata={"pack": uuid4().hex})
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._held: list[pa.Table] = []
         self._held_rows = self._held_bytes = 0
@@ -136,7 +138,7 @@ def check(path: str) -> Iterator[Held]:
                 name, data = table[NAME][start].as_py(), table[BYTES][start].as_py()
                 if not pc.all(pc.equal(table[FILE].slice(start, end - start), number)).as_py():
                     raise Corrupt(f"the rows of {name} are not numbered as theirs")
-                mine = rows.slice(start, end - start)
+                mine = rows.slice(start, end - start).replace_schema_metadata(None)
                 if not mine.equals(rows_of(name, data).cast(rows.schema)):
                     raise Corrupt(f"the rows of {name} are not those of its bytes")
                 yield Held(name, hashlib.sha256(data).hexdigest(), len(data), mine)
@@ -215,6 +217,7 @@ class PackedStore:
         self._inner = inner
         self._cache = cache
         self._make_commits = commits
+        self.packings = 0
         self._seq = -1
         self._packs: tuple[_Known, ...] = ()
         self._place: dict[str, _Known] = {}
@@ -238,12 +241,9 @@ class PackedStore:
         self._inner.reading([*plain, *(part.file for part in parts)])  # what is elsewhere is brought together
         return Reading(plain, parts)
 
-    def look_again(self) -> bool:
+    def look_again(self) -> None:
         """See `ports.Store`."""
-        before = [known.pack for known in self._packs]
-        latest = self._inner.latest_seq(ADMIN, self._seq)
-        self._load(latest)
-        return before != [known.pack for known in self._packs]
+        self._load(self._inner.latest_seq(ADMIN, self._seq))
 
     def _begin(self) -> None:
         if self._seq < 0:
@@ -256,7 +256,11 @@ class PackedStore:
         kept = {known.pack: known for known in self._packs}
         current = [pack for pack in listed if pack.replaced is None]
         found = (kept.get(pack) or _known(pack, self._inner.location(pack.file)) for pack in current)
-        self._packs = tuple(known for known in found if known is not None)
+        packs = tuple(known for known in found if known is not None)
+        if [known.pack for known in packs] == [known.pack for known in self._packs]:
+            return
+        self.packings += 1
+        self._packs = packs
         self._place = {name: known for known in reversed(self._packs) for name in known.numbers}
 
     def _packed(self, file: str) -> bytes | None:
@@ -272,7 +276,9 @@ class PackedStore:
             except (OSError, pa.ArrowException, LookupError) as error:
                 assert known is not None
                 raise Corrupt(f"{known.pack.file} cannot be read: run `ledger verify`") from error
-            if not self.look_again():
+            before = self.packings
+            self.look_again()
+            if self.packings == before:
                 return None
 
     # -- files --------------------------------------------------------------------------------------------

@@ -152,9 +152,13 @@ class DirectoryStore(ParquetCommits):
         """See `ports.Store`."""
         return Reading(files)
 
-    def look_again(self) -> bool:
+    @property
+    def packings(self) -> int:
         """See `ports.Store`."""
-        return False
+        return 0
+
+    def look_again(self) -> None:
+        """See `ports.Store`."""
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Store`."""

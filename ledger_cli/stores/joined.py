@@ -122,9 +122,13 @@ class JoinedStore:
         self._files.reading([file for file in files if not file.startswith(_COMMITS)])
         return Reading(files)
 
-    def look_again(self) -> bool:
+    @property
+    def packings(self) -> int:
         """See `ports.Store`."""
-        return False
+        return 0
+
+    def look_again(self) -> None:
+        """See `ports.Store`."""
 
     def written(self, folder: str) -> dict[str, str]:
         """See `ports.Files`."""

@@ -110,10 +110,12 @@ def _members(part: PackPart) -> str:
 def anew(store: Store, work: Callable[[], _T]) -> _T:
     """The work on files of a ledger, done again where one of them went into a pack meanwhile."""
     while True:
+        before = store.packings
         try:
             return work()
         except Corrupt:
-            if not store.look_again():
+            store.look_again()
+            if store.packings == before:
                 raise
 
 
