@@ -11,7 +11,7 @@ import typer
 
 LedgerOption = Annotated[
     str | None,
-    typer.Option("--ledger", metavar="DIR", help="The ledger [default: LEDGER_URL, else the nearest parent]."),
+    typer.Option("--ledger", metavar="DIR|URL", help="The ledger [default: LEDGER_URL, else the nearest parent]."),
 ]
 BranchOption = Annotated[str, typer.Option("--branch", help="The branch.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
