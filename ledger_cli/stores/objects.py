@@ -221,9 +221,13 @@ class ObjectStore(ParquetCommits):
         list(self._workers.map(self.location, files))
         return Reading(files)
 
-    def look_again(self) -> bool:
+    @property
+    def packings(self) -> int:
         """See `ports.Store`."""
-        return False
+        return 0
+
+    def look_again(self) -> None:
+        """See `ports.Store`."""
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Store`."""

@@ -77,3 +77,22 @@ def _life(ledger: Run, place: str | Path, scratch: Path) -> dict[str, Any]:
 
 def test_the_same_as_in_a_directory(place: str, ledger: Run, tmp_path: Path) -> None:
     assert _life(ledger, place, tmp_path) == _life(ledger, tmp_path / "world", tmp_path)
+
+
+def test_small_files_go_into_packs(ledger: Run, place: str, tmp_path: Path) -> None:
+    def ran(*arguments: str | Path) -> Any:
+        return ledger(*arguments, "--ledger", place, "--json").json
+
+    ledger("init", place, "--regions", "grid:10", "--interval", "10")
+    for number in range(4):
+        event = {"entityId": "E1", "tickId": number * 10, "x": 1, "y": 1, "activity": 0.5}
+        (tmp_path / "ticks.jsonl").write_text(json.dumps(event) + "\n")
+        ran("ingest", tmp_path / "ticks.jsonl")
+        ran("commit")
+    asked = [("log", "--entries"), ("gamma",), ("replay", "--verify"), ("sql", "SELECT * FROM ticks ORDER BY tick_id")]
+    before = [ran(*each) for each in asked]
+    assert ran("compact", "--grace", "0s")["removed"] == 7
+    assert [ran(*each) for each in asked] == before
+    ran("commit", "--final")
+    assert ran("replay", "--verify")["commits"] == 4
+    assert ran("verify")["ok"]

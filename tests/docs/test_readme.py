@@ -105,6 +105,8 @@ def test_the_layout_on_disk(tmp_path: Path) -> None:
         ledger.world.register("building.opened.v1")
         event = {"entityId": "door-7", "type": "building.opened.v1", "payload": {}, "handshake": {"protocol": PROTOCOL}}
         ledger.world.apply([json.dumps(event)])
+        ledger.world.apply([json.dumps({**event, "payload": {"open": True}})])
+        ledger.compact()
         ledger.snapshots.create()
     tree = re.search(r"^```\nworld/\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     assert tree is not None
