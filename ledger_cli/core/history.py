@@ -296,8 +296,8 @@ class State:
     """Whether the last run was final."""
     merged: int | None = None
     """The highest watermark at which a merge commit stands in the chains; None without one."""
-    entities: int = -1
-    """Of `main` alone: the last move whose rows the table of entities in an engine has taken in."""
+    entities: int | None = None
+    """Of `main` alone: the last move whose rows the table of entities in an engine has taken in; None: no engine."""
     rows: int = 0
     """Events of all segments that the branch reads, a parent's too; `highest_tick` is theirs (None: no event)."""
     highest_tick: int | None = None

@@ -32,12 +32,12 @@ _UNITED = f"""
     FROM sorted ORDER BY entity_id"""
 
 
-def refresh(repository: Repository, branch: Branch) -> int:
+def refresh(repository: Repository, branch: Branch) -> int | None:
     """Bring the table up to the branch as it stands; the move it is up to then. For `main` alone, in engines alone."""
     known = branch.state.entities
     if branch.name != BRANCH or not repository.store.by_engine:
         return known
-    files = [segment.file for segment in branch.segments() if segment.arrival > known]
+    files = [segment.file for segment in branch.segments() if known is None or segment.arrival > known]
     if files:
         fresh = repository.engine.over(files, _FRESH)
         stored = repository.store.commits.entity_state(fresh["entity_id"].to_pylist())
