@@ -18,7 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ledger_cli.errors import LedgerError, NotFound, UsageError
-from ledger_cli.render.common.values import column_values, rows_of
+from ledger_cli.render.common.values import column_values, in_nanoseconds, microseconds, rows_of
 from ledger_cli.render.common.words import json_value
 
 Sink = str | os.PathLike[str] | IO[bytes]
@@ -243,7 +243,7 @@ def _flat_column(column: pa.Array) -> pa.Array:
         return _texts(column, json_value)
     if pa.types.is_temporal(kind):
         try:
-            column.to_pylist()
+            (column.cast(microseconds(kind)) if in_nanoseconds(kind) else column).to_pylist()
         except (OverflowError, ValueError):
             return _texts(column, str)
     return column

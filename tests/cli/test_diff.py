@@ -77,4 +77,4 @@ def test_json(world: Path, ledger: Run) -> None:
 def test_errors(world: Path, ledger: Run) -> None:
     assert "use one of region" in ledger("diff", "main", "20", "--sort", "size", code=2).err
     assert "nothing is called 'nope'" in ledger("diff", "main", "nope", code=2).err
-    assert "Missing argument 'B'" in ledger("diff", "main", code=2).err
+    assert "give two places to compare" in ledger("diff", "main", code=2).err

@@ -16,13 +16,23 @@ _DAY = 24 * 60 * 60
 
 def column_values(column: pa.Array) -> list[Any]:
     """The values of a column: infinite and far dates and times, nanoseconds and intervals are texts."""
-    if "interval" not in str(column.type):
+    if "interval" not in str(column.type) and not in_nanoseconds(column.type):
         try:
             made: list[Any] = column.to_pylist()
             return made
         except (OverflowError, ValueError):
             pass
     return [_value(each) for each in column]
+
+
+def in_nanoseconds(kind: pa.DataType) -> bool:
+    """Whether it has moments in nanoseconds, of which Arrow makes values of pandas where that is installed."""
+    return "timestamp[ns" in str(kind) or "duration[ns" in str(kind)
+
+
+def microseconds(kind: pa.DataType) -> pa.DataType:
+    """The type of the same moments in microseconds: a cast to it fails where something would be lost."""
+    return pa.duration("us") if pa.types.is_duration(kind) else pa.timestamp("us", kind.tz)
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
@@ -45,7 +55,7 @@ def _value(scalar: Any) -> Any:
     if pa.types.is_interval(kind):
         return _interval_text(*scalar.as_py())
     try:
-        return scalar.as_py()
+        return (scalar.cast(microseconds(kind)) if in_nanoseconds(kind) else scalar).as_py()
     except (OverflowError, ValueError):
         return _moment_text(scalar)
 
