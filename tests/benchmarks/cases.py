@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.benchmarks.data import WORLD_KEY
 from tests.benchmarks.measure import LEDGER, ROOT, Cost, Job, in_turns, python, run
+from tests.benchmarks.stores import CLIENTS, compared
 
 NONLINEAR = ["--weight", "nonlinear:0.7,0.3"]
 FIXED = ["--strategy", "fixed", "--interval", "20"]
@@ -490,6 +491,16 @@ def reconcile(bench: Bench) -> list[Finding]:
     return [against(f"reconcile, twice {half:,} events", 2, in_turns([ours, other], bench.rounds))]
 
 
+def stores(bench: Bench) -> list[Finding]:
+    """Each store against the bare client of its engine; those whose server does not start are left out."""
+    found = []
+    for engine in CLIENTS:
+        for work, ours, other in compared(engine, bench.scale, bench.rounds):
+            told = [f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.2f} ms" for seconds in (ours, other)]
+            found.append(Finding(f"{work}, {engine}", *told, ours / other, 1.5))
+    return found
+
+
 CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "help": help_page,
     "commit-fixed": commit_fixed,
@@ -508,4 +519,5 @@ CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "memory": memory,
     "snapshot-restore": snapshot_restore,
     "reconcile": reconcile,
+    "stores": stores,
 }
