@@ -29,7 +29,7 @@ def main() -> int:
         default=1.0,
         help="share of the full 20 M and 100 M ticks, 1 M and 5 M events, 10,000 and 1 M commits of a store",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each process; the best counts")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side; the best counts")
     parser.add_argument("--directory", type=Path, help="where the input is made, and kept [default: temporary]")
     parser.add_argument("--write", type=Path, help="also write the table there, as Markdown")
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def markdown(findings: Sequence[Finding], scale: float) -> str:
         f"Made by `make bench` in one run at scale {scale:g}: {os.cpu_count()} cores of {platform.machine()} (shared), "
         f"2 threads, Python {platform.python_version()}, {tools}.",
         "Each side is a whole process, the best of its rounds; wall time, and CPU time of all threads.",
-        "Of stores: both sides in one process; the best persist, and the 95th percentile of questions.",
+        "Of stores: both sides in one process, of questions the 95th percentile of a round.",
         "",
         f"| {' | '.join(TITLES)} |",
         "| --- | --- | --- | ---: | ---: | --- |",

@@ -42,8 +42,7 @@ _AT = "2026-01-02T03:04:05.678Z"
 _PIECE = 50_000
 _IN_REGION = 1_000
 _BLOCK = 1 << 18
-_TURNS = 4
-_QUESTIONS = 50
+_QUESTIONS = 100
 _TABLES = ("commits", "commit_entries")
 
 
@@ -394,7 +393,7 @@ CLIENTS: dict[str, type[Client]] = {
 
 
 def compared(name: str, scale: float, rounds: int) -> Iterator[tuple[str, float, float]]:
-    """(work, seconds of the store, seconds of the client): the best persist, and the 95th percentile of questions.
+    """(work, seconds of the store, seconds of the client): of rounds the best persist, the best p95 of questions.
 
     Nothing where a server cannot be started, which is told on stderr.
     """
@@ -408,7 +407,7 @@ def compared(name: str, scale: float, rounds: int) -> Iterator[tuple[str, float,
                 return
             started.enter_context(patch.dict(os.environ, {SERVERS[name]: url}))
         yield "persist", *_persist(name, max(1_000, int(10_000 * scale)), rounds)
-        yield from _questions(name, max(20, int(1_000 * scale)) * _IN_REGION)
+        yield from _questions(name, max(20, int(1_000 * scale)) * _IN_REGION, rounds)
 
 
 @contextmanager
@@ -439,7 +438,7 @@ def _persist(name: str, number: int, rounds: int) -> tuple[float, float]:
     return min(ours), min(other)
 
 
-def _questions(name: str, number: int) -> Iterator[tuple[str, float, float]]:
+def _questions(name: str, number: int, rounds: int) -> Iterator[tuple[str, float, float]]:
     regions, draw = number // _IN_REGION, random.Random(5)
     with _store(name) as (store, client):
         store.persist_commits(_BATCH, _AT, commits(number, 1, regions))
@@ -453,15 +452,15 @@ def _questions(name: str, number: int) -> Iterator[tuple[str, float, float]]:
         }
         for work, (method, drawn) in works.items():
             took: tuple[list[float], list[float]] = [], []
-            for turn in range(_TURNS):
+            for turn in range(rounds):
                 first, *questions = [drawn() for _ in range(_QUESTIONS + 1)]
                 for side in (turn % 2, 1 - turn % 2):
-                    # Closed behind each turn: some engines let nobody else in.
+                    # Closed each time: some engines let nobody else in.
                     with closing(client() if side else ours) as asked:
                         ask = getattr(asked, method)
                         ask(first)
-                        took[side].extend(_seconds(partial(ask, question)) for question in questions)
-            yield work, *map(_p95, took)
+                        took[side].append(_p95([_seconds(partial(ask, question)) for question in questions]))
+            yield work, *map(min, took)
 
 
 class _Ours:
