@@ -8,6 +8,7 @@ written once more. A table is ordered by how it is asked: entries by region and 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -401,6 +402,8 @@ def _client(**given: Any) -> Any:
     try:
         import clickhouse_connect
 
+        # Each failed try would else be a line on stderr; what is wrong is said in ours.
+        logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
         return clickhouse_connect.get_client(settings=_SETTINGS, **given)
     except ImportError as error:
         raise MissingExtra("clickhouse", "chdb" if "interface" in given else "clickhouse_connect") from error
