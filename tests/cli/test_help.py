@@ -36,9 +36,9 @@ def test_what_every_command_takes(each: Walked) -> None:
     names = {name for parameter in each.parameters for name in parameter.opts}
     assert "--json" in names
     assert any(paragraph.startswith("JSON") for paragraph in each.paragraphs)
-    if each.words[0] not in ("init", "simulate"):
+    if each.words[0] not in ("init", "simulate", "copy", "stores"):
         assert "--ledger" in names
-    if each.words[0] not in ("init", "simulate", "run", "branch", "schema", "reconcile"):
+    if each.words[0] not in ("init", "simulate", "run", "branch", "schema", "reconcile", "copy", "stores", "compact"):
         assert "--branch" in names
 
 
@@ -83,6 +83,8 @@ def test_the_example_runs(example: str, prepared: Path, ledger: Run) -> None:
         ledger("init", prepared / "fresh")
         ledger("ingest", prepared / "ticks.jsonl.zst", "--ledger", prepared / "fresh")
         words += ["--ledger", "fresh"]
+    if words[1] == "copy":
+        words[2] = "."  # we are in the ledger
     if words[1] == "ingest":
         words = [each.replace("more/*.parquet", str(prepared / "more" / "*.parquet")) for each in words]
     ran = ledger(*words[1:])

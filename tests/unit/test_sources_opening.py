@@ -203,6 +203,7 @@ class TestDamage:
 
     def test_missing_backend_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "s3fs", None)
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # if it was used before
         assert "ledger-cli[s3]" in str(error_of("s3://bucket/a.csv"))
 
     def test_a_server_that_does_not_answer_is_no_missing_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
