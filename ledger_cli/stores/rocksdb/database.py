@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -130,14 +131,21 @@ class Database:
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                # A newer schema may have families that this one does not know; without them nothing opens.
-                there = self._there()
-                names = dict.fromkeys([*there, *families])
-                return self._sdk.Rdict(str(self._path), self._options(), {name: self._options() for name in names})
+                with self._alone():
+                    # A newer schema may have families that this one does not know; without them nothing opens.
+                    names = dict.fromkeys([*self._there(), *families])
+                    return self._sdk.Rdict(str(self._path), self._options(), {name: self._options() for name in names})
             except Exception as error:
                 if "LOCK:" not in str(error) or time.monotonic() > end:
                     raise
             time.sleep(_LOOK_SECONDS)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While it is opened: what another process is just making of it would be listed by half."""
+        with open(self._path / "opening.lock", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _there(self) -> list[str]:
         if not (self._path / "CURRENT").exists():
