@@ -18,7 +18,7 @@ from ledger_cli.errors import UsageError
 from ledger_cli.ports import SQL_VIEWS
 
 FILE_NAME = "ledger.toml"
-FOLDERS = ("segments", "commits", "refs", "quarantine", "tiles", "scratch", "cache")
+FOLDERS = ("segments", "commits", "refs", "quarantine", "tiles", "scratch", "archive", "archives", "cache")
 """What a ledger keeps beside its `ledger.toml`."""
 
 
@@ -226,6 +226,46 @@ SETTINGS: tuple[Setting, ...] = (
         " files beside this one. A password belongs into the client's own file or LEDGER_STORE",
         "sqlite:///commits.sqlite",
     ),
+    Setting(
+        "retention",
+        "archive_to",
+        "text",
+        "archive",
+        "where archives go: a directory, from the ledger's, or a URL such as s3://bucket/world",
+    ),
+    Setting(
+        "retention",
+        "archive_key",
+        "text",
+        None,
+        "where the key is that archives are encrypted with: env:VARIABLE | file:PATH; not set: they are not encrypted",
+        "env:LEDGER_ARCHIVE_SECRET",
+    ),
+    Setting(
+        "retention", "archive_after", "text", None, "age like 30d; the entries of older commits are archived", "90d"
+    ),
+    Setting(
+        "retention",
+        "archive_quiet_after",
+        "text",
+        None,
+        "age like 7d; the same for commits in which no region's mean activity is above archive_quiet_activity",
+        "30d",
+    ),
+    Setting("retention", "archive_quiet_activity", "number", 0, "activity; what is not above it is quiet"),
+    Setting(
+        "retention",
+        "archive_keep",
+        "integer",
+        0,
+        "commits; the newest so many of each chain are never archived by rules",
+    ),
+    Setting(
+        "retention", "archive_ticks_after", "text", None, "age like 90d; segments of ticks that came before", "365d"
+    ),
+    Setting(
+        "retention", "archive_world_after", "text", None, "age like 90d; files of world events that came before", "365d"
+    ),
     Setting("engine", "threads", "threads", 0, "threads; 0: all cores"),
     Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),
     Setting(
@@ -247,6 +287,8 @@ _SECTIONS = {
     "world": "The world behind the ticks.",
     "snapshots": "Snapshots of the world.",
     "store": "What keeps the commits.",
+    "retention": "What `ledger archive` moves out if not told otherwise. Headers of commits stay, and what was\n"
+    "# moved out is read as before, slower. Nothing is archived by itself.",
     "engine": "The machine. Nothing here changes an id.",
 }
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

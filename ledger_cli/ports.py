@@ -167,6 +167,10 @@ class Commits(Protocol):
         """
         ...
 
+    def read_counts(self, batch: str) -> pa.Table:
+        """Of each commit of a batch its `commit_id`, `regions` and `events`, also where its entries are archived."""
+        ...
+
     def query_commit(self, history: History, commit_id: str) -> pa.Table:
         """The commit of an id, as one row; no row where the history has none. `entries`: see `read_commits`."""
         ...
@@ -193,7 +197,10 @@ class Commits(Protocol):
         ...
 
     def restore_commits(self, batch: str, commits: Iterable[pa.Table]) -> None:
-        """Put the entries of archived commits of a batch back. Idempotent; a commit that has its entries stays."""
+        """Put the entries of archived commits of a batch back. Idempotent; a commit that has its entries stays.
+
+        `commits` come in order of (shard, height). Those of others than the batch's are passed over.
+        """
         ...
 
     def upsert_entity_state(self, rows: pa.Table) -> None:
@@ -246,8 +253,22 @@ class Reading:
 class Store(Files, Refs, Protocol):
     """All that a ledger's services need of where it lives."""
 
-    def reading(self, files: Sequence[str]) -> Reading:
-        """What to read for the rows of some files of one schema: see `Reading`. What is elsewhere is brought here."""
+    def reading(self, files: Sequence[str], headers: bool = False) -> Reading:
+        """What to read for the rows of some files of one schema: see `Reading`. What is elsewhere is brought here.
+
+        `headers`: they are batches of which no entries are asked for, see `headers`.
+        """
+        ...
+
+    def headers(self, file: str) -> str:
+        """The `location` of a batch's commits for whoever wants no entries: nothing is fetched from an archive for it.
+
+        Where `archived` it has the columns of `COMMIT` without `entries`, and how many `regions` and `events` each has.
+        """
+        ...
+
+    def archived(self, file: str) -> bool:
+        """Whether a file, or some of a batch's entries, are in an archive and not in the ledger itself."""
         ...
 
     @property
@@ -256,7 +277,7 @@ class Store(Files, Refs, Protocol):
         ...
 
     def look_again(self) -> None:
-        """Find out what was packed meanwhile: for whoever misses a file that was to be read."""
+        """Find out what was packed or archived meanwhile: for whoever misses a file or entries that were to be read."""
         ...
 
     by_engine: bool
@@ -272,6 +293,38 @@ class Store(Files, Refs, Protocol):
 
         So it is where an engine keeps its rows, and where a file of it was made by a copy, an archive or a restore.
         """
+        ...
+
+
+class Place(Protocol):
+    """Where archives are: files by name, none of which changes."""
+
+    def put(self, path: Path, name: str) -> None:
+        """Store a finished local file: durable when it returns. Again is no harm. NotWritten where it cannot be."""
+        ...
+
+    def get(self, name: str, target: Path) -> None:
+        """Copy a file to a local path. NotFound where there is none, Unavailable where the place is not reached."""
+        ...
+
+    def names(self) -> list[str]:
+        """The names of what is there, sorted; none where the place is not there."""
+        ...
+
+
+class Vault(Protocol):
+    """How archives are reached and, where there is a key, written and read encrypted."""
+
+    def place(self, url: str) -> Place:
+        """A place by its URL; a path is from the ledger."""
+        ...
+
+    def encryption(self) -> Any:
+        """Parquet encryption properties for one file; None: archives are not encrypted."""
+        ...
+
+    def decryption(self) -> Any:
+        """Parquet decryption properties. UsageError where there is no key."""
         ...
 
 
@@ -317,6 +370,8 @@ class SqlInput:
     """Files of `core.events.TICKS`."""
     commits: Sequence[tuple[str, Sequence[str]]]
     """Files of `core.commit.COMMIT`, each group with the SQL condition on its rows, empty for all."""
+    headers: Sequence[tuple[str, Sequence[str]]]
+    """The same, for what asks for no entries."""
     quarantine: Sequence[QuarantineFile]
     world_events: Sequence[str]
     """Files of `core.world.WORLD`."""
@@ -362,18 +417,24 @@ class Engine(Protocol):
         """
         ...
 
-    def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
-        """Rows of `core.commit.COMMIT` of the files, in no order. `where`: SQL over its columns."""
+    def commits(
+        self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "", headers: bool = False
+    ) -> pa.Table:
+        """Rows of `core.commit.COMMIT` of the files, in no order. `where`: SQL over its columns.
+
+        `headers`: no entries are asked for, so that archives are left alone.
+        """
         ...
 
     def query(self, sql: str, **tables: Any) -> pa.Table:
         """The result of SQL, with Arrow tables by name."""
         ...
 
-    def over(self, files: Sequence[str], sql: str, **tables: pa.Table) -> pa.Table:
+    def over(self, files: Sequence[str], sql: str, headers: bool = False, **tables: pa.Table) -> pa.Table:
         """The result of SQL over the table `files`: the rows of Parquet files of the ledger, of one schema.
 
-        `tables`: Arrow tables by name. Corrupt where a file cannot be read. At least one file.
+        `tables`: Arrow tables by name. Corrupt where a file cannot be read. At least one file. `headers`: they are
+        batches, of which no entries are asked for.
         """
         ...
 

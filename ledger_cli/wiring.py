@@ -10,15 +10,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ledger_cli.config import FILE_NAME, Config, load
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, UsageError
-from ledger_cli.ports import Capabilities, CommitStore, Engine, Importer, Source, Store
+from ledger_cli.ports import Capabilities, CommitStore, Engine, Importer, Source, Store, Vault
 from ledger_cli.services.repository import Author, Repository
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ledger_cli.core.simulation import TickBatch
+    from ledger_cli.services.archived_store import ArchivedStore
 
 STORES = {
     "": "ledger_cli.stores.directory:DirectoryStore",
@@ -46,9 +47,13 @@ COMMIT_STORES: dict[str, str] = {
 }
 """What else can keep a ledger's commits and refs, by URL scheme."""
 
+CACHE = "cache"
+"""The directory of copies, in that of the ledger: of batches of engines, of what is in packs, of what is archived."""
+ARCHIVED_STORE = "ledger_cli.services.archived_store:ArchivedStore"
+JOINED = "ledger_cli.stores.joined:JoinedStore"
 PACKED = "ledger_cli.services.packs:PackedStore"
 PARQUET_COMMITS = "ledger_cli.stores.common.parquet_commits:ParquetCommits"
-JOINED = "ledger_cli.stores.joined:JoinedStore"
+VAULT = "ledger_cli.stores.places:PlacesVault"
 ENGINE = "ledger_cli.engines.duck:DuckEngine"
 SOURCE = "ledger_cli.sources.catalog:source_of"
 SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
@@ -163,21 +168,28 @@ def make_commit_store(url: str, directory: Path) -> CommitStore:
     return made
 
 
-def make_store(location: str, url: str, open_files: ExitStack, config: Config | None = None) -> Store:
-    """The store of a ledger. `url`: of the engine that keeps its commits and refs, "" for none."""
+def make_store(location: str, url: str, open_files: ExitStack, config: Config | None = None) -> ArchivedStore:
+    """The store of a ledger, with its archives. `url`: of the engine that keeps its commits and refs, "" for none."""
     known = config or load("", os.environ)
     here = is_directory(location)
     files: Store = resolve(STORES[""])(Path(location)) if here else _objects(location, open_files, known)
     own = sha256(location.encode()).hexdigest()[:32]
-    cache = Path(location) / "cache" if here else _cache_directory(known) / "batches" / own
-    if not url:
-        packed: Store = resolve(PACKED)(files, cache, resolve(PARQUET_COMMITS))
-        return packed
-    engine = make_commit_store(url, Path(location) if here else Path())
-    open_files.callback(engine.close)
-    engine.create()
-    joined: Store = resolve(PACKED)(resolve(JOINED)(files, engine, cache, now), cache)
-    return joined
+    cache = Path(location) / CACHE if here else _cache_directory(known) / "batches" / own
+    if url:
+        engine = make_commit_store(url, Path(location) if here else Path())
+        open_files.callback(engine.close)
+        engine.create()
+        packed: Store = resolve(PACKED)(resolve(JOINED)(files, engine, cache, now), cache)
+    else:
+        packed = resolve(PACKED)(files, cache, resolve(PARQUET_COMMITS))
+    vault: Vault = resolve(VAULT)(location, known["archive_key"], os.environ)
+    made: ArchivedStore = resolve(ARCHIVED_STORE)(packed, vault, cache)
+    return made
+
+
+def archives_of(repository: Repository) -> ArchivedStore:
+    """The store of a ledger that `make_repository` made, as one that knows of archives."""
+    return cast("ArchivedStore", repository.store)
 
 
 def _objects(location: str, open_files: ExitStack, config: Config | None = None) -> Any:
@@ -527,6 +539,12 @@ def author() -> str:
     except (KeyError, OSError):
         user = str(os.getuid())
     return f"{user}@{os.uname().nodename}"
+
+
+def time_before(seconds: int) -> str:
+    """The time so long ago, as `now` writes it."""
+    then = datetime.fromisoformat(now()) - timedelta(seconds=seconds)
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def now() -> str:

@@ -13,6 +13,7 @@ from ledger_cli.core.moments import SUMS
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt
 from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.stores.common.rows import COUNTED
 
 Row = dict[str, Any]
 
@@ -25,6 +26,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._refs: dict[str, dict[int, bytes]] = {}
         self._commits: dict[str, Row] = {}
+        self._counts: dict[str, Row] = {}
         self._batches: dict[str, tuple[str, list[str]]] = {}
         self._entities: dict[str, Row] = {}
 
@@ -62,6 +64,8 @@ class MemoryStore:
         rows = [row for table in commits for row in table.to_pylist()]
         for row in rows:
             self._commits.setdefault(row["commit_id"], row)
+            events = sum(entry["n"] for entry in row["entries"])
+            self._counts[row["commit_id"]] = {"regions": len(row["entries"]), "events": events}
         self._batches.setdefault(batch, (created_at, [row["commit_id"] for row in rows]))
 
     def batches(self) -> dict[str, str]:
@@ -77,6 +81,10 @@ class MemoryStore:
         if batch not in self._batches:
             raise Corrupt(f"{batch} is missing")
         yield _table(self._rows(batch))
+
+    def read_counts(self, batch: str) -> pa.Table:
+        counts = [{"commit_id": row["commit_id"], **self._counts[row["commit_id"]]} for row in self._rows(batch)]
+        return pa.Table.from_pylist(counts, COUNTED)
 
     def query_commit(self, history: History, commit_id: str) -> pa.Table:
         return _table([row for row in self._of(history) if row["commit_id"] == commit_id])

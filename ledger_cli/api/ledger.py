@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ledger_cli.api.snapshots import SnapshotApi
     from ledger_cli.api.world import WorldApi
     from ledger_cli.core.gamma_view import GammaView
+    from ledger_cli.services.archive import Archived, ArchiveView
+    from ledger_cli.services.archive_restore import RestoredArchive
     from ledger_cli.services.commit import CommitResult
     from ledger_cli.services.compact import Compaction
     from ledger_cli.services.copy import CopyResult, RefDifference
@@ -627,11 +629,14 @@ class Ledger:
         place = None if at is None else self.resolve(at, branch)
         return what_if(self._repository, branch, name, self.policy(branch, **policy), place, why)
 
-    def verify(self, branches: Sequence[str] | None = None) -> IntegrityReport:
-        """Check headers, entries, chains and files against their digests, without replay."""
+    def verify(self, branches: Sequence[str] | None = None, *, archives: bool = False) -> IntegrityReport:
+        """Check headers, entries, chains and files against their digests, without replay.
+
+        `archives`: also what is archived, where it is.
+        """
         from ledger_cli.services.integrity import verify
 
-        return verify(self._repository, branches)
+        return verify(self._repository, branches, wiring.archives_of(self._repository) if archives else None)
 
     def compact(
         self,
@@ -656,13 +661,68 @@ class Ledger:
         rules = Rules(sizes[0], sizes[1], 0 if grace == "0s" else seconds_of(grace), dry_run)
         return compact(self._repository, rules, why)
 
-    def doctor(self, branch: str = MAIN) -> Diagnosis:
-        """Check the clocks and modules of a branch's world, and drill snapshot and restore; nothing is changed."""
-        from ledger_cli.services.doctor import diagnose
+    # -- retention ----------------------------------------------------------------------------------------
+
+    def archive(
+        self,
+        before: int | str | None = None,
+        *,
+        max_activity: float | None = None,
+        to: str | os.PathLike[str] | None = None,
+        branch: str | None = None,
+        ticks: bool = False,
+        world: bool = False,
+        dry_run: bool = False,
+        why: str = "",
+    ) -> Archived:
+        """Move the entries of old commits to an archive; headers stay, and reads find what was moved.
+
+        `before`: a tick at which epochs end at the latest, or an age like `30d`; `max_activity`: only commits in which
+        no region's mean activity is above. Without both the rules of `[retention]` in `ledger.toml` hold. `branch`:
+        only what this one reads. `ticks`, `world`: whole files of events too. `dry_run`: only count.
+        """
+        from ledger_cli.api.retention import request
+        from ledger_cli.services.archive import archive
+
+        asked = request(self.config, before, max_activity, None if to is None else os.fspath(to), ticks, world)
+        asked = replace(asked, branch=branch, why=why)
+        return archive(self._repository, wiring.archives_of(self._repository), asked, dry_run)
+
+    def archives(self) -> list[ArchiveView]:
+        """The archives of the ledger, newest first, those that were restored too."""
+        from ledger_cli.services.archive import ArchiveView, archives
+
+        return [ArchiveView(each) for each in archives(self._repository)]
+
+    def restore(
+        self, pointer: str | None = None, *, since: int | None = None, until: int | None = None, why: str = ""
+    ) -> list[RestoredArchive]:
+        """Put back what an archive holds (by its pointer or id), or all that is archived of the ticks [since, until).
+
+        LedgerError where an archive is missing, damaged or another ledger's: then nothing is changed.
+        """
+        from ledger_cli.ports import TickRange
+        from ledger_cli.services.archive_restore import restore
+
+        ticks = None if since is None and until is None else TickRange(since, until)
+        return restore(self._repository, wiring.archives_of(self._repository), pointer, ticks, why)
+
+    def doctor(self, branch: str = MAIN, *, grace: str = "1d") -> Diagnosis:
+        """Check the clocks and modules of a branch's world, drill snapshot and restore, look for what nobody needs.
+
+        The history is not changed. Batches of commits that no move names, which killed jobs leave, and local copies of
+        what is archived are removed where they are older than `grace`; running jobs must be done in that time.
+        """
+        from ledger_cli.core.durations import seconds_of
+        from ledger_cli.services.doctor import Diagnosis, diagnose
+        from ledger_cli.services.leftovers import sweep
         from ledger_cli.services.world_types import reducer_of, registered
 
         reducers = reducer_of(registered(self._repository))
-        return diagnose(self._repository, reducers, branch, self._limits(), wiring.clock)
+        found = diagnose(self._repository, reducers, branch, self._limits(), wiring.clock)
+        before = wiring.time_before(seconds_of(grace))
+        checks = sweep(self._repository, wiring.archives_of(self._repository), before, str(self.config["archive_to"]))
+        return Diagnosis(found.branch, (*found.checks, *checks))
 
     # -- helpers ------------------------------------------------------------------------------------------
 

@@ -46,6 +46,8 @@ COMMANDS = {
     "world": Entry("World", "Change the world behind the ticks by events, and look into it."),
     "schema": Entry("World", "Register the types of world events, compare their schemas, end old versions."),
     "snapshot": Entry("Keep", "Snapshots of the world: make, list, check, restore and prune them."),
+    "archive": Entry("Keep", "Move the entries of old commits out; they are read from there as before."),
+    "restore": Entry("Keep", "Put back what was archived."),
     "doctor": Entry("Keep", "Check clocks and modules, and drill snapshot and restore."),
     "compact": Entry("Keep", "Make large files of small ones; ids, proofs and readers are not disturbed."),
     "copy": Entry("Keep", "Copy a whole ledger into another store: the same ids, the same refs."),

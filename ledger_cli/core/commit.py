@@ -108,7 +108,9 @@ def entries_digests(columns: dict[str, pa.Array], offsets: Sequence[int]) -> lis
     `columns`: region (its JSON text), n, and the three sums as decimal text, each (rows,). The texts of all
     entries are made in one pass and hashed as slices of one buffer.
     """
+    first, last = _edges(offsets, len(columns["region"]))
     texts = pc.binary_join_element_wise(
+        first,
         '{"activity":"',
         columns["activity"],
         '","activity2":"',
@@ -119,7 +121,8 @@ def entries_digests(columns: dict[str, pa.Array], offsets: Sequence[int]) -> lis
         columns["region"],
         ',"weight":"',
         columns["weight"],
-        '"},',
+        '"}',
+        last,
         "",
     ).cast(pa.large_string())
     if isinstance(texts, pa.ChunkedArray):
@@ -127,14 +130,30 @@ def entries_digests(columns: dict[str, pa.Array], offsets: Sequence[int]) -> lis
     buffers = texts.buffers()
     at = np.frombuffer(buffers[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     data = memoryview(buffers[2]) if buffers[2] is not None else memoryview(b"")
-    digests = []
-    for first, last in itertools.pairwise(offsets):
-        digest = hashlib.sha256(b"[")
-        if last > first:
-            digest.update(data[at[first] : at[last] - 1])
-        digest.update(b"]")
-        digests.append(digest.hexdigest())
-    return digests
+    sha256, none = hashlib.sha256, hashlib.sha256(b"[]").hexdigest()
+    ends = at[np.asarray(offsets, dtype=np.int64)].tolist()
+    return [sha256(data[low:high]).hexdigest() if high > low else none for low, high in itertools.pairwise(ends)]
+
+
+def _edges(offsets: Sequence[int], rows: int) -> tuple[pa.Array, pa.Array]:
+    """What stands before and behind each entry in the list of its commit: brackets, and commas between."""
+    starts, ends = np.asarray(offsets[:-1], dtype=np.int64), np.asarray(offsets[1:], dtype=np.int64)
+    some = ends > starts
+    opens, closes = np.ones(rows, dtype=np.int8), np.ones(rows, dtype=np.int8)
+    opens[starts[some]] = 0
+    closes[ends[some] - 1] = 0
+    return pa.array(["[", ","]).take(pa.array(opens)), pa.array(["]", ""]).take(pa.array(closes))
+
+
+def entries_digests_of(commits: pa.Table) -> list[str]:
+    """The digest of the entries of each row of `COMMIT`, by these alone."""
+    lists = commits["entries"].combine_chunks()
+    entries = pa.Table.from_struct_array(lists.flatten())
+    offsets = np.r_[0, np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))].astype(np.int64)
+    encoded = entries["region"].combine_chunks().dictionary_encode()
+    quoted = pa.array([text_of(name) for name in encoded.dictionary.to_pylist()], pa.string())
+    plain = {name: entries[name].combine_chunks() for name in ("n", *SUMS)}
+    return entries_digests({"region": quoted.take(encoded.indices), **plain}, offsets.tolist())
 
 
 def entry_columns(entries: Moments, regions: Regions) -> dict[str, pa.Array]:

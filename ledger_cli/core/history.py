@@ -172,6 +172,32 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """What one `ledger archive` moved out of a ledger: how much of it, and where it is.
+
+    `id`: the move of `admin` that announced it; `pointer`: URL of its manifest, a path is from the ledger;
+    `manifest`: the manifest's SHA-256; epochs in ticks, [min, max); `bytes` of all its files.
+    """
+
+    id: int
+    pointer: str
+    manifest: str
+    at: str
+    bytes: int
+    commits: int = 0
+    entries: int = 0
+    batches: int = 0
+    segments: int = 0
+    world_files: int = 0
+    epoch_min: int | None = None
+    epoch_max: int | None = None
+    freed: bool = False
+    """Whether what it holds was taken out of the ledger; not yet where the process was killed."""
+    restored: bool = False
+    """Whether all of it was put back."""
+
+
+@dataclass(frozen=True)
 class Tile:
     """A Parquet file with what many commits of a chain add up to in each region (see services.tiles).
 
@@ -327,6 +353,8 @@ class State:
     """Of the ref `admin` alone, by id as text, with those that are announced."""
     packs: tuple[Pack, ...] = ()
     """Of the ref `admin` alone, with those that are replaced but may still be there."""
+    archives: Mapping[str, Archive] = field(default_factory=dict)
+    """Of the ref `admin` alone, by id as text, with those that were restored."""
 
     @property
     def commits(self) -> int:
@@ -423,6 +451,8 @@ class Move:
         state["subscriptions"] = {name: _subscription(each) for name, each in listening.items()}
         state["snapshots"] = {name: _build(Snapshot, each) for name, each in state.get("snapshots", {}).items()}
         state["packs"] = tuple(_build(Pack, each) for each in state.get("packs", ()))
+        moved_out = state.get("archives", {})
+        state["archives"] = {name: _build(Archive, each) for name, each in moved_out.items()}
         run = raw.get("run")
         checkpoint = raw.get("checkpoint")
         return Move(

@@ -71,14 +71,16 @@ class DuckEngine:
 
         return made
 
-    def commits(self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "") -> pa.Table:
+    def commits(
+        self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "", headers: bool = False
+    ) -> pa.Table:
         """See `ports.Engine`."""
         condition = f" WHERE {where}" if where else ""
         if not files:
             from ledger_cli.core.commit import COMMIT
 
             return self.query(f"SELECT {', '.join(columns)} FROM nothing{condition}", nothing=COMMIT.empty_table())
-        return self.over([each.file for each in files], f"SELECT {', '.join(columns)} FROM files{condition}")
+        return self.over([each.file for each in files], f"SELECT {', '.join(columns)} FROM files{condition}", headers)
 
     def query(self, sql: str, **tables: Any) -> pa.Table:
         """See `ports.Engine`."""
@@ -95,12 +97,14 @@ class DuckEngine:
             for name in tables:
                 self.connection.unregister(name)
 
-    def over(self, files: Sequence[str], sql: str, **tables: pa.Table) -> pa.Table:
+    def over(self, files: Sequence[str], sql: str, headers: bool = False, **tables: pa.Table) -> pa.Table:
         """See `ports.Engine`."""
 
+        place = self._store.headers if headers else self._store.location
+
         def answer() -> pa.Table:
-            reading = self._store.reading(files)
-            source = f"WITH files AS NOT MATERIALIZED (SELECT * FROM {source_sql(reading, self._store.location)})"
+            reading = self._store.reading(files, headers)
+            source = f"WITH files AS NOT MATERIALIZED (SELECT * FROM {source_sql(reading, place, headers)})"
             return self._answer(f"{source} {sql}", tables, reading.names)
 
         return anew(self._store, answer)

@@ -120,6 +120,7 @@ class Chains:
             found = self._repository.engine.over(
                 files,
                 f"SELECT shard, min(height) AS height FROM files WHERE epoch_end > {tick} GROUP BY shard",
+                headers=True,
             )
             self._above[seq, tick] = {str(row["shard"]): row["height"] for row in found.to_pylist()}
         return self._above[seq, tick]

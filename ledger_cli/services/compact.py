@@ -3,7 +3,8 @@
 A pack is checked against the digests in the log while it is written, read back, and published before a move of the
 ref `admin` names it: killed at any time, what is there is read as before. A file is taken away only when a pack that
 was checked once more holds it, and a grace period has gone by since the pack came: whoever read it then is done, and
-whoever is not finds it in the pack. Tiles, checkpoints of worlds and snapshots are left alone: caches of the rest.
+whoever is not finds it in the pack. What is archived is in no pack, and goes into none. Tiles, checkpoints of worlds
+and snapshots are left alone: caches of the rest.
 """
 
 from __future__ import annotations
@@ -104,13 +105,14 @@ def compact(repository: Repository, rules: Rules, why: str = "") -> Compaction:
     Corrupt where a file or pack is not what its digest says: nothing is packed then, and nothing taken away that it
     concerns. Conflict where another process packed meanwhile.
     """
+    store = repository.store
     named = _named(repository)
     packs = _packs(repository)
-    names = {pack: member_names(repository.store, pack) for pack in packs}
+    names = {pack: member_names(store, pack) for pack in packs}
     packed = {name for each in names.values() for name in each}
     there = _Folders(repository)
     results = []
-    with repository.store.scratch() as scratch:
+    with store.scratch() as scratch:
         made: list[_Made] = []
         gone: list[Pack] = []
         for kind in _KINDS:
@@ -123,9 +125,9 @@ def compact(repository: Repository, rules: Rules, why: str = "") -> Compaction:
                 continue
             sizes = {pack: sum(named[name].member.bytes for name in names[pack]) for pack in packs if pack.kind == kind}
             older = _to_merge([pack for pack, size in sizes.items() if size < rules.target], len(fresh))
-            again = [named[name].member for pack in older for name in names[pack]]
+            again = [named[name].member for pack in older for name in names[pack] if not store.archived(name)]
             written = _written(repository, kind, again, fresh, rules.target, scratch / kind)
-            if written:
+            if any(each.fresh for each in written):
                 new = [member for each in written for member in each.fresh]
                 size = sum(each.path.stat().st_size for each in written)
                 results.append(Packed(kind, len(new), sum(map(_bytes, new)), len(written), size))
@@ -138,6 +140,25 @@ def compact(repository: Repository, rules: Rules, why: str = "") -> Compaction:
 
 
 _bytes = attrgetter("bytes")
+
+
+def take_out(repository: Repository, files: Container[str], why: str) -> None:
+    """Make the packs that hold some of these files anew without them: they were archived.
+
+    Who reads an older pack meanwhile is not disturbed; `compact` takes it away. Conflict where another process packed.
+    """
+    packs = _packs(repository)
+    names = {pack: member_names(repository.store, pack) for pack in packs}
+    gone = [pack for pack in packs if any(name in files for name in names[pack])]
+    if not gone:
+        return
+    named = _named(repository)
+    made: list[_Made] = []
+    with repository.store.scratch() as scratch:
+        for number, pack in enumerate(gone):
+            kept = [named[name].member for name in names[pack] if name not in files]
+            made += _written(repository, pack.kind, kept, (), TARGET, scratch / str(number))
+        _publish(repository, made, packs, gone, why)
 
 
 @dataclass(frozen=True)
@@ -214,7 +235,7 @@ class _Made:
 def _written(
     repository: Repository, kind: str, again: Sequence[Member], fresh: Sequence[Member], target: int, directory: Path
 ) -> list[_Made]:
-    """Local packs of files, those of older packs (`again`) first; none where nothing comes of the fresh ones.
+    """Local packs of files, those of older packs (`again`) first.
 
     Files of another schema have packs of their own. All is checked, before and after.
     """
@@ -234,8 +255,7 @@ def _written(
             mine[-1].add(member, data, rows)
     moved = set(again)
     made = [_checked(each, kind, moved) for some in writers.values() for each in some]
-    kept = [each for each in made if len(each.members) >= _WORTH or not each.fresh]
-    return kept if any(each.fresh for each in kept) else []
+    return [each for each in made if len(each.members) >= _WORTH or not each.fresh]
 
 
 def _whole(repository: Repository, member: Member) -> bytes | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ledger_cli.core.history import ADMIN, Move
 from ledger_cli.errors import Conflict, UsageError
+from ledger_cli.services.archived_store import manifest_file
 from ledger_cli.services.fetch import copy_file
 from ledger_cli.services.integrity import IntegrityReport, verify
 from ledger_cli.services.other_ledger import OtherLedger
@@ -61,6 +62,7 @@ def copy(
         _check_prefix(source, target, ref, last)
     copied = 0
     _copy_packs(source, location, target)
+    _copy_manifests(source, target)
     with target.store.scratch() as scratch:
         for ref in sorted(refs, key=lambda ref: (ref == ADMIN, ref)):
             for seq in range(target.store.latest_seq(ref) + 1, ends[ref] + 1):
@@ -110,6 +112,16 @@ def _copy_packs(source: Repository, location: str, target: Repository) -> None:
     with target.store.scratch() as scratch:
         for pack in packs:
             copy_file(target, OtherLedger(source, location), pack, scratch)
+
+
+def _copy_manifests(source: Repository, target: Repository) -> None:
+    """Bring what a ledger keeps of its archives. The copy does not need these: it has all itself."""
+    admin = source.find(ADMIN)
+    with target.store.scratch() as scratch:
+        for record in () if admin is None else admin.state.archives.values():
+            path = scratch / record.manifest
+            path.write_bytes(source.store.read_file(manifest_file(record.manifest)))
+            target.store.publish(path, manifest_file(record.manifest))
 
 
 def _copy_move(source: Repository, location: str, target: Repository, ref: str, seq: int, scratch: Path) -> None:

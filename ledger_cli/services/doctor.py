@@ -1,4 +1,7 @@
-"""`ledger doctor`: whether a ledger could be relied on tomorrow, found out today. It changes nothing."""
+"""`ledger doctor`: whether a ledger could be relied on tomorrow, found out today.
+
+It changes nothing; see `leftovers` for what is swept beside it.
+"""
 
 from __future__ import annotations
 

@@ -289,9 +289,12 @@ def _copy_file(repository: Repository, other: OtherLedger, file: NamedFile, scra
 def copy_file(repository: Repository, other: OtherLedger, file: NamedFile | Pack, scratch: Path) -> None:
     """Make a file of another ledger one of this ledger, if it is not there: under its name, checked by its digest.
 
-    Of a batch of commits that has been written anew the commits are checked. Corrupt where it is not what it was.
+    Of a batch of commits that has been written anew the commits are checked. What is archived here stays so. Corrupt
+    where it is not what it was.
     """
     store = repository.store
+    if store.archived(file.file):
+        return
     if not store.rewritten(file.file):
         try:
             if store.digest_of_file(file.file) == file.sha256:

@@ -161,7 +161,7 @@ def commit_at(repository: Repository, branch: str, shard: int, height: int) -> G
     name, move = made
     files = [file.file for file in move.added.commits]
     where = f"shard = {shard} AND height = {height}"
-    found = repository.engine.over(files, f"SELECT commit_id, epoch_end FROM files WHERE {where}")
+    found = repository.engine.over(files, f"SELECT commit_id, epoch_end FROM files WHERE {where}", headers=True)
     return GammaAt(found["epoch_end"][0].as_py(), name, move.seq, label=found["commit_id"][0].as_py())
 
 

@@ -234,7 +234,7 @@ def _timeline(repository: Repository, place: GammaPlace, frames: int, last: int 
     tables = []
     for condition, files in by_condition(place.everything).items():
         where = f" WHERE {condition}" if condition else ""
-        tables.append(repository.engine.over(files, f"SELECT {columns} FROM files{where}"))
+        tables.append(repository.engine.over(files, f"SELECT {columns} FROM files{where}", headers=True))
     if not tables:
         none = np.empty(0, dtype=np.int64)
         return _Timeline(none, none, none, none, none, [])

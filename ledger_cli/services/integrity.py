@@ -6,6 +6,7 @@ What no digest shows is a log that was cut short: `ledger replay --verify --expe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ from ledger_cli.core.history import (
 )
 from ledger_cli.core.jcs import digest_of
 from ledger_cli.errors import Corrupt, LedgerError, NotFound
+from ledger_cli.services.archive_check import damages_of_archives
+from ledger_cli.services.archived_store import ArchivedStore, manifest_file
 from ledger_cli.services.integrity_commits import Links, broken, chains, check_file
 from ledger_cli.services.packs import check
 from ledger_cli.services.repository import Branch, Repository
@@ -105,9 +108,12 @@ class _Seen:
         self.findings.setdefault(Finding(file, what, next_step))
 
 
-def verify(repository: Repository, branches: Sequence[str] | None = None) -> IntegrityReport:
+def verify(
+    repository: Repository, branches: Sequence[str] | None = None, archives: ArchivedStore | None = None
+) -> IntegrityReport:
     """Check the refs named (None: all, deleted ones too) and every file that they name.
 
+    Of what is archived the headers are checked; with `archives` every file of every archive too, where it is.
     NotFound where a branch that was named does not exist.
     """
     existing = repository.store.branches()
@@ -128,6 +134,10 @@ def verify(repository: Repository, branches: Sequence[str] | None = None) -> Int
             _guarded(seen, f"refs/{name}", _check_world, repository, name, life[-1], whole, seen)
     _check_tags(logs.get(ADMIN, []), seen)
     _check_snapshots(repository, logs.get(ADMIN, []), seen)
+    _check_manifests(repository, logs.get(ADMIN, []), seen)
+    if archives is not None:
+        for file, what in damages_of_archives(repository, archives):
+            seen.wrong(file, what, "bring it back from a copy of the archive, then run this again")
     return IntegrityReport(
         refs=len(names),
         moves=seen.moves,
@@ -263,6 +273,8 @@ def _check_pack(repository: Repository, pack: Pack, seen: _Seen, alone: set[str]
 
 
 def _file_is_whole(repository: Repository, file: str, seen: _Seen) -> bool:
+    if repository.store.archived(file) and file not in seen.commits:
+        return True  # `--archives` looks at it where it is
     sha256, _ = seen.files[file]
     digest = _guarded(seen, file, repository.store.digest_of_file, file)
     if digest is not None and file in seen.commits and repository.store.rewritten(file):
@@ -317,8 +329,8 @@ def _check_chains(repository: Repository, name: str, life: Sequence[Move], seen:
 def _check_world(repository: Repository, name: str, last: Move, whole: set[str], seen: _Seen) -> None:
     """The events of each entity are numbered without gaps, their clock readings ascend, no id stands twice."""
     files = Branch(repository, name, last, last.to_bytes()).world_files()
-    if any(file.file not in whole for file in files):
-        return  # a finding already
+    if any(file.file not in whole or repository.store.archived(file.file) for file in files):
+        return  # a finding already, or archived: then it was checked before it went
     where = _file_of_move(name, last.seq)
     counted = 0 if last.state.world is None else last.state.world.events
     if counted != sum(file.events for file in files):
@@ -372,6 +384,17 @@ def _check_snapshots(repository: Repository, moves: Sequence[Move], seen: _Seen)
     for record in moves[-1].state.snapshots.values() if moves else ():
         if record.digest is not None:
             _guarded(seen, path_of(record, MANIFEST), _check_snapshot, repository, record, seen)
+
+
+def _check_manifests(repository: Repository, moves: Sequence[Move], seen: _Seen) -> None:
+    """The ledger's own copies of the manifests of its archives."""
+    for record in moves[-1].state.archives.values() if moves else ():
+        name = manifest_file(record.manifest)
+        data = _guarded(seen, name, repository.store.read_file, name)
+        if data is not None:
+            seen.files[name] = record.manifest, len(data)
+            if hashlib.sha256(data).hexdigest() != record.manifest:
+                seen.wrong(name, "its SHA-256 is not the one in the log: it was changed or torn")
 
 
 def _check_snapshot(repository: Repository, record: Snapshot, seen: _Seen) -> None:

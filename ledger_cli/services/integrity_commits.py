@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ledger_cli.core.commit import commit_id_of, entries_digests, header_digest
+from ledger_cli.core.commit import commit_id_of, entries_digests_of, header_digest
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.jcs import text_of
 from ledger_cli.core.moments import SUMS, Ints, limbs_of_integers
@@ -43,8 +44,7 @@ def check_file(
 
     `tables`: its rows, where they are at hand.
     """
-    links = [_checked(table, wrong) for table in tables or _batches(repository, file)]
-    found = Links(*(np.concatenate([getattr(each, name) for each in links]) for name in vars(links[0])))
+    found = _joined(*(_checked(table, wrong) for table in tables or _batches(repository, file)))
     if len(found.shard) != file.commits:
         wrong.append(f"it holds {len(found.shard)} commits, its move says {file.commits}")
     return found
@@ -63,6 +63,9 @@ def torn(repository: Repository, file: CommitFile) -> list[str]:
 
 def _batches(repository: Repository, file: CommitFile) -> Iterator[pa.Table]:
     """The commits of a file in pieces of bounded size, cut by height; the row groups are cut alike."""
+    if repository.store.archived(file.file):
+        yield from repository.store.commits.read_commits(file.file)
+        return
     top = max((last for _, last in file.heights.values()), default=0)
     bottom = min((first for first, _ in file.heights.values()), default=0)
     step = max(1, (top - bottom + 1) * _ENTRIES // max(1, file.entries))
@@ -72,12 +75,16 @@ def _batches(repository: Repository, file: CommitFile) -> Iterator[pa.Table]:
 
 
 def _checked(table: pa.Table, wrong: list[str]) -> Links:
+    if table["entries"].null_count:
+        # What is archived is checked where it is, by `ledger verify --archives`; its digest is part of the header.
+        there = pc.is_valid(table["entries"])
+        return _joined(_headers(table.filter(pc.invert(there)), wrong), _checked(table.filter(there), wrong))
     lists = table["entries"].combine_chunks()
     entries = pa.Table.from_struct_array(lists.flatten())
     lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
     offsets = np.r_[0, np.cumsum(lengths)].astype(np.int64)
     ids = table["commit_id"].to_pylist()
-    recomputed = entries_digests(_hashed(entries), offsets.tolist())
+    recomputed = entries_digests_of(table)
     stored = table["entries_digest"].to_pylist()
     _note(
         wrong,
@@ -85,16 +92,26 @@ def _checked(table: pa.Table, wrong: list[str]) -> Links:
         [a != b for a, b in zip(stored, recomputed, strict=True)],
         "entries do not give their digest",
     )
-    digests = [header_digest_of(row) for row in table.drop_columns(["entries"]).to_pylist()]
-    known = table["digest"].to_pylist()
-    _note(wrong, ids, [a != b for a, b in zip(known, digests, strict=True)], "header does not give its digest")
-    named = [commit_id_of(digest) for digest in digests]
-    _note(wrong, ids, [a != b for a, b in zip(ids, named, strict=True)], "id is not that of its digest")
+    links = _headers(table, wrong)
     rows = _wrong_statistics(entries) | _out_of_order(entries["region"], offsets)
     if rows.any():
         owner = np.searchsorted(offsets, np.flatnonzero(rows), side="right") - 1
         bad = np.isin(np.arange(len(ids)), owner)
         _note(wrong, ids, bad.tolist(), "statistics or regions are not those of its exact sums")
+    return links
+
+
+def _joined(*links: Links) -> Links:
+    return Links(*(np.concatenate([getattr(each, name) for each in links]) for name in vars(links[0])))
+
+
+def _headers(table: pa.Table, wrong: list[str]) -> Links:
+    ids = table["commit_id"].to_pylist()
+    digests = [header_digest_of(row) for row in table.drop_columns(["entries"]).to_pylist()]
+    known = table["digest"].to_pylist()
+    _note(wrong, ids, [a != b for a, b in zip(known, digests, strict=True)], "header does not give its digest")
+    named = [commit_id_of(digest) for digest in digests]
+    _note(wrong, ids, [a != b for a, b in zip(ids, named, strict=True)], "id is not that of its digest")
     parents = [row[0] if row else "" for row in table["parents"].to_pylist()]
     return Links(
         table["shard"].to_numpy(),
@@ -119,14 +136,6 @@ def header_digest_of(row: Mapping[str, object]) -> str:
         str(row["entries_digest"]),
         str(row["metadata"]),
     )
-
-
-def _hashed(entries: pa.Table) -> dict[str, pa.Array]:
-    """The columns that are hashed, the region as its JSON text."""
-    encoded = entries["region"].combine_chunks().dictionary_encode()
-    quoted = pa.array([text_of(name) for name in encoded.dictionary.to_pylist()], pa.string())
-    plain = {name: entries[name].combine_chunks() for name in ("n", *SUMS)}
-    return {"region": quoted.take(encoded.indices), **plain}
 
 
 def _wrong_statistics(entries: pa.Table) -> npt.NDArray[np.bool_]:

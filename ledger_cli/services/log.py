@@ -18,7 +18,7 @@ import pyarrow as pa
 from ledger_cli.core.moments import Ints
 from ledger_cli.core.policy import shard_of
 from ledger_cli.errors import UsageError
-from ledger_cli.services.commits import policies_of, read_commits
+from ledger_cli.services.commits import EVENTS, REGIONS, policies_of, read_commits
 from ledger_cli.services.lineage import OwnedSlice, holding, made_at, owned_slices
 from ledger_cli.services.lookup import Place, commit_of
 from ledger_cli.services.repository import Branch, Repository
@@ -36,10 +36,7 @@ HEADER = (
     "metadata",
     "reason",
 )
-_SUMMARY = (
-    "len(entries)::BIGINT AS regions",
-    "coalesce(list_sum(list_transform(entries, lambda e: e.n)), 0)::BIGINT AS events",
-)
+_SUMMARY = (REGIONS, EVENTS)
 _ORDER = [
     ("epoch_end", "descending"),
     ("shard", "ascending"),

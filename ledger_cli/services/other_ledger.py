@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ledger_cli.core.history import ADMIN, CommitFile, Move
 from ledger_cli.errors import Corrupt, told_of
@@ -76,10 +77,20 @@ class OtherLedger:
         """The commits of a batch, after each was checked."""
         wrong: list[str] = []
         with self._read():
-            check_file(self._repository, file, wrong)
+            check_file(self._repository, file, wrong, self._rows(file))
             if wrong:
                 raise self.unusable(f"{file.file}: {wrong[0]}")
-            yield from self._repository.store.commits.read_commits(file.file)
+            yield from self._rows(file)
+
+    def _rows(self, file: CommitFile) -> Iterator[pa.Table]:
+        """The commits of a batch in their order, with the entries that are archived."""
+        store = self._repository.store
+        if not store.archived(file.file):
+            yield from store.commits.read_commits(file.file)
+            return
+        with pq.ParquetFile(store.location(file.file)) as whole:
+            for group in range(whole.num_row_groups):
+                yield whole.read_row_group(group)
 
     @contextmanager
     def _read(self) -> Iterator[None]:

@@ -224,11 +224,11 @@ class PackedStore:
 
     # -- packs --------------------------------------------------------------------------------------------
 
-    def reading(self, files: Sequence[str]) -> Reading:
+    def reading(self, files: Sequence[str], headers: bool = False) -> Reading:
         """See `ports.Store`."""
         self._begin()
         if not self._place:
-            return self._inner.reading(files)
+            return self._inner.reading(files, headers)
         plain: list[str] = []
         packed: dict[str, tuple[_Known, list[int]]] = {}
         for file in files:
@@ -238,11 +238,22 @@ class PackedStore:
             else:
                 packed.setdefault(known.pack.file, (known, []))[1].append(known.numbers[file])
         parts = [PackPart(name, _runs(found, len(known.numbers))) for name, (known, found) in packed.items()]
-        self._inner.reading([*plain, *(part.file for part in parts)])  # what is elsewhere is brought together
+        # What is elsewhere is brought together.
+        self._inner.reading([*plain, *(part.file for part in parts)], headers)
         return Reading(plain, parts)
+
+    def headers(self, file: str) -> str:
+        """See `ports.Store`."""
+        self._begin()
+        return self.location(file) if file in self._place else self._inner.headers(file)
+
+    def archived(self, file: str) -> bool:
+        """See `ports.Store`."""
+        return self._inner.archived(file)
 
     def look_again(self) -> None:
         """See `ports.Store`."""
+        self._inner.look_again()
         self._load(self._inner.latest_seq(ADMIN, self._seq))
 
     def _begin(self) -> None:

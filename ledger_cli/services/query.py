@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ledger_cli.core.slices import by_condition
 from ledger_cli.ports import SqlAnswer, SqlInput
 from ledger_cli.services.lineage import owned_slices
 from ledger_cli.services.moment import Moment
@@ -64,14 +65,14 @@ def sql_answer(
     """
     found = repository.branch(branch) if at is None else at.branch
     read = _with_views(statement, views)
-    commits: dict[str, list[str]] = {}
-    for part in found.commit_slices():
-        commits.setdefault(part.condition(), []).append(part.file.file)
+    commits = list(by_condition(found.commit_slices()).items())
+    world_events = found.world_files() if _mentions(read, "world_events") else ()
     given = SqlInput(
-        ticks=[segment.file for segment in found.segments()],
-        commits=list(commits.items()),
+        ticks=[segment.file for segment in found.segments()] if _mentions(read, "ticks", "entity_state") else (),
+        commits=commits if _mentions(read, "commit_entries") else (),
+        headers=commits if _mentions(read, "commits") else (),
         quarantine=found.quarantine() if _mentions(read, "quarantine") else (),
-        world_events=[file.file for file in found.world_files()],
+        world_events=[file.file for file in world_events],
         tables={
             "commit_moves": _commit_moves(repository, found, _mentions(read, "commits")),
             "refs": _refs(repository, _mentions(read, "refs")),
@@ -90,10 +91,13 @@ def _with_views(statement: str, views: Mapping[str, str]) -> str:
     return text
 
 
-def _mentions(statement: str, view: str) -> bool:
-    """Whether a view may be read: what costs a look at every move is left out where nobody asks for it."""
+def _mentions(statement: str, *views: str) -> bool:
+    """Whether one of some views may be read.
+
+    What costs a look at every move, or would be fetched from an archive, is left out where nobody asks for it.
+    """
     text = statement.lower()
-    return view in text or "query" in text
+    return any(view in text for view in (*views, "query"))
 
 
 def _commit_moves(repository: Repository, branch: Branch, wanted: bool) -> pa.Table:

@@ -138,7 +138,7 @@ class RunCheck:
             yield self._difference("file", f"the run cannot be made again, run `ledger verify`: {error}")
             return
         engine = self._repository.engine
-        known = self._refs(engine.commits(self._files, _REF))
+        known = self._refs(engine.commits(self._files, _REF, headers=True))
         self.compared = len(made)
         if len(engine.query("SELECT DISTINCT shard, height FROM known", known=known)) != len(known):
             yield self._difference("file", f"{self._files[0].file} holds a commit twice")

@@ -10,6 +10,7 @@ from ledger_cli.core.history import Move, Segment, ShardState, Transaction, Worl
 from ledger_cli.core.policy import REGION_MAPS, WEIGHTS
 from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.ports import Measure, TickRange
+from ledger_cli.services.archive import ArchiveView, archives
 from ledger_cli.services.constraint_fields import unknown_fields
 from ledger_cli.services.fork import branch_digest
 from ledger_cli.services.repository import Branch, Repository
@@ -77,6 +78,8 @@ class Status:
     health: WorldHealth
     warnings: tuple[str, ...] = ()
     """What may be wrong in the settings."""
+    archives: tuple[ArchiveView, ...] = ()
+    """Of the whole ledger, newest first, without those that were restored."""
 
     def __repr__(self) -> str:
         watermark = "no commit yet" if self.watermark is None else f"watermark {self.watermark}"
@@ -110,6 +113,7 @@ class Status:
             "forks": list(self.forks),
             "tags": dict(self.tags),
             "world": None if self.world is None else _world_json(self, self.world),
+            "archives": [each.to_json() for each in self.archives],
             "transactions": {name: {"stage": t.stage, "ledger": t.ledger} for name, t in self.transactions.items()},
             "warnings": list(self.warnings),
         }
@@ -152,6 +156,7 @@ def status(repository: Repository, branch: str, limits: Limits, constraints: Con
         transactions=state.transactions,
         world_classes={} if state.world is None else class_sizes(entities),
         warnings=tuple(wrong),
+        archives=tuple(ArchiveView(each) for each in archives(repository) if not each.restored),
     )
 
 

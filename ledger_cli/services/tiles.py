@@ -86,7 +86,7 @@ def highest_end(repository: Repository, tiles: Sequence[Tile], parts: Sequence[C
     """The highest end of an epoch in tiles and commits; 0 where there is none."""
     ends = [tile.epoch_max for tile in tiles] + [part.file.epoch_max for part in parts if part.whole]
     for condition, files in by_condition(part for part in parts if not part.whole).items():
-        found = repository.engine.over(files, f"SELECT max(epoch_end) AS highest FROM files WHERE {condition}")
+        found = repository.engine.over(files, f"SELECT max(epoch_end) AS highest FROM files WHERE {condition}", True)
         ends += [end for end in found["highest"].to_pylist() if end is not None]
     return max(ends, default=0)
 

@@ -35,6 +35,7 @@ from ledger_cli.stores.common.rows import (
     STORED,
     apart,
     by_region,
+    counts_of_summaries,
     held,
     missing,
     pieces,
@@ -189,6 +190,13 @@ class ClickhouseStore:
                 AND (shard, height) >= ({ends[0]}, {ends[1]}) AND (shard, height) <= ({ends[2]}, {ends[3]})
                 LIMIT 1 BY commit_id, region_id"""
             yield self._whole(batch, page, self._table(sql, batch=batch))
+
+    def read_counts(self, batch: str) -> pa.Table:
+        """See `ports.Commits`."""
+        sql = """SELECT toString(commit_id) AS id, toString(summary) AS summary FROM commits
+            WHERE batch = {batch:String} LIMIT 1 BY commit_id"""
+        found = self._table(sql, batch=batch)
+        return counts_of_summaries(found["id"].to_pylist(), found["summary"].to_pylist())
 
     def query_commit(self, history: History, commit_id: str) -> pa.Table:
         """See `ports.Commits`."""

@@ -1,7 +1,8 @@
 """A ledger whose commits and refs are kept by an engine, and whose files lie in a directory or an object store.
 
 What reads commits reads Parquet: a batch is brought once from the engine into the ledger's `cache/`, where it stays. It
-never changes, so nothing in there can be out of date; the directory may be deleted at any time.
+never changes, so nothing in there can be out of date; the directory may be deleted at any time. Where entries are
+archived, what is brought holds none, and has a place of its own: it is never taken for the whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ledger_cli.ports import Commits, CommitStore, Published, Reading, Refs, Store
-from ledger_cli.stores.common.rows import STORED, digest_of, pieces
+from ledger_cli.stores.common.rows import ARCHIVED, STORED, digest_of, pieces, with_counts
 
 _COMMITS = "commits/"
 
@@ -58,23 +59,48 @@ class JoinedStore:
         if not file.startswith(_COMMITS):
             return self._files.location(file)
         copy = self._copy(file)
-        if not copy.exists():
-            self._bring(file, copy)
-        return str(copy)
+        return str(copy if copy.exists() else self._brought(file))
+
+    def headers(self, file: str) -> str:
+        """See `ports.Store`."""
+        if not file.startswith(_COMMITS):
+            return self._files.headers(file)
+        known = next((copy for copy in (self._copy(file), self._headers(file)) if copy.exists()), None)
+        return str(known or self._brought(file))
+
+    def archived(self, file: str) -> bool:
+        """See `ports.Store`."""
+        return self._files.archived(file)
 
     def _copy(self, batch: str) -> Path:
         return self._cache / batch.removeprefix(_COMMITS)
 
-    def _bring(self, batch: str, copy: Path) -> None:
+    def _headers(self, batch: str) -> Path:
+        return self._cache / "headers" / batch.removeprefix(_COMMITS)
+
+    def _brought(self, batch: str) -> Path:
+        """A copy of a batch, made now; of its headers alone where entries are archived."""
         with self._files.scratch() as scratch:
-            path = scratch / "commits.parquet"
+            path, copy = scratch / "commits.parquet", self._copy(batch)
+            lacking = 0
             with pq.ParquetWriter(path, STORED, compression="zstd") as writer:
                 for piece in pieces(self._engine.read_commits(batch)):
+                    lacking += piece["entries"].null_count
                     writer.write_table(piece)
-            self._cache.mkdir(parents=True, exist_ok=True)
+            if lacking:
+                path, copy = self._without(batch, path), self._headers(batch)
+            copy.parent.mkdir(parents=True, exist_ok=True)
             draft = copy.with_name(f".{copy.name}.{os.getpid()}")
             shutil.move(path, draft)
-            draft.replace(copy)
+            return draft.replace(copy)
+
+    def _without(self, batch: str, path: Path) -> Path:
+        """A file of a batch of which entries are archived, made of one that has none there."""
+        counts, made = self._engine.read_counts(batch), path.with_name("headers.parquet")
+        with pq.ParquetWriter(made, ARCHIVED, compression="zstd") as writer:
+            for piece in _tables(path):
+                writer.write_table(with_counts(piece, counts))
+        return made
 
     def rewritten(self, file: str) -> bool:
         """See `ports.Store`."""
@@ -117,7 +143,7 @@ class JoinedStore:
 
     # -- other files --------------------------------------------------------------------------------------
 
-    def reading(self, files: Sequence[str]) -> Reading:
+    def reading(self, files: Sequence[str], headers: bool = False) -> Reading:
         """See `ports.Store`."""
         self._files.reading([file for file in files if not file.startswith(_COMMITS)])
         return Reading(files)
@@ -129,6 +155,7 @@ class JoinedStore:
 
     def look_again(self) -> None:
         """See `ports.Store`."""
+        self._files.look_again()
 
     def written(self, folder: str) -> dict[str, str]:
         """See `ports.Files`."""

@@ -216,10 +216,18 @@ class ObjectStore(ParquetCommits):
         found = self._cache.get(_key(file, listed)) or self._brought(file, listed)
         return str(found or self._cache.nowhere / file)
 
-    def reading(self, files: Sequence[str]) -> Reading:
+    def reading(self, files: Sequence[str], headers: bool = False) -> Reading:
         """See `ports.Store`."""
         list(self._workers.map(self.location, files))
         return Reading(files)
+
+    def headers(self, file: str) -> str:
+        """See `ports.Store`."""
+        return self.location(file)
+
+    def archived(self, file: str) -> bool:
+        """See `ports.Store`. Whoever knows of archives stands around this store."""
+        return False
 
     @property
     def packings(self) -> int:
@@ -228,6 +236,7 @@ class ObjectStore(ParquetCommits):
 
     def look_again(self) -> None:
         """See `ports.Store`."""
+        self._listings.clear()
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Store`."""

@@ -501,6 +501,57 @@ def stores(bench: Bench) -> list[Finding]:
     return found
 
 
+_SINGLE = """
+import numpy, pyarrow, pyarrow.parquet
+ticks = numpy.arange({commits})
+names = pyarrow.array([f"E{{each % 1000}}" for each in ticks.tolist()])
+zeros, activity = numpy.zeros({commits}), numpy.random.default_rng(1).random({commits})
+columns = {{"entityId": names, "tickId": ticks, "x": zeros, "y": zeros, "activity": activity}}
+pyarrow.parquet.write_table(pyarrow.table(columns), "{source}")
+from ledger_cli import Ledger
+with Ledger.create("{path}", regions="field:entityId", interval=1) as ledger:
+    ledger.ingest("{source}")
+    ledger.commit(final=True)
+"""
+_THERE_AND_BACK = """
+from ledger_cli import Ledger
+with Ledger.open("{path}") as ledger:
+    made = ledger.archive({commits})
+    assert made.made.record.commits == {commits}
+    ledger.restore(str(made.made.record.id))
+"""
+_REWRITE = """
+import pyarrow.parquet
+for source, target in (("{source}", "{there}"), ("{there}", "{back}")):
+    with pyarrow.parquet.ParquetFile(source) as file:
+        with pyarrow.parquet.ParquetWriter(target, file.schema_arrow, compression="zstd") as writer:
+            for group in range(file.num_row_groups):
+                writer.write_table(file.read_row_group(group))
+"""
+
+
+def archive_restore(bench: Bench) -> list[Finding]:
+    """archive and restore of 1 M commits, one entry each, against pyarrow reading and writing the same file twice."""
+    peaks = []
+    for full in (1_000_000, 250_000):
+        commits = bench.rows(full)
+        base, work = bench.directory / f"single-{commits}", bench.directory / "work"
+        if not base.exists():
+            run(python(_SINGLE.format(commits=commits, source=bench.directory / "single.parquet", path=base)))
+        ours = Job(python(_THERE_AND_BACK.format(path=work, commits=commits)), lambda base=base: bench.copy(base))  # type: ignore[misc]
+        if not peaks:
+            (batch,) = (base / "commits").iterdir()
+            paths = {name: bench.directory / f"{name}.parquet" for name in ("there", "back")}
+            costs = in_turns([ours, Job(python(_REWRITE.format(source=batch, **paths)))], bench.rounds)
+        bench.copy(base)
+        peaks.append(run(ours.command).peak)
+    large, small = peaks
+    return [
+        against(f"archive and restore, {bench.rows(1_000_000):,} commits", 2, costs),
+        Finding("peak memory of archive and restore", f"{large:.0f} MiB", f"{small:.0f} MiB", large / small, 1.3),
+    ]
+
+
 CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "help": help_page,
     "commit-fixed": commit_fixed,
@@ -520,4 +571,5 @@ CASES: dict[str, Callable[[Bench], list[Finding]]] = {
     "snapshot-restore": snapshot_restore,
     "reconcile": reconcile,
     "stores": stores,
+    "archive-restore": archive_restore,
 }

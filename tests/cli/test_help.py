@@ -31,6 +31,11 @@ def test_it_is_documented(each: Walked, ledger: Run) -> None:
     assert "Usage: ledger" in shown
 
 
+_OF_NO_BRANCH = (
+    "init", "simulate", "run", "branch", "schema", "reconcile", "copy", "stores", "compact", "restore",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("each", [each for each in ALL if not each.group], ids=lambda each: each.name)
 def test_what_every_command_takes(each: Walked) -> None:
     names = {name for parameter in each.parameters for name in parameter.opts}
@@ -38,7 +43,7 @@ def test_what_every_command_takes(each: Walked) -> None:
     assert any(paragraph.startswith("JSON") for paragraph in each.paragraphs)
     if each.words[0] not in ("init", "simulate", "copy", "stores"):
         assert "--ledger" in names
-    if each.words[0] not in ("init", "simulate", "run", "branch", "schema", "reconcile", "copy", "stores", "compact"):
+    if each.words[0] not in _OF_NO_BRANCH:
         assert "--branch" in names
 
 
@@ -61,6 +66,7 @@ def prepared(forked: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path
     (forked / "opened.json").write_text(json.dumps({"type": "object"}))
     ledger("world", "apply", forked / "events.jsonl")
     ledger("snapshot", "create")
+    ledger("archive", "--before", "20")
     ledger("world", "subscribe", "physics")
     # Moves are made in another year here than events, and nobody acknowledges any.
     monkeypatch.setenv("LEDGER_MAX_SKEW", "1e9")

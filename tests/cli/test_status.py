@@ -31,7 +31,7 @@ shard  commits  head digest   open since tick
 KEYS = {
     "branch", "parent", "moves", "rows", "segments", "highestTick", "watermark", "policy", "policyDigest", "commits",
     "shards", "rowsOpen", "rowsLate", "quarantined", "lastRun", "digest", "forks", "tags", "world",
-    "transactions", "warnings",
+    "transactions", "warnings", "archives",
 }  # fmt: skip
 
 

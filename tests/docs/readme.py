@@ -94,6 +94,7 @@ def comparable(text: str) -> str:
     """Without what differs from run to run, or with the version of a library: times, ids of ledgers, sizes of files."""
     text = re.sub(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d|T\d\d:\d\d:\d\d\.\d+Z)", "TIME", text)
     text = re.sub(r"~[0-9a-f]{8}", "~LEDGER", text)
+    text = re.sub(r"[0-9a-f]{64}\.json", "DIGEST.json", text)
     return re.sub(r"\d[\d ,\u00a0\u202f]* bytes", "N bytes", text)
 
 

@@ -108,6 +108,8 @@ def test_the_layout_on_disk(tmp_path: Path) -> None:
         ledger.world.apply([json.dumps({**event, "payload": {"open": True}})])
         ledger.compact()
         ledger.snapshots.create()
+        ledger.archive(10)
+        ledger.to_arrow("commit_entries")
     tree = re.search(r"^```\nworld/\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     assert tree is not None
     shown = {line.split()[1].split("/")[0] for line in tree[1].splitlines()}

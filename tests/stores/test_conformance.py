@@ -292,6 +292,8 @@ class Histories(RuleBasedStateMachine):
         for batch in self.tables:
             found = [rows_of(pa.concat_tables(each.read_commits(batch))) for each in (self.store, self.reference)]
             assert found[0] == found[1]
+            counts = [each.read_counts(batch).sort_by("commit_id") for each in (self.store, self.reference)]
+            assert counts[0].equals(counts[1])
 
 
 def test_random_histories(engine: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from ledger_cli.cli.options import BranchOption, JsonOption, LedgerOption, command_app
 from ledger_cli.errors import Difference
 from ledger_cli.render.output import Output
@@ -10,11 +14,20 @@ app = command_app()
 
 
 @app.command()
-def doctor(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: JsonOption = False) -> None:
+def doctor(
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="AGE", help="What killed jobs left is removed when it is as old.")
+    ] = "1d",
+    ledger: LedgerOption = None,
+    branch: BranchOption = "main",
+    as_json: JsonOption = False,
+) -> None:
     """Check what a branch's world would need tomorrow: clocks, modules, the newest snapshot, and a way back.
 
     It makes a snapshot in a scratch directory, restores it, compares with a replay from nothing, and says how long
-    each took. Nothing is changed. Exit code 4 tells that something is wrong.
+    each took. Commits that no move names, as killed jobs leave them, and local copies of what is archived are removed
+    when they are older than --grace; of archives it tells files that no pointer names. The history is not changed.
+    Exit code 4 tells that something is wrong.
 
     JSON: ok, branch, checks: a list of name, ok, found.
 
@@ -24,7 +37,7 @@ def doctor(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: 
     from ledger_cli.render.views.snapshots import doctor_table
 
     with Ledger.open(ledger) as opened:
-        found = opened.doctor(branch)
+        found = opened.doctor(branch, grace=grace)
     Output(as_json).emit(found, doctor_table(found.checks))
     if not found.ok:
         wrong = ", ".join(check.name for check in found.checks if not check.ok)

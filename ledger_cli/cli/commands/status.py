@@ -16,7 +16,8 @@ def status(ledger: LedgerOption = None, branch: BranchOption = "main", as_json: 
     number: head, commits, start), rowsOpen, rowsLate, quarantined, lastRun, digest, forks, tags, world (events,
     entities, hlc, waiting, clock: the vector clock, what `world get --after` takes; classes: of each class of state its
     entities, parts and bytes; modules: module, types, cursor, lag, ok; nodes: node, hlc, skewSeconds, ok),
-    transactions (by name: stage, ledger), warnings (texts: what may be wrong in ledger.toml, also told on stderr).
+    transactions (by name: stage, ledger), archives (of the whole ledger: as `ledger archive --list` has them), warnings
+    (texts: what may be wrong in ledger.toml, also told on stderr).
 
     Example: ledger status --branch main
     """

@@ -20,6 +20,9 @@ def verify(
         list[str] | None,
         typer.Option("--branch", help="Only this branch and what it stands on; repeatable [default: all]."),
     ] = None,
+    archives: Annotated[
+        bool, typer.Option("--archives", help="Read and check every file of every archive too, where it is.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check every move, file, digest and chain, without replay. Exit code 4 tells that something was found.
@@ -35,7 +38,7 @@ def verify(
     from ledger_cli.render.views.checks import integrity_views
 
     with Ledger.open(ledger) as opened:
-        report = opened.verify(branch)
+        report = opened.verify(branch, archives=archives)
     Output(as_json).emit(report, *integrity_views(report))
     if not report.ok:
         findings = counted(len(report.findings), "finding")

@@ -22,6 +22,10 @@ _UNWRITTEN = re.compile(r'file \\?"([^"]+?)\\?": (' + "|".join(map(os.strerror, 
 """What a full or failing disk says, also where a message quotes the one of the thread that wrote."""
 
 
+_NO_ENTRIES = re.compile(r'column "(entries|regions|events)" .*not found', re.IGNORECASE)
+"""What is said of a batch that was archived, or put back, a moment ago."""
+
+
 def connect(threads: int | None, memory: str, spill: Path | None) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with our limits; nothing is fetched from outside."""
     config: dict[str, Any] = {
@@ -63,10 +67,16 @@ class translated:
             raise MomentOverflow from error
         if isinstance(error, duckdb.OutOfMemoryException):
             raise LedgerError(f"out of memory or temporary space: raise LEDGER_MEMORY or free disk ({line})") from error
-        if self._files and isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
+        unreadable = isinstance(error, (duckdb.IOException, duckdb.InvalidInputException))
+        if self._files and (unreadable or lacks_entries(error)):
             named = [file for file in self._files if file in str(error)] or list(self._files[:1])
             raise Corrupt(f"{named[0]} cannot be read: run `ledger verify` ({line})") from error
         raise LedgerError(line) from error
+
+
+def lacks_entries(error: duckdb.Error) -> bool:
+    """Whether DuckDB failed since a batch was archived, or put back, after it was looked where its entries are."""
+    return isinstance(error, duckdb.BinderException) and _NO_ENTRIES.search(first_line(error)) is not None
 
 
 def refuse_full_disk(error: duckdb.Error) -> None:
@@ -76,20 +86,26 @@ def refuse_full_disk(error: duckdb.Error) -> None:
         raise NotWritten(f"{found[1]}: {found[2]}") from error
 
 
-def source_sql(reading: Reading, place: Callable[[str], str]) -> str:
+def source_sql(reading: Reading, place: Callable[[str], str], headers: bool = False) -> str:
     """What stands behind FROM for the rows of files: themselves, and the packs that others are in.
 
-    `place`: what a file is called in SQL.
+    `place`: what a file is called in SQL. `headers`: of commits no entries are asked for.
     """
     plain = f"read_parquet({sql_list([place(file) for file in reading.plain])})"
     if not reading.packs:
         return plain
     whole = [place(part.file) for part in reading.packs if part.runs is None]
     parts = [(sql_list([place(part.file)]), _members(part)) for part in reading.packs if part.runs is not None]
-    found = [f"SELECT * FROM {plain}"] if reading.plain else []
+    # A batch that was archived a moment ago has no entries: it is to fail, and not to be united with others by null.
+    whole_rows = "* REPLACE (entries AS entries)" if _are_commits(reading.plain) and not headers else "*"
+    found = [f"SELECT {whole_rows} FROM {plain}"] if reading.plain else []
     found += [f"{_FROM_PACKS}({sql_list(whole)})"] if whole else []
     found += [f"{_FROM_PACKS}({pack}) WHERE {members}" for pack, members in parts]
     return f"({' UNION ALL BY NAME '.join(found)})"
+
+
+def _are_commits(files: Sequence[str]) -> bool:
+    return bool(files) and files[0].startswith("commits/")
 
 
 _FROM_PACKS = "SELECT * EXCLUDE (_file, _name, _bytes) FROM read_parquet"

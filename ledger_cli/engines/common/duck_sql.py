@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, TypeVar
 
 import duckdb
@@ -23,7 +24,7 @@ import pyarrow as pa
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.events import TICKS
 from ledger_cli.core.world import WORLD
-from ledger_cli.engines.common.duck import first_line, ident, quoted, source_sql
+from ledger_cli.engines.common.duck import first_line, ident, lacks_entries, quoted, source_sql
 from ledger_cli.errors import Corrupt, LedgerError, UsageError
 from ledger_cli.ports import SQL_VIEWS, SqlAnswer, SqlInput, Store
 
@@ -66,8 +67,19 @@ _TICKS = """
     FROM stored.ticks"""
 
 _COMMITS = """
-    SELECT c.* EXCLUDE (entries), len(c.entries)::BIGINT AS regions, m.created_at, m.by, m.branch
-    FROM stored.commits c ASOF LEFT JOIN stored.commit_moves m ON c.shard = m.shard AND c.height >= m.height"""
+    SELECT c.*, m.created_at, m.by, m.branch
+    FROM stored.headers c ASOF LEFT JOIN stored.commit_moves m ON c.shard = m.shard AND c.height >= m.height"""
+
+_HEADERS = "headers/"
+"""Before the name of a file of commits, of which no entries are read."""
+_HEADER_SCHEMA = COMMIT.remove(COMMIT.get_field_index("entries")).append(pa.field("regions", pa.int64()))
+_COUNTED = {
+    False: "* EXCLUDE (entries), len(entries)::BIGINT AS regions",
+    True: ", ".join(_HEADER_SCHEMA.names),
+}
+"""Columns of headers, by whether entries are archived."""
+_WITH_ENTRIES = "* REPLACE (entries AS entries)"
+"""Fails where a batch was archived a moment ago, in place of giving nulls."""
 
 _COMMIT_ENTRIES = """
     SELECT commit_id, shard, height, epoch_start, epoch_end, entry.region AS region, entry.n AS n,
@@ -132,10 +144,11 @@ class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
     protocol = _PROTOCOL
     cachable = False
 
-    def __init__(self, store: Store, names: Iterable[str]) -> None:
+    def __init__(self, store: Store, places: Mapping[str, Callable[[], str]]) -> None:
         super().__init__()
         self._store = store
-        self._locations = {name: store.location(name) for name in names}
+        self._places = places
+        self._locations = {name: place() for name, place in places.items()}
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         name = self._strip_protocol(path)
@@ -162,7 +175,7 @@ class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
             return act(*fsspec.core.url_to_fs(self._locations[name]))
         except FileNotFoundError:
             self._store.look_again()
-            self._locations[name] = self._store.location(name)
+            self._locations[name] = self._places[name]()
             return act(*fsspec.core.url_to_fs(self._locations[name]))
 
 
@@ -177,8 +190,19 @@ def run_sql(
     groups += [[each.file] for each in given.quarantine]
     # Looked up once: what can be opened is what the views name.
     readings = {tuple(group): store.reading(group) for group in groups if group}
-    connection.register_filesystem(_Listed(store, {name for each in readings.values() for name in each.names}))
     sources = {group: source_sql(reading, _url) for group, reading in readings.items()}
+    listed = {name: partial(store.location, name) for each in readings.values() for name in each.names}
+    headers: list[_Part] = []
+    for condition, group in given.headers:
+        for archived in (False, True):
+            chosen = [file for file in group if store.archived(file) == archived]
+            if chosen:
+                reading = store.reading(chosen, headers=True)
+                source = source_sql(reading, lambda file: _url(_HEADERS + file), headers=True)
+                headers.append((condition, source, _COUNTED[archived]))
+                listed |= {_HEADERS + name: partial(store.headers, name) for name in reading.names}
+                files += reading.names
+    connection.register_filesystem(_Listed(store, listed))
     files += [part.file for reading in readings.values() for part in reading.packs]
     try:
         # DuckDB does not look for Ctrl-C while it makes a stream: so it works in a thread, and we wait for it.
@@ -200,7 +224,12 @@ def run_sql(
 
             def opened() -> pa.RecordBatchReader:
                 _lock(connection)
-                wrong.update(_define(connection, given, sources))
+                try:
+                    wrong.update(_define(connection, given, sources, headers))
+                except duckdb.BinderException as error:
+                    if lacks_entries(error):
+                        raise Corrupt(f"{files[0]} cannot be read: run `ledger verify`") from error
+                    raise
                 return _answer(connection, statement)
 
             reader = waited(opened)
@@ -224,9 +253,13 @@ def _batches(
 
 _SourceSql = Mapping[tuple[str, ...], str]
 """What stands behind FROM for the rows of a group of files."""
+_Part = tuple[str, str, str]
+"""A condition, what stands behind FROM, and the columns of a part of a view."""
 
 
-def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput, sources: _SourceSql) -> dict[str, str]:
+def _define(
+    connection: duckdb.DuckDBPyConnection, given: SqlInput, sources: _SourceSql, headers: Sequence[_Part]
+) -> dict[str, str]:
     """The views; what they are made of is in another schema, where `SHOW TABLES` does not see it.
 
     What is wrong with those of the user, by their names in lower case.
@@ -235,9 +268,14 @@ def _define(connection: duckdb.DuckDBPyConnection, given: SqlInput, sources: _So
     for name, table in given.tables.items():
         _store(connection, name, table)
     _store(connection, "no_quarantine", _QUARANTINE.empty_table())
-    _define_stored(connection, "ticks", TICKS, [("", given.ticks)], sources)
-    _define_stored(connection, "commits", COMMIT, given.commits, sources)
-    _define_stored(connection, "world_events", WORLD, [("", given.world_events)], sources)
+
+    def parts(groups: Iterable[tuple[str, Sequence[str]]], columns: str = "*") -> list[_Part]:
+        return [(condition, sources[tuple(group)], columns) for condition, group in groups if group]
+
+    _define_stored(connection, "ticks", TICKS, parts([("", given.ticks)]))
+    _define_stored(connection, "commits", COMMIT, parts(given.commits, _WITH_ENTRIES))
+    _define_stored(connection, "headers", _HEADER_SCHEMA, headers)
+    _define_stored(connection, "world_events", WORLD, parts([("", given.world_events)]))
     for name, view in {**_VIEWS, "quarantine": _quarantine(given, sources), "refs": "FROM stored.refs"}.items():
         connection.execute(f"CREATE VIEW {name} AS {view}")
     return _define_own(connection, given.views)
@@ -303,16 +341,14 @@ def _define_stored(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     schema: pa.Schema,
-    parts: Sequence[tuple[str, Sequence[str]]],
-    sources: _SourceSql,
+    parts: Sequence[_Part],
 ) -> None:
-    """A view over Parquet files, with a condition for each group of them; without files it is empty."""
+    """A view over Parquet files in parts; without any it is empty."""
     _store(connection, f"no_{name}", schema.empty_table())
     selects = [f"SELECT * FROM stored.no_{name}"]
-    for condition, files in parts:
-        if files:
-            where = f" WHERE {condition}" if condition else ""
-            selects.append(f"SELECT * FROM {sources[tuple(files)]}{where}")
+    for condition, source, columns in parts:
+        where = f" WHERE {condition}" if condition else ""
+        selects.append(f"SELECT {columns} FROM {source}{where}")
     connection.execute(f"CREATE VIEW stored.{name} AS {' UNION ALL BY NAME '.join(selects)}")
 
 

@@ -36,9 +36,20 @@ def status_pairs(status: Any) -> dict[str, Any]:
         **({} if status.world is None else {"state": _classes(status.world_classes)}),
         **{f"module {each.subscription.module}": _module(each) for each in status.health.modules},
         **{f"clock of {each.node}": _clock(each) for each in status.health.nodes},
+        **({"archived": _archived(status.archives)} if status.archives else {}),
         "forks": ", ".join(status.forks) or None,
         "tags": ", ".join(sorted(status.tags)) or None,
     }
+
+
+def _archived(archives: Any) -> str:
+    records = [each.record for each in archives]
+    commits = counted(sum(each.commits for each in records), "commit")
+    files = sum(each.segments + each.world_files for each in records)
+    unfinished = sum(not each.freed for each in records)
+    told = f"entries of {commits}" + (f", {counted(files, 'file')} of events" if files else "")
+    left = f" · {unfinished} UNFINISHED, run `ledger archive` again" if unfinished else ""
+    return f"{told} in {counted(len(records), 'archive')} (of the whole ledger){left}"
 
 
 def _world(world: Any) -> str:

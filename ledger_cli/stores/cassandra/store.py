@@ -25,7 +25,7 @@ from ledger_cli.ports import Capabilities, TickRange
 from ledger_cli.stores.cassandra import schema
 from ledger_cli.stores.cassandra.connection import Connection, Row
 from ledger_cli.stores.cassandra.rows import commit_rows, entry_rows, field, moment, region_table, stored, text_of
-from ledger_cli.stores.common.rows import STORED, by_region, missing, pieces, tile_of
+from ledger_cli.stores.common.rows import STORED, by_region, counts_of_summaries, missing, pieces, tile_of
 
 _MOVES_A_PAGE = 1000
 _COMMITS_A_PAGE = 1000
@@ -200,6 +200,16 @@ class CassandraStore:
                 if not all(_is_whole(rows) for rows in parts):
                     raise missing(batch)
                 yield stored(parts)
+
+    def read_counts(self, batch: str) -> pa.Table:
+        """See `ports.Commits`."""
+        run = self._run_of(batch)
+        told: dict[str, str] = {}
+        for _, ids in self._pages(run):
+            for at in range(0, len(ids), _COMMITS_AT_ONCE):
+                for parts in self._fetched(ids[at : at + _COMMITS_AT_ONCE], run):
+                    told[str(field(parts[0], "commit_id"))] = field(parts[0], "summary")
+        return counts_of_summaries(list(told), told.values())
 
     def query_commit(self, history: History, commit_id: str) -> pa.Table:
         """See `ports.Commits`."""

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ledger_cli.core.archive import with_entries
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.ports import Files, Reading, TickRange
-from ledger_cli.stores.common.rows import STORED, by_region, held, in_order, missing, pieces, tile_of, with_entries
+from ledger_cli.stores.common.rows import (
+    ARCHIVED,
+    COUNTS,
+    HEADERS,
+    STORED,
+    by_region,
+    counted,
+    counts_of,
+    held,
+    in_order,
+    missing,
+    pieces,
+    tile_of,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,6 +40,18 @@ _STATE = "entity_state"
 _STATE_FILES = 16
 """More files of entities than this are made one."""
 _CREATED = b"created_at"
+"""In the footer of a file that was written here, and not published: empty where that was done to change its bytes."""
+_REPEATED = [
+    "layer",
+    "shard",
+    "policy",
+    "metadata",
+    "reason",
+    *(f"{e}.list.element.region" for e in ("entries", "kept")),
+]
+"""Columns in which few values are met again and again; digests never are."""
+_SORTED_AT_ONCE = 2_000_000
+"""Commits and entries."""
 
 
 class ListedFiles(Files, Protocol):
@@ -64,25 +92,43 @@ class ParquetCommits:
 
     def read_commits(self, batch: str) -> Iterator[pa.Table]:
         """See `ports.Commits`."""
-        with self._open(batch) as file:
-            yield in_order(STORED.empty_table())
-            for group in range(file.num_row_groups):
-                yield in_order(file.read_row_group(group))
+        yield STORED.empty_table()
+        for table in self._pieces(batch):
+            yield table.select(STORED.names).cast(STORED)
+
+    def read_counts(self, batch: str) -> pa.Table:
+        """See `ports.Commits`."""
+        return counts_of(map(counted, self._pieces(batch)))
 
     def query_commit(self, history: History, commit_id: str) -> pa.Table:
         """See `ports.Commits`."""
-        found = self._ask(history, "SELECT * FROM files WHERE commit_id = $id", id=commit_id)
-        return in_order(held(found, history).slice(0, 1))
+        columns = ", ".join(HEADERS.names)
+        found = self._ask(history, f"SELECT {columns}, batch FROM files WHERE commit_id = $id", id=commit_id)
+        places = zip(*(found[name].to_pylist() for name in ("batch", "shard", "height")), strict=True)
+        batches = [batch for batch, shard, height in places if history.holds(batch, shard, height)]
+        if not batches:
+            return STORED.empty_table()
+        source = self._connection.read_parquet(self._files.location(batches[0]))
+        entries = "entries" if "entries" in source.columns else "kept AS entries"
+        row = source.filter(f"commit_id = '{found['commit_id'][0]}'").limit(1)
+        return in_order(row.project(f"{columns}, {entries}").to_arrow_table())
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""
-        columns = "commit_id, batch, shard, height, epoch_start, epoch_end"
-        sql = f"""
-            SELECT {columns}, unnest(entry, recursive := true) FROM (
-                SELECT {columns}, unnest(list_filter(entries, lambda each: each.region = $region)) AS entry FROM files
-                WHERE epoch_end > $low AND epoch_start < $high)"""
         low, high = ticks.start or 0, _ENDLESS if ticks.end is None else ticks.end
-        return by_region(held(self._ask(history, sql, region=region, low=low, high=high), history))
+        given = {"region": region, "low": low, "high": high}
+        try:
+            found = self._ask(history, _BY_REGION.format(entries="entries"), **given)
+        except self._refused:
+            # Some have no such column: what is archived of them is passed over.
+            kinds = {batch: "kept" in pq.read_schema(self._files.location(batch)).names for batch in history.batches}
+            parts = [
+                self._over([batch for batch, kept in kinds.items() if kept == which], query, given)
+                for which, query in ((False, _BY_REGION.format(entries="entries")), (True, _BY_REGION_KEPT))
+                if which in kinds.values()
+            ]
+            found = pa.concat_tables(parts)
+        return by_region(held(found, history))
 
     def read_projection_tile(self, history: History, region: str) -> pa.Table:
         """See `ports.Commits`."""
@@ -91,22 +137,58 @@ class ParquetCommits:
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""
         gone = pa.array(commit_ids, pa.string())
+        everything = self._are_all(batch, gone)
+        dropped = 0
 
         def headers(table: pa.Table) -> pa.Table:
-            return with_entries(table, pc.is_in(table["commit_id"], gone), None)
+            nonlocal dropped
+            table = counted(table)
+            before = table["entries"].null_count
+            table = _with_entries(table, None if everything else pc.is_in(table["commit_id"], gone))
+            dropped += table["entries"].null_count - before
+            return table
 
-        self._rewrite(batch, headers)
+        with self._files.scratch() as scratch:
+            tables = map(headers, self._pieces(batch, counts=everything))
+            path = self._written(scratch, ARCHIVED, self._created_at(batch) or "", tables)
+            if dropped:
+                self._files.publish(path, batch)
+
+    def _are_all(self, batch: str, commit_ids: pa.Array) -> bool:
+        """Whether these are all commits of a batch of which nothing is archived, in the order of its file."""
+        with self._open(batch) as file:
+            if file.metadata.num_rows != len(commit_ids) or "kept" in file.schema_arrow.names:
+                return False
+            seen = 0
+            for piece in file.iter_batches(columns=["commit_id"]):
+                if not piece.column(0).equals(commit_ids.slice(seen, len(piece))):
+                    return False
+                seen += len(piece)
+            return True
 
     def restore_commits(self, batch: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
-        for piece in commits:
-            entries, ids = piece["entries"].combine_chunks(), piece["commit_id"].combine_chunks()
+        created_at = self._created_at(batch) or ""
+        with self._open(batch) as file:
+            if "kept" not in file.schema_arrow.names:
+                return
+        lacking = 0
 
-            def whole(table: pa.Table, entries: pa.Array = entries, ids: pa.Array = ids) -> pa.Table:
-                back = entries.take(pc.index_in(table["commit_id"], ids).combine_chunks())
-                return with_entries(table, pc.is_null(table["entries"]), back)
+        def noted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+            nonlocal lacking
+            for table in tables:
+                lacking += table["entries"].null_count
+                yield table
 
-            self._rewrite(batch, whole)
+        with self._files.scratch() as scratch:
+            whole = noted(with_entries(self._pieces(batch), map(_in_chain_order, commits)))
+            path = self._written(scratch, STORED, created_at, whole)
+            if lacking:
+                with pq.ParquetFile(path) as file:
+                    back = (file.read_row_group(group) for group in range(file.num_row_groups))
+                    some = with_entries(self._pieces(batch), back)
+                    path = self._written(scratch, ARCHIVED, created_at, some)
+            self._files.publish(path, batch)
 
     def upsert_entity_state(self, rows: pa.Table) -> None:
         """See `ports.Commits`. Each call leaves a file; they are merged by reading, whoever wrote them."""
@@ -144,12 +226,20 @@ class ParquetCommits:
 
         return duckdb.connect(config={"threads": 2})
 
+    @cached_property
+    def _refused(self) -> tuple[type[Exception], ...]:
+        """What DuckDB raises where a column is not there."""
+        import duckdb
+
+        return duckdb.BinderException, duckdb.InvalidInputException
+
     def _ask(self, history: History, sql: str, **values: Any) -> pa.Table:
         """The result of SQL over the rows of a history's batches, with the batch of each."""
-        if not history.batches:
-            return self._empty(sql, values)
-        self._files.reading(history.batches)  # what is elsewhere is brought together
-        locations = [self._files.location(batch) for batch in history.batches]
+        return self._over(history.batches, sql, values) if history.batches else self._empty(sql, values)
+
+    def _over(self, batches: Sequence[str], sql: str, values: dict[str, Any]) -> pa.Table:
+        self._files.reading(batches)  # what is elsewhere is brought together
+        locations = [self._files.location(batch) for batch in batches]
         files = "SELECT * EXCLUDE (filename), 'commits/' || parse_filename(filename) AS batch"
         source = f"{files} FROM read_parquet($files, filename := true)"
         with_files = f"WITH files AS NOT MATERIALIZED ({source}) {sql}"
@@ -167,6 +257,35 @@ class ParquetCommits:
         except FileNotFoundError as error:
             raise missing(batch) from error
 
+    def _pieces(self, batch: str, counts: bool = False) -> Iterator[pa.Table]:
+        """Rows of `STORED` in the order of their chains, with `COUNTS` where entries are archived.
+
+        `counts`: of the entries no more than these are counted from.
+        """
+        with self._open(batch) as file:
+            groups = range(file.num_row_groups)
+            names = file.schema_arrow.names
+            columns = [*HEADERS.names, *([each.name for each in COUNTS] if "kept" in names else [])]
+            columns.append("kept" if "kept" in names else "entries")
+            read_of = [*columns[:-1], "entries.list.element.n"] if counts else columns
+
+            def read(chosen: Iterable[int]) -> pa.Table:
+                table = file.read_row_groups(list(chosen), read_of)
+                return table.rename_columns([*columns[:-1], "entries"])
+
+            if _ascend(file):
+                for group in groups:
+                    yield _in_chain_order(read([group]))
+            elif _size(file) <= _SORTED_AT_ONCE:
+                yield _in_chain_order(read(groups))
+            else:
+                shards = {shard for group in groups for shard in file.read_row_group(group, ["shard"])[0].to_pylist()}
+                for shard in sorted(shards):
+                    for group in groups:
+                        # Within a shard they were written in order.
+                        table = read([group])
+                        yield _in_chain_order(table.filter(pc.equal(table["shard"], shard)))
+
     def _created_at(self, batch: str) -> str | None:
         """What only a batch has that was written here, and not published as a file."""
         try:
@@ -175,17 +294,20 @@ class ParquetCommits:
             return None
         return metadata[_CREATED].decode() if _CREATED in metadata else None
 
-    def _write(self, batch: str, created_at: str | None, commits: Iterable[pa.Table]) -> None:
-        schema = STORED if created_at is None else STORED.with_metadata({_CREATED: created_at.encode()})
+    def _write(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         with self._files.scratch() as scratch:
-            path = scratch / "commits.parquet"
-            with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-                for piece in pieces(commits):
-                    writer.write_table(piece.cast(schema))
-            self._files.publish(path, batch)
+            self._files.publish(self._written(scratch, STORED, created_at, commits), batch)
 
-    def _rewrite(self, batch: str, change: Callable[[pa.Table], pa.Table]) -> None:
-        self._write(batch, self._created_at(batch), map(change, self.read_commits(batch)))
+    @staticmethod
+    def _written(scratch: Path, schema: pa.Schema, created_at: str, commits: Iterable[pa.Table]) -> Path:
+        """A Parquet file of a batch. `schema`: `STORED` or `ARCHIVED`."""
+        schema = schema.with_metadata({_CREATED: created_at.encode()})
+        path = scratch / f"{uuid.uuid4().hex}.parquet"
+        with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATED) as writer:
+            for piece in pieces(commits):
+                columns = [piece["entries" if field.name == "kept" else field.name] for field in schema]
+                writer.write_table(pa.table(columns, schema.names).cast(schema))
+        return path
 
     def _state_files(self) -> list[str]:
         return [f"{_STATE}/{name}" for name in self._files.folders(_STATE) if name.endswith(".parquet")]
@@ -196,3 +318,49 @@ class ParquetCommits:
         with self._files.scratch() as scratch:
             pq.write_table(rows.cast(ENTITY_STATE), scratch / "state.parquet", compression="zstd")
             self._files.publish(scratch / "state.parquet", f"{_STATE}/{time_ns():020d}-{uuid.uuid4().hex}.parquet")
+
+
+_COLUMNS = "commit_id, batch, shard, height, epoch_start, epoch_end"
+_BY_REGION = f"""
+    SELECT {_COLUMNS}, unnest(entry, recursive := true) FROM (
+        SELECT {_COLUMNS}, unnest(list_filter({{entries}}, lambda each: each.region = $region)) AS entry FROM files
+        WHERE epoch_end > $low AND epoch_start < $high)"""
+_BY_REGION_KEPT = _BY_REGION.format(entries="kept")
+
+
+def _in_chain_order(commits: pa.Table) -> pa.Table:
+    shards, heights = commits["shard"].to_numpy(), commits["height"].to_numpy()
+    step, up = np.diff(shards), np.diff(heights)
+    if not ((step < 0) | ((step == 0) & (up < 0))).any():
+        return commits
+    return commits.sort_by([("shard", "ascending"), ("height", "ascending")])
+
+
+def _ascend(file: pq.ParquetFile) -> bool:
+    """Whether no commit of a row group comes before one of an earlier row group."""
+    before = (-1, -1)
+    for group in range(file.num_row_groups):
+        table = _in_chain_order(file.read_row_group(group, ["shard", "height"]))
+        if not table.num_rows:
+            continue
+        first, last = ((table["shard"][at].as_py(), table["height"][at].as_py()) for at in (0, table.num_rows - 1))
+        if first < before:
+            return False
+        before = last
+    return True
+
+
+def _size(file: pq.ParquetFile) -> int:
+    """Commits and entries of a file."""
+    metadata = file.metadata
+    leaves = [metadata.row_group(group).column(metadata.num_columns - 1) for group in range(metadata.num_row_groups)]
+    return int(metadata.num_rows + sum(leaf.num_values for leaf in leaves))
+
+
+def _with_entries(table: pa.Table, gone: pa.ChunkedArray | None) -> pa.Table:
+    """The table without the entries of some commits; None: of all."""
+    place = table.schema.get_field_index("entries")
+    kept = table["entries"].combine_chunks()
+    none = pa.nulls(len(kept), STORED.field("entries").type)
+    chosen = none if gone is None else pc.if_else(gone.combine_chunks(), none, kept)
+    return table.set_column(place, STORED.field("entries"), chosen)

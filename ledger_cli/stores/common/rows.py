@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,12 @@ _ENTRIES = COMMIT.get_field_index("entries")
 STORED = COMMIT.set(_ENTRIES, COMMIT.field("entries").with_nullable(True))
 """Rows of `COMMIT` whose entries are null where they are archived."""
 HEADERS = COMMIT.remove(_ENTRIES)
+COUNTS = (pa.field("regions", pa.int64(), nullable=False), pa.field("events", pa.int64(), nullable=False))
+"""Of a commit: its entries, and the events in them."""
+ARCHIVED = pa.schema([*HEADERS, *COUNTS, STORED.field("entries").with_name("kept")])
+"""A Parquet file of a batch of which entries are archived. It has no column `entries`, so that whoever asks for them
+unaware fails, and does not take what is archived for nothing; `kept` are those that are not."""
+COUNTED = pa.schema([COMMIT.field("commit_id"), *COUNTS])
 FLAT = pa.schema([COMMIT.field("commit_id"), *ENTRY])
 """One row an entry, with the id of its commit."""
 _ROWS_AT_ONCE = 250_000
@@ -71,6 +77,38 @@ def with_entries(commits: pa.Table, where: pa.Array | pa.ChunkedArray, entries: 
     return commits.set_column(_ENTRIES, STORED.field(_ENTRIES), chosen)
 
 
+def counted(commits: pa.Table) -> pa.Table:
+    """Rows of `STORED` with `COUNTS`, if they do not have them yet; nothing may be archived of those that have not."""
+    if COUNTS[0].name in commits.column_names:
+        return commits
+    lists = commits["entries"].combine_chunks()
+    regions = pc.list_value_length(lists).cast(pa.int64())
+    ends = np.r_[0, np.cumsum(regions.to_numpy(zero_copy_only=False))]
+    sums = np.r_[0, np.cumsum(pc.list_flatten(lists).field("n").to_numpy(zero_copy_only=False))]
+    return commits.append_column(COUNTS[0], regions).append_column(
+        COUNTS[1], pa.array(sums[ends[1:]] - sums[ends[:-1]])
+    )
+
+
+def with_counts(commits: pa.Table, counts: pa.Table) -> pa.Table:
+    """Rows of `STORED` as rows of `ARCHIVED`. `counts`: see `ports.Commits.read_counts`."""
+    where = pc.index_in(commits["commit_id"].combine_chunks(), counts["commit_id"].combine_chunks())
+    columns = [commits[name] for name in HEADERS.names] + [counts[each.name].take(where) for each in COUNTS]
+    return pa.table([*columns, commits["entries"]], schema=ARCHIVED)
+
+
+def counts_of(tables: Iterable[pa.Table]) -> pa.Table:
+    """Rows of `COUNTED` of tables that have its columns."""
+    return pa.concat_tables([COUNTED.empty_table(), *(each.select(COUNTED.names).cast(COUNTED) for each in tables)])
+
+
+def counts_of_summaries(commit_ids: Sequence[str], summaries: Iterable[str]) -> pa.Table:
+    """The same of what `summaries` made, which engines may have written otherwise."""
+    told = [json.loads(each) for each in summaries]
+    columns = [[int(each[field.name]) for each in told] for field in COUNTS]
+    return pa.table([pa.array(commit_ids, pa.string()), *columns], schema=COUNTED)
+
+
 def missing(file: str) -> Corrupt:
     """A file or batch that should be there."""
     return Corrupt(f"{file} is missing: restore it from a copy of the ledger, then run `ledger verify`")
@@ -82,7 +120,10 @@ def in_order(commits: pa.Table) -> pa.Table:
 
 
 def summaries(commits: pa.Table) -> list[str]:
-    """The `summary` of each commit: JSON for whoever looks into the engine itself; nothing is read back from it."""
+    """The `summary` of each commit: JSON for whoever looks into the engine itself.
+
+    What is read back are the counts of commits whose entries are archived.
+    """
     lists = commits["entries"].combine_chunks()
     flat, parent = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy()
     size = commits.num_rows

@@ -30,6 +30,7 @@ from ledger_cli.stores.common.rows import (
     STORED,
     apart,
     by_region,
+    counts_of_summaries,
     missing,
     pieces,
     summaries,
@@ -324,6 +325,16 @@ class SqlStore(ABC):
             again = f"SELECT {_HEADER} FROM commits c WHERE {chosen} ORDER BY c.shard, c.height"
             rows = self._rows(again, ids=ids)
         raise self._incomplete(batch)
+
+    def read_counts(self, batch: str) -> pa.Table:
+        """See `ports.Commits`."""
+        of_repeats = "SELECT commit_id FROM repeats WHERE batch = :batch"
+        rows = self._rows(
+            f"""SELECT CAST(commit_id AS TEXT), CAST(summary AS TEXT) FROM commits
+                WHERE batch = :batch OR commit_id IN ({of_repeats})""",
+            batch=batch,
+        )
+        return counts_of_summaries([row[0] for row in rows], (row[1] for row in rows))
 
     def query_commit(self, history: History, commit_id: str) -> pa.Table:
         """See `ports.Commits`."""

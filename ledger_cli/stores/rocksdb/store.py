@@ -8,6 +8,7 @@ Column families (see `records` for keys and values):
 - `commits`: batch number, part → a block of commits with their entries.
 - `ids`: commit id, batch number → part, row, shard and height. Each batch holds its commits itself, so that it is
   written without looking at others, and removed without regard to them.
+- `counts`: commit id, batch number → regions and events of a commit that was archived.
 - `entries`: region, width, end, batch number, part → records of entries; all of what `commits` has, by region.
 - `entity_state`: entity id → last_tick, activity, and both texts.
 
@@ -33,7 +34,19 @@ from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, NotWritten, UsageError
 from ledger_cli.ports import Capabilities, TickRange
-from ledger_cli.stores.common.rows import STORED, by_region, cut, held, missing, pieces, tile_of, with_entries
+from ledger_cli.stores.common.rows import (
+    COUNTED,
+    STORED,
+    by_region,
+    counted,
+    counts_of,
+    cut,
+    held,
+    missing,
+    pieces,
+    tile_of,
+    with_entries,
+)
 from ledger_cli.stores.common.urls import local_path
 from ledger_cli.stores.rocksdb.database import Changes, Database
 from ledger_cli.stores.rocksdb.records import (
@@ -54,7 +67,7 @@ from ledger_cli.stores.rocksdb.records import (
 )
 
 SCHEMA = 1
-_FAMILIES = ("meta", "moves", "batches", "commits", "ids", "entries", "entity_state")
+_FAMILIES = ("meta", "moves", "batches", "commits", "ids", "counts", "entries", "entity_state")
 _VERSION = b"schema_version"
 _LAST = b"\xff" * 8
 _ROWS_A_BLOCK = 512
@@ -62,6 +75,7 @@ _ROWS_A_BLOCK = 512
 _BYTES_AT_ONCE = 64 << 20
 _PLACE = struct.Struct(">QIQQ")
 _STATE = struct.Struct("<qdI")
+_COUNTS = struct.Struct(">QQ")
 
 
 @dataclass(frozen=True)
@@ -198,6 +212,7 @@ class RocksStore:
                 for key, commits in group.items():
                     for commit in split_ids(commits["commit_id"]):
                         changes.delete("ids", commit + suffix)
+                        changes.delete("counts", commit + suffix)
                     changes.delete("commits", key)
                 self._write(changes, sync=False)
             changes = database.changes()
@@ -210,6 +225,21 @@ class RocksStore:
         blocks = self._database.scan("commits", number_of(self._known(batch).number))
         yield STORED.empty_table()
         yield from pieces(deserialised(value) for _, value in blocks)
+
+    def read_counts(self, batch: str) -> pa.Table:
+        """See `ports.Commits`."""
+        suffix = number_of(self._known(batch).number)
+        blocks = (deserialised(value) for _, value in self._database.scan("commits", suffix))
+        return counts_of(self._counted(block, suffix) for block in blocks)
+
+    def _counted(self, block: pa.Table, suffix: bytes) -> pa.Table:
+        """Rows of `COUNTED` of a block. Those of archived commits were noted as these went."""
+        there = pc.is_valid(block["entries"])
+        gone = block.filter(pc.invert(there))["commit_id"]
+        noted = self._database.get_many("counts", [each + suffix for each in split_ids(gone)])
+        columns = list(zip(*(_COUNTS.unpack(each or b"") for each in noted), strict=True)) or [(), ()]
+        told = pa.table([gone, *columns], schema=COUNTED)
+        return pa.concat_tables([told, counted(block.filter(there)).select(COUNTED.names).cast(COUNTED)])
 
     def query_commit(self, history: History, commit_id: str) -> pa.Table:
         """See `ports.Commits`."""
@@ -258,6 +288,10 @@ class RocksStore:
                     mine = pc.and_(pc.is_in(commits["commit_id"], gone), pc.is_valid(commits["entries"]))
                     dropped.append(commits.filter(mine))
                     changes.put("commits", key, serialised(with_entries(commits, mine, None)))
+                    counts = counted(dropped[-1])
+                    pairs = zip(counts["regions"].to_pylist(), counts["events"].to_pylist(), strict=True)
+                    keys = [commit + number_of(known.number) for commit in split_ids(dropped[-1]["commit_id"])]
+                    changes.put_all("counts", keys, [_COUNTS.pack(*pair) for pair in pairs])
                 self._drop_entries(changes, known.number, dropped, gone)
                 self._write(changes, sync=False)
             self._write(self._database.changes(), sync=True)

@@ -1,0 +1,56 @@
+"""From what was asked, or the rules of `ledger.toml`, to what is to be archived."""
+
+from __future__ import annotations
+
+from ledger_cli import wiring
+from ledger_cli.config import Config
+from ledger_cli.core.durations import seconds_of
+from ledger_cli.errors import UsageError
+from ledger_cli.services.archive import Request, Rule
+
+
+def request(
+    config: Config, before: int | str | None, max_activity: float | None, to: str | None, ticks: bool, world: bool
+) -> Request:
+    """What is to be archived. UsageError where it cannot be told."""
+    where = str(config["archive_to"]) if to is None else to
+    if before is None and max_activity is None and not (ticks or world):
+        return _by_rules(config, where)
+    tick, time = _moment(before)
+    if (ticks or world) and before is None:
+        raise UsageError("--ticks and --world take what is older than --before: give one")
+    if world and time is None:
+        raise UsageError("world events have no ticks: give --before an age such as 30d")
+    rule = Rule(tick, time, max_activity)
+    files = Rule(tick, time)
+    return Request(where, (rule,), ticks=files if ticks else None, world=files if world else None)
+
+
+def _moment(before: int | str | None) -> tuple[int | None, str | None]:
+    if before is None:
+        return None, None
+    if isinstance(before, int) or before.isdigit():
+        return int(before), None
+    return None, wiring.time_before(seconds_of(before))
+
+
+def _by_rules(config: Config, to: str) -> Request:
+    keep = config["archive_keep"] or None
+    rules = []
+    if config["archive_after"] is not None:
+        rules.append(Rule(made_before=_ago(config, "archive_after"), but_newest=keep))
+    if config["archive_quiet_after"] is not None:
+        quiet = float(config["archive_quiet_activity"])
+        rules.append(Rule(None, _ago(config, "archive_quiet_after"), quiet, keep))
+    names = {"ticks": "archive_ticks_after", "world": "archive_world_after"}
+    files = {
+        what: None if config[name] is None else Rule(made_before=_ago(config, name)) for what, name in names.items()
+    }
+    return Request(to, tuple(rules), ticks=files["ticks"], world=files["world"])
+
+
+def _ago(config: Config, name: str) -> str:
+    try:
+        return wiring.time_before(seconds_of(config[name]))
+    except UsageError as error:
+        raise UsageError(f"{name} in ledger.toml: {error}") from error
