@@ -290,6 +290,8 @@ class ArchivedStore:
     def digest_of_file(self, file: str) -> str:
         """See `ports.Files`."""
         if not self._is_elsewhere(file):
+            # An engine is asked anew, and may not have all that a copy of earlier had.
+            self._known.pop(file, None)
             return self.inner.digest_of_file(file)
         with open(self.location(file), "rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

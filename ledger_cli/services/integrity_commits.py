@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.commit import commit_id_of, entries_digests_of, header_digest
+from ledger_cli.core.commit import COMMIT, commit_id_of, entries_digests_of, header_digest
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.jcs import text_of
 from ledger_cli.core.moments import SUMS, Ints, limbs_of_integers
@@ -71,7 +71,7 @@ def _batches(repository: Repository, file: CommitFile) -> Iterator[pa.Table]:
     step = max(1, (top - bottom + 1) * _ENTRIES // max(1, file.entries))
     for low in range(bottom, top + 1, step):
         where = f"height >= {low} AND height < {low + step}" if step <= top - bottom else ""
-        yield repository.engine.commits([file], ["*"], where)
+        yield repository.engine.commits([file], COMMIT.names, where)
 
 
 def _checked(table: pa.Table, wrong: list[str]) -> Links:

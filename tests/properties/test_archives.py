@@ -1,4 +1,4 @@
-"""Random histories with forks, archived and restored in any order, read as if nothing had been moved."""
+"""Random histories with forks, archived, restored and compacted in any order, read as if nothing had been moved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ledger_cli import wiring
 from ledger_cli.api import Ledger
+from ledger_cli.core.history import ADMIN
+from ledger_cli.services.packs import member_names
 
 TICKS = 60
 
@@ -21,12 +24,15 @@ TICKS = 60
 class Archives(RuleBasedStateMachine):
     """One ledger of which parts are archived, and one of which nothing ever is."""
 
+    store: str | None = None
+
     @initialize(shards=st.integers(1, 3))
     def begin(self, shards: int) -> None:
         self.root = Path(tempfile.mkdtemp())
         self.names = [f"fork-{number}" for number in itertools.islice(itertools.count(), 9)]
         self.ledgers = [
-            Ledger.create(self.root / name, regions="grid:10", interval=5, shards=shards) for name in ("moved", "whole")
+            Ledger.create(self.root / name, store=store, regions="grid:10", interval=5, shards=shards)
+            for name, store in (("moved", self.store), ("whole", None))
         ]
         self.branches = ["main"]
         self.tick = 0
@@ -85,6 +91,10 @@ class Archives(RuleBasedStateMachine):
             self.ledgers[0].restore(since=low, until=low + size)
 
     @rule()
+    def compact(self) -> None:
+        self.ledgers[0].compact(grace="0s")
+
+    @rule()
     def forget(self) -> None:
         """Copies may go at any time."""
         shutil.rmtree(self.root / "moved" / "cache", ignore_errors=True)
@@ -97,6 +107,7 @@ class Archives(RuleBasedStateMachine):
             moved, whole = (_read(ledger, branch) for ledger in self.ledgers)
             assert moved == whole
         assert self.ledgers[0].verify(archives=True).findings == ()
+        assert _packed_and_archived(self.ledgers[0]) == set()
 
     def teardown(self) -> None:
         if hasattr(self, "ledgers"):
@@ -124,7 +135,26 @@ def _read(ledger: Ledger, branch: str) -> list[Any]:
     return [log, ledger.gamma(branch).table.to_pylist(), ledger.sql("SELECT count(*) FROM ticks", branch).to_pylist()]
 
 
+def _packed_and_archived(ledger: Ledger) -> set[str]:
+    repository = ledger._repository
+    store, admin = wiring.archives_of(repository), repository.find(ADMIN)
+    if admin is None:
+        return set()
+    held = [store.manifest(record) for record in admin.state.archives.values() if not record.restored]
+    gone = {batch for manifest in held for batch in manifest.batches if store.archived(batch)}
+    gone |= {each.name for manifest in held for each in manifest.whole}
+    packs = [pack for pack in admin.state.packs if pack.replaced is None]
+    return gone & {name for pack in packs for name in member_names(store, pack)}
+
+
+class InEngine(Archives):
+    """The same where an engine keeps each commit once."""
+
+    store = "sqlite:///commits.sqlite"
+
+
+FEW = settings(max_examples=6, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck))
 TestArchives = Archives.TestCase
-TestArchives.settings = settings(
-    max_examples=6, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestArchives.settings = FEW
+TestInEngine = InEngine.TestCase
+TestInEngine.settings = FEW
