@@ -1,0 +1,114 @@
+"""Archives of ledgers in engines, in packs and at URLs, and copies of ledgers of which something is archived."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.test_archive import reads
+from tests.stores.engines import EMBEDDED
+
+
+@pytest.fixture(params=[name for name in sorted(EMBEDDED) if name != "directory"])
+def engine(request: pytest.FixtureRequest, world: Path, ledger: Run, tmp_path: Path) -> Path:
+    """The same ledger with its commits in an engine."""
+    place = tmp_path / "engine"
+    ledger("copy", world, place, "--store", EMBEDDED[request.param])
+    return place
+
+
+def at(ledger: Run, place: Path | str) -> Run:
+    """The commands on another ledger."""
+    return lambda *arguments, **given: ledger(*arguments, "--ledger", place, **given)
+
+
+def test_an_engine_lets_go_of_entries_and_takes_them_back(engine: Path, ledger: Run) -> None:
+    here = at(ledger, engine)
+    before = reads(here)
+    assert here("archive", "--before", "30", "--json").json["archive"]["commits"] == 3
+    shutil.rmtree(engine / "cache", ignore_errors=True)
+    log = here("log", "--json").out
+    (engine / "archive").rename(engine / "away")
+    assert here("log", "--json").out == log == before[0]
+    assert here("verify", "--json").json["ok"]
+    here("gamma", code=2)
+    (engine / "away").rename(engine / "archive")
+    assert reads(here) == before
+    here("restore", "--range", "0..30")
+    shutil.rmtree(engine / "archive")
+    shutil.rmtree(engine / "cache")
+    assert reads(here) == before
+    assert here("verify", "--json").json["ok"]
+
+
+def test_commits_that_are_made_again_in_an_engine_are_found_in_the_archive(engine: Path, ledger: Run) -> None:
+    here = at(ledger, engine)
+    here("archive", "--before", "30")
+    here("fork", "again", "--from", "10")
+    here("commit", "--branch", "again", "--final")
+    here("commit", "--final")
+    gamma = here("gamma", "--json").json["regions"]
+    shutil.rmtree(engine / "cache")
+    assert here("gamma", "--branch", "again", "--json").json["regions"] == gamma
+    assert here("replay", "--verify", "--branch", "again").out
+    assert here("verify", "--json").json["ok"]
+
+
+def test_a_copy_has_all_itself(world: Path, ledger: Run, tmp_path: Path) -> None:
+    before = reads(ledger)
+    ledger("archive", "--before", "30")
+    made = ledger("archive", "--before", "1000", "--ticks", "--json").json["archive"]
+    assert made["commits"] == 1
+    assert made["segments"] == 1
+    for name, options in {"files": [], "sqlite": ["--store", "sqlite:///commits.sqlite"]}.items():
+        place = tmp_path / name
+        ledger("copy", world, place, *options)
+        assert not (place / "archive").exists()
+        assert reads(at(ledger, place)) == before
+        assert ledger("copy", world, place, "--json").json["moves"] == 0
+
+
+def test_what_is_packed_is_archived_out_of_the_packs(world: Path, ledger: Run) -> None:
+    for tick in range(100, 140, 10):
+        lines = f'{{"entityId": "E", "tickId": {tick}, "x": 1, "y": 1, "activity": 0.5}}\n'
+        (world.parent / "more.jsonl").write_text(lines)
+        ledger("ingest", world.parent / "more.jsonl")
+        ledger("commit")
+    before = reads(ledger)
+    ledger("compact", "--grace", "0s")
+    ledger("archive", "--before", "120")
+    assert reads(ledger) == before
+    assert ledger("compact", "--grace", "0s", "--json").json["removed"], "the packs that had what was archived"
+    assert reads(ledger) == before
+    (world / "archive").rename(world / "away")
+    shutil.rmtree(world / "cache", ignore_errors=True)
+    assert ledger("log", "--json").out == before[0]
+    ledger("gamma", code=2)
+    (world / "away").rename(world / "archive")
+    ledger("restore", "--range", "0..1000")
+    shutil.rmtree(world / "archive")
+    shutil.rmtree(world / "cache", ignore_errors=True)
+    assert reads(ledger) == before
+    assert ledger("verify", "--json").json["ok"]
+
+
+def test_a_ledger_at_a_url_has_its_archive_there(
+    world: Path, ledger: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEDGER_CACHE", str(tmp_path / "kept"))
+    place = f"memory://{uuid.uuid4().hex}/world"
+    ledger("copy", world, place)
+    here = at(ledger, place)
+    before = reads(here)
+    pointer = here("archive", "--before", "30", "--json").json["archive"]["pointer"]
+    shutil.rmtree(tmp_path / "kept")
+    assert reads(here) == before
+    assert here("verify", "--archives", "--json").json["ok"]
+    here("restore", pointer)
+    shutil.rmtree(tmp_path / "kept")
+    assert reads(here) == before
+    assert here("verify", "--json").json["ok"]
