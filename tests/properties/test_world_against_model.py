@@ -83,7 +83,9 @@ class Model:
             pending = left
             if len(self.known) == known:
                 break
-        self.waiting = {json.dumps(event): event for event in pending} if patient else {}
+        # What waits is kept in the order of its text, so that it is the same whoever met it first.
+        texts = {json.dumps(event): event for event in pending} if patient else {}
+        self.waiting = {text: texts[text] for text in sorted(texts)}
         return outcomes if patient else outcomes + ["causal_gap"] * len(pending)
 
     def apply(self, event: dict[str, Any]) -> str:
