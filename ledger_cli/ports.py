@@ -185,7 +185,7 @@ class Commits(Protocol):
     def read_projection_tile(self, history: History, region: str) -> pa.Table:
         """What the entries of a region add up to, one row of `core.commit.REGION_TILE`, exact; archived ones left out.
 
-        For a moment of the past cut the history there (`History.cut`).
+        For a moment of the past give the history as it was cut there (`CommitSlice.cut`).
         """
         ...
 

@@ -9,22 +9,21 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger_cli.errors import Conflict, Corrupt
-from ledger_cli.ports import Capabilities, Published, Reading
+from ledger_cli.ports import Capabilities, Published
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
+from ledger_cli.stores.common.plain import PlainFiles
 from ledger_cli.stores.common.rows import digest_of, missing
 from ledger_cli.stores.common.scratch import disk_errors, scratch_in
 
 
-class DirectoryStore(ParquetCommits):
+class DirectoryStore(PlainFiles, ParquetCommits):
     """A ledger in a directory. Safe with many processes at once."""
 
-    by_engine = False
     capabilities = Capabilities(
         engine="Parquet files in a directory",
         extra=None,
@@ -149,26 +148,6 @@ class DirectoryStore(ParquetCommits):
     def location(self, file: str) -> str:
         """See `ports.Store`."""
         return str(self.root / file)
-
-    def reading(self, files: Sequence[str], headers: bool = False) -> Reading:
-        """See `ports.Store`."""
-        return Reading(files)
-
-    def headers(self, file: str) -> str:
-        """See `ports.Store`."""
-        return self.location(file)
-
-    def archived(self, file: str) -> bool:
-        """See `ports.Store`. Whoever knows of archives stands around this store."""
-        return False
-
-    @property
-    def packings(self) -> int:
-        """See `ports.Store`."""
-        return 0
-
-    def look_again(self) -> None:
-        """See `ports.Store`."""
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Store`."""

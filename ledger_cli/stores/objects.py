@@ -21,6 +21,7 @@ from ledger_cli.errors import Conflict, Corrupt, Unavailable
 from ledger_cli.ports import Capabilities, Published, Reading
 from ledger_cli.stores.common.cache import FileCache
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
+from ledger_cli.stores.common.plain import PlainFiles
 from ledger_cli.stores.common.remote import Listed, Remote
 from ledger_cli.stores.common.rows import digest_of, missing
 
@@ -34,7 +35,7 @@ _LISTING_SECONDS = 2.0
 """So long a listing of commits is good for: each query looks, its files do not each."""
 
 
-class ObjectStore(ParquetCommits):
+class ObjectStore(PlainFiles, ParquetCommits):
     """A ledger below a URL. Safe with many processes at once, wherever they are."""
 
     capabilities = Capabilities(
@@ -46,8 +47,6 @@ class ObjectStore(ParquetCommits):
         atomic="a batch",
         exact="decimal text",
     )
-
-    by_engine = False
 
     def __init__(self, url: str, cache: Path, limit: int = CACHE_LIMIT) -> None:
         """`cache`: the directory of local copies, of all ledgers together at most `limit` bytes."""
@@ -220,19 +219,6 @@ class ObjectStore(ParquetCommits):
         """See `ports.Store`."""
         list(self._workers.map(self.location, files))
         return Reading(files)
-
-    def headers(self, file: str) -> str:
-        """See `ports.Store`."""
-        return self.location(file)
-
-    def archived(self, file: str) -> bool:
-        """See `ports.Store`. Whoever knows of archives stands around this store."""
-        return False
-
-    @property
-    def packings(self) -> int:
-        """See `ports.Store`."""
-        return 0
 
     def look_again(self) -> None:
         """See `ports.Store`."""
