@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,6 +38,7 @@ from ledger_cli.stores.common.rows import (
     held,
     missing,
     pieces,
+    runs,
     summaries,
     tile_of,
     together,
@@ -184,7 +184,7 @@ class ClickhouseStore:
         headers = self._table(sql, batch=batch)
         if not headers.num_rows:
             yield STORED.empty_table()
-        for page in _pages(headers):
+        for page in runs(headers, headers["regions"].to_numpy(), _ENTRIES_AT_ONCE):
             ends = [page[name][row].as_py() for row in (0, -1) for name in ("shard", "height")]
             sql = f"""SELECT {_ENTRY} FROM commit_entries WHERE batch = {{batch:String}}
                 AND (shard, height) >= ({ends[0]}, {ends[1]}) AND (shard, height) <= ({ends[2]}, {ends[3]})
@@ -476,17 +476,6 @@ def _entries(batch: str, at: datetime, piece: pa.Table) -> pa.Table:
     columns = {_COLUMNS.get(name, name): flat[name] for name in FLAT.names}
     rest = {"batch": pa.repeat(batch, flat.num_rows), "created_at": pa.repeat(pa.scalar(at, _US), flat.num_rows)}
     return pa.table({**columns, **placed, **rest})
-
-
-def _pages(headers: pa.Table) -> Iterator[pa.Table]:
-    """Runs of headers whose commits have some 250,000 entries at most, or one commit."""
-    ends = np.cumsum(headers["regions"].to_numpy())
-    first = 0
-    while first < headers.num_rows:
-        before = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + _ENTRIES_AT_ONCE, "right")))
-        yield headers.slice(first, last - first)
-        first = last
 
 
 def _portions(ids: Sequence[str]) -> Iterator[list[str]]:

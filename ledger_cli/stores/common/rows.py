@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -181,10 +182,15 @@ def pieces(commits: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def cut(table: pa.Table, rows: int) -> Iterator[pa.Table]:
     """The same commits in tables of at most so many commits and entries together, or of one commit."""
     lengths = pc.fill_null(pc.list_value_length(table["entries"]), 0).to_numpy()
-    ends = np.cumsum(lengths + 1)
+    return runs(table, lengths + 1, rows)
+
+
+def runs(table: pa.Table, sizes: np.ndarray[Any, Any], most: int) -> Iterator[pa.Table]:
+    """The same rows in tables whose sizes, given for each row, add up to `most` at most; or of one row."""
+    ends = np.cumsum(sizes)
     first = 0
     while first < table.num_rows:
         before = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + rows, "right")))
+        last = max(first + 1, int(np.searchsorted(ends, before + most, "right")))
         yield table.slice(first, last - first)
         first = last
