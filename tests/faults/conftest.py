@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
+from tests.faults.jobs import Nursery, nursery
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[Nursery]:
+    """Runs commands in processes that can be killed."""
+    with nursery() as found:
+        yield found
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

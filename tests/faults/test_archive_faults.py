@@ -20,19 +20,13 @@ from ledger_cli.api import Ledger
 from ledger_cli.errors import LedgerError
 from ledger_cli.stores.directory import DirectoryStore
 from ledger_cli.stores.places import DirectoryPlace
-from tests.faults.jobs import Job, Nursery, nursery
+from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants, is_swept
 
 SECONDS = 0.6
 """About what the undisturbed command takes; some instants lie behind its end."""
 TICKS = 3_000
 BEFORE = 2_000
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Nursery]:
-    with nursery() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -6,26 +6,19 @@ LEDGER_FAULT_SEED gives other instants.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger_cli.api import Ledger
-from tests.faults.jobs import Job, Nursery, nursery
+from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import POLICY, SEED, commits, instants, is_swept, new_ledger, rows, write_rows
 
 SECONDS = 0.6
 """About what the undisturbed command takes; some instants lie behind its end."""
 
 Prepared = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Nursery]:
-    with nursery() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ledger_cli.api import Ledger
-from tests.faults.jobs import Job, Nursery, nursery
+from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import POLICY, SEED, commits, instants, is_swept, new_ledger, write_rows
 
 SECONDS = 0.8
@@ -22,12 +22,6 @@ SECONDS = 0.8
 AT_ONCE = {"grace": "0s"}
 
 Prepared = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Nursery]:
-    with nursery() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

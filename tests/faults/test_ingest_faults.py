@@ -17,19 +17,13 @@ from typing import Any
 
 import pytest
 
-from tests.faults.jobs import ROOT, Job, Nursery, nursery
+from tests.faults.jobs import ROOT, Job, Nursery
 from tests.faults.worlds import POLICY, SEED, commits, instants, is_swept, new_ledger, refused, rows, write_rows
 
 SECONDS = 0.9
 """About what the undisturbed command takes; some instants lie behind its end."""
 
 Prepared = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Nursery]:
-    with nursery() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

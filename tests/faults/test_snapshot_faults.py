@@ -16,7 +16,7 @@ import pytest
 
 from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
-from tests.faults.jobs import Job, Nursery, nursery
+from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants, is_swept, new_ledger
 
 EVENTS, MORE, ENTITIES = 6_000, 500, 2_000
@@ -24,12 +24,6 @@ SECONDS = 0.35
 """About what the undisturbed command takes; some instants lie behind its end."""
 
 Prepared = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Nursery]:
-    with nursery() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
