@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from ledger_cli.services.subscriptions import Polled, SubscriptionView
     from ledger_cli.services.transactions import Ended, Side, Together
     from ledger_cli.services.world import Reducer, World
-    from ledger_cli.services.world_apply import ApplyResult, Rules
+    from ledger_cli.services.world_apply import ApplyResult
     from ledger_cli.services.world_classes import CacheDrop, SessionEnd
     from ledger_cli.services.world_constraints import Constraints
     from ledger_cli.services.world_graph import WorldGraph
+    from ledger_cli.services.world_judge import Rules
     from ledger_cli.services.world_query import EntityView, Transition
     from ledger_cli.services.world_types import RegisteredType, SchemaCheck
 
@@ -245,7 +246,7 @@ class WorldApi:
 
     def _rules(self, judged: bool = False) -> Rules:
         """What events are judged by; `judged`: those that were before, and are taken as they are."""
-        from ledger_cli.services.world_apply import Rules, waits_for_canonical
+        from ledger_cli.services.world_judge import Rules, waits_for_canonical
         from ledger_cli.services.world_types import rules_of
 
         if judged:

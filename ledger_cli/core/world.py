@@ -90,6 +90,17 @@ WORLD = pa.schema(
 `read_as`: the newer version of its type that its payload was read as, by upcasters, for good; null: its own.
 """
 
+SENT = pa.schema(
+    [
+        WORLD.field(name)
+        for name in (
+            *("event_id", "entity_id", "type", "module", "state_class", "payload", "expected_version", "causes"),
+            *("handshake", "timestamp", "event_hash"),
+        )
+    ]
+)
+"""What of a row of `WORLD` is known before the event is judged."""
+
 
 class Refused(Exception):
     """An event that changes nothing: a code of `REASONS`, and what exactly is wrong."""
@@ -101,7 +112,7 @@ class Refused(Exception):
 
 
 class WorldEvent(NamedTuple):
-    """An event as it was sent, checked by itself. `expected_version`: None where any will do.
+    """What an event is judged by, checked by itself. `expected_version`: None where any will do.
 
     `hlc`: the text of a reading; texts sort as the readings do, so none is taken apart.
     """
@@ -117,12 +128,14 @@ class WorldEvent(NamedTuple):
     hlc: str | None
     node: str | None
     causes: tuple[str, ...]
+
+
+class Sent(NamedTuple):
+    """What else is kept of an event: its timestamp, and payload and handshake as JSON."""
+
     timestamp: str | None
-    payload_text: str
-    handshake_text: str
-    """Both as JSON: what is stored."""
-    event_hash: int
-    """See `hashes_of`."""
+    payload: str
+    handshake: str
 
 
 class Entity(NamedTuple):
@@ -150,7 +163,7 @@ class Entity(NamedTuple):
         }
 
 
-def parse_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent:
+def parse_event(text: bytes, keys: Mapping[str, bytes]) -> tuple[WorldEvent, Sent]:
     """An event of its JSON. `keys`: by module, what its events are signed with.
 
     Refused (`invalid_event`) where it is none, and (`invalid_handshake`) where the protocol of its handshake is
@@ -204,13 +217,10 @@ def parse_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent:
         hlc=hlc,
         node=node,
         causes=causes_of(get("causes")),
-        timestamp=timestamp_of(get("timestamp")),
-        payload_text=json_text(payload),
-        handshake_text=json_text(handshake),
-        event_hash=int(hashes_of([event_id])[0]),
     )
+    sent = Sent(timestamp_of(get("timestamp")), json_text(payload), json_text(handshake))
     _check_handshake(raw, handshake, keys.get(module))
-    return event
+    return event, sent
 
 
 def _text(value: Any, name: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -25,8 +26,10 @@ from ledger_cli.core.world import (
     ID_LIMIT,
     KINDS,
     PROTOCOL,
+    SENT,
     VERSION_LIMIT,
     Refused,
+    Sent,
     WorldEvent,
     causes_of,
     derived_id,
@@ -39,6 +42,7 @@ from ledger_cli.core.world import (
 )
 from ledger_cli.errors import LedgerError
 
+ROWS_PER_PIECE = 10_000
 _PORTION = 500
 """Events that are checked together: a wrong one sends so many the long way."""
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
@@ -52,6 +56,7 @@ _is_reading = re.compile(
 ).fullmatch
 # Numbers that orjson may write otherwise than RFC 8785 does: with an exponent, whole floats, large integers.
 _UNLIKE = r"[:,\[]-?(?:[0-9]{16}|[0-9]+(?:\.0[,}\]]|(?:\.[0-9]+)?[eE]))"
+_NOTHING = (*WorldEvent("", "", None, "", "", "", {}, None, None, None, ()), *Sent(None, "", ""))
 _event = cast(Callable[[Any], WorldEvent], partial(tuple.__new__, WorldEvent))
 _sorted_json = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
 
@@ -62,19 +67,54 @@ class _Doubt(Exception):
     """A check of a column that does not hold."""
 
 
-def read_events(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[WorldEvent | Refused]:
-    """The events of JSON texts, with their handshakes checked; in place of one that is none, why it is refused."""
+@dataclass(frozen=True)
+class Events:
+    """Events read of texts. `found`: each as it is judged, or why it is refused.
+
+    `rows`: each as it is stored, `SENT` in pieces of up to `ROWS_PER_PIECE`; a row of what is refused means nothing.
+    """
+
+    found: list[WorldEvent | Refused]
+    rows: pa.Table
+
+
+def read_events(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> Events:
+    """The events of JSON texts, with their handshakes checked."""
     found: list[WorldEvent | Refused] = []
+    pieces = []
+    for first in range(0, len(texts), ROWS_PER_PIECE):
+        events, piece = _read_piece(texts[first : first + ROWS_PER_PIECE], keys)
+        found += events
+        pieces.append(piece)
+    return Events(found, pa.Table.from_batches(pieces, SENT))
+
+
+def _read_piece(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> tuple[list[WorldEvent | Refused], pa.RecordBatch]:
+    columns: list[Column] = [[] for _ in (*WorldEvent._fields, *Sent._fields)]
+    refused: dict[int, Refused] = {}
     for first in range(0, len(texts), _PORTION):
         portion = texts[first : first + _PORTION]
         try:
-            found += _read_together(portion, keys)
+            read = _read_together(portion, keys)
         except (_Doubt, Refused, LedgerError, ValueError, TypeError):
-            found += [read_event(text, keys) for text in portion]
-    return found
+            alone = [read_event(text, keys) for text in portion]
+            refused |= {place: each for place, each in enumerate(alone, first) if isinstance(each, Refused)}
+            rows = [_NOTHING if isinstance(each, Refused) else (*each[0], *each[1]) for each in alone]
+            read = list(map(list, zip(*rows, strict=True)))
+        for column, more in zip(columns, read, strict=True):
+            column += more
+    own = len(WorldEvent._fields)
+    found: list[WorldEvent | Refused] = list(map(_event, zip(*columns[:own], strict=True)))
+    for place, why in refused.items():
+        found[place] = why
+    # The payload of `Sent` takes the place of the other.
+    named: dict[str, Any] = dict(zip((*WorldEvent._fields, *Sent._fields), columns, strict=True))
+    named["event_hash"] = hashes_of(named["event_id"])
+    arrays = [pa.array(named[field.name], field.type) for field in SENT]
+    return found, pa.RecordBatch.from_arrays(arrays, schema=SENT)
 
 
-def read_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent | Refused:
+def read_event(text: bytes, keys: Mapping[str, bytes]) -> tuple[WorldEvent, Sent] | Refused:
     """The same of one."""
     try:
         return parse_event(text, keys)
@@ -82,8 +122,11 @@ def read_event(text: bytes, keys: Mapping[str, bytes]) -> WorldEvent | Refused:
         return refused
 
 
-def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[WorldEvent]:
-    """_Doubt, or what a value of a wrong type may raise, where one of the events may be none."""
+def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> Sequence[Column]:
+    """The fields of `WorldEvent`, then those of `Sent`.
+
+    _Doubt, or what a value of a wrong type may raise, where one of the events may be none.
+    """
     raws = list(map(orjson.loads, texts))
     _only(raws, dict)
     handshakes = [raw.pop("handshake", None) for raw in raws]
@@ -102,9 +145,8 @@ def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[Wo
     _only(payloads, dict)
     payload_texts = _texts(payloads)
     _check_handshakes(raws, handshakes, modules, payload_texts, keys)
-    event_ids = _event_ids(column("eventId"), raws)
-    columns = (
-        event_ids,
+    return (
+        _event_ids(column("eventId"), raws),
         _ids(column("entityId")),
         _among(column("entityKind"), {None, *KINDS}),
         types,
@@ -117,9 +159,7 @@ def _read_together(texts: Sequence[bytes], keys: Mapping[str, bytes]) -> list[Wo
         [None if each is None else timestamp_of(each) for each in column("timestamp")],
         payload_texts,
         _texts(handshakes),
-        hashes_of(event_ids).tolist(),
     )
-    return list(map(_event, zip(*columns, strict=True)))
 
 
 def _check(holds: bool) -> None:

@@ -36,11 +36,11 @@ def breaking(
         kept = [row for row in rows if row["event_id"] not in refused]
         steps = _steps(world.entities, kept, reducers)
         found = judge.broken({}, steps, apart=True)
-        if any(each.line is None for each in found):
+        if any(each.place is None for each in found):
             found = _one_by_one(judge, steps)
         if not found:
             return refused
-        refused |= {kept[each.line or 0]["event_id"]: each.detail for each in found}
+        refused |= {kept[each.place or 0]["event_id"]: each.detail for each in found}
 
 
 def _one_by_one(judge: BatchConstraints, steps: Sequence[Step]) -> list[Broken]:

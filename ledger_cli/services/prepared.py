@@ -73,7 +73,7 @@ def prepared_lines(repository: Repository, transaction: Transaction) -> list[byt
 def prepared_events(repository: Repository, transaction: Transaction) -> list[WorldEvent]:
     """The same, read."""
     lines = [line for line in prepared_lines(repository, transaction) if line and not line.isspace()]
-    return [event for event in read_events(lines, {}) if isinstance(event, WorldEvent)]
+    return [event for event in read_events(lines, {}).found if isinstance(event, WorldEvent)]
 
 
 def with_transaction(state: State, name: str, transaction: Transaction | None) -> State:

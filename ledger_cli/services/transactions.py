@@ -27,7 +27,8 @@ from ledger_cli.errors import Conflict, LedgerError, UsageError
 from ledger_cli.services.prepared import Part, prepared_lines, with_transaction
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import ApplyResult, Rules, apply
+from ledger_cli.services.world_apply import ApplyResult, apply
+from ledger_cli.services.world_judge import Rules
 
 _ATTEMPTS = 20
 
@@ -253,6 +254,6 @@ def _carry_out(side: Side, name: str) -> ApplyResult:
 
 def _all_known(side: Side, lines: Sequence[bytes]) -> bool:
     """Whether all events were applied before, so that there is nothing to be decided."""
-    events = read_events([line for line in lines if line and not line.isspace()], {})
+    events = read_events([line for line in lines if line and not line.isspace()], {}).found
     ids = [event.event_id for event in events if isinstance(event, WorldEvent)]
     return len(ids) == len(events) and side.world(side.latest()).known(hashes_of(ids)).keys() >= set(ids)

@@ -21,7 +21,8 @@ from ledger_cli.core.world import CLASSES, PROTOCOL, Entity, signature
 from ledger_cli.errors import Conflict, LedgerError, NotFound
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import Rules, apply
+from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_judge import Rules
 from ledger_cli.services.world_types import SESSION_ENDED
 
 SESSION = "session"

@@ -26,9 +26,9 @@ _ENDLESS = 2**62
 
 
 class Step(NamedTuple):
-    """What an event did. `line`: its place in the input; `written`: whether it stays, as a transient one does not."""
+    """What an event did. `place`: its own in the batch; `written`: whether it stays, as a transient one does not."""
 
-    line: int
+    place: int
     type: str
     state_class: str
     entity_id: str
@@ -39,9 +39,9 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Broken:
-    """An event that is refused: its line (None: one of several, not known which), and what is said."""
+    """An event that is refused: its place (None: one of several, not known which), and what is said."""
 
-    line: int | None
+    place: int | None
     detail: str
 
 
@@ -126,7 +126,7 @@ class Constraints:
         first: dict[str, Broken] = {}
         for each in found:
             step, rule = numbered[each["__step"]], predicates[each["rule"]]
-            first.setdefault(step.entity_id, Broken(step.line, f"{step.entity_id} would break: {rule.sql}"))
+            first.setdefault(step.entity_id, Broken(step.place, f"{step.entity_id} would break: {rule.sql}"))
         return list(first.values())
 
 
@@ -153,18 +153,18 @@ class BatchConstraints:
                 found = self._constraints.ask(name, own, lambda module: self._timeline(module, changed, numbered))
             except (LedgerError, _Mixed) as error:
                 # An event that is alone is refused: what cannot be judged did not pass.
-                line = own[0][1].line if len(steps) == 1 else None
-                return [Broken(line, f"its constraints cannot be judged: {error}")]
+                place = own[0][1].place if len(steps) == 1 else None
+                return [Broken(place, f"its constraints cannot be judged: {error}")]
             broken += found
         if not broken:
             return []
-        order = {step.line: (number, step.entity_id) for number, step in numbered}
-        broken.sort(key=lambda each: order[each.line or 0])
+        order = {step.place: (number, step.entity_id) for number, step in numbered}
+        broken.sort(key=lambda each: order[each.place or 0])
         if not apart or any(map(self._constraints.across, types)):
             return broken[:1]
         first: dict[str, Broken] = {}
         for each in broken:
-            first.setdefault(order[each.line or 0][1], each)
+            first.setdefault(order[each.place or 0][1], each)
         return list(first.values())
 
     def _timeline(self, module: str, changed: Mapping[str, Entity], steps: Sequence[tuple[int, Step]]) -> pa.Table:

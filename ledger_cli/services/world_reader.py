@@ -16,8 +16,10 @@ from functools import partial
 from types import TracebackType
 from typing import IO, Any, cast
 
+import pyarrow as pa
+
 from ledger_cli.core.world import Refused, WorldEvent
-from ledger_cli.core.world_batch import read_events
+from ledger_cli.core.world_batch import Events, read_events
 
 ALONE_EVENTS = 10_000
 """So many are read sooner than a process is started."""
@@ -30,7 +32,6 @@ from ledger_cli.services.world_reader import serve
 serve(sys.stdin.buffer, sys.stdout.buffer)
 """
 
-Events = list[WorldEvent | Refused]
 _event = cast(Callable[[Any], WorldEvent], partial(tuple.__new__, WorldEvent))
 
 
@@ -100,9 +101,8 @@ class EventReader:
         assert self._process.stdout is not None
         try:
             if not self._failed:
-                found = _received(self._process.stdout)
-                return [_event(each) if len(each) > 2 else Refused(*each) for each in found]
-        except (OSError, EOFError, ValueError, TypeError):
+                return _unpacked(*_received(self._process.stdout))
+        except (OSError, EOFError, ValueError, TypeError, pa.ArrowException):
             self._give_up()
         return self._here(texts)
 
@@ -122,8 +122,22 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
     with suppress(EOFError, BrokenPipeError):
         keys = _received(source)
         while True:
-            found = read_events(_received(source), keys)
-            _send(target, [(e.reason, e.detail) if isinstance(e, Refused) else tuple(e) for e in found])
+            _send(target, _packed(read_events(_received(source), keys)))
+
+
+def _packed(events: Events) -> tuple[list[tuple[Any, ...]], bytes]:
+    """What `marshal` takes: tuples, two long where an event is refused, and an Arrow stream."""
+    found = [(each.reason, each.detail) if isinstance(each, Refused) else tuple(each) for each in events.found]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, events.rows.schema) as stream:
+        stream.write_table(events.rows)
+    return found, sink.getvalue().to_pybytes()
+
+
+def _unpacked(found: Sequence[tuple[Any, ...]], rows: bytes) -> Events:
+    events = [_event(each) if len(each) > 2 else Refused(*each) for each in found]
+    with pa.ipc.open_stream(rows) as stream:
+        return Events(events, stream.read_all())
 
 
 def _send(stream: IO[bytes], value: Any) -> None:

@@ -20,7 +20,7 @@ from ledger_cli.core.world_upcast import check_upcast, upcasted
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import READ_AS, Reducer
-from ledger_cli.services.world_apply import TypeRule
+from ledger_cli.services.world_judge import TypeRule
 
 
 def _replaced(_: Any, payload: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from ledger_cli import Ledger
 from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.core.world import PROTOCOL
-from ledger_cli.services import world_apply
+from ledger_cli.services import world_judge
 from tests.cli.conftest import Run
 
 PAID = "shop.paid.v1"
@@ -220,7 +220,7 @@ def test_effects_without_a_cause(
     shops: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch, level: str | None, taken: bool
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(world_apply._Judge, "_reading_of", lambda *_: "")  # a ledger made by another tool
+        patch.setattr(world_judge._Judge, "_reading_of", lambda *_: "")  # a ledger made by another tool
         apply(ledger, "head", line(2, causes=["e1"]))
     apply(ledger, "branch", line(3, entity="door"))
     options = () if level is None else ("--consistency", level)
@@ -234,7 +234,7 @@ def test_the_level_of_a_type_holds_without_being_asked_for(
     shops: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(world_apply._Judge, "_reading_of", lambda *_: "")
+        patch.setattr(world_judge._Judge, "_reading_of", lambda *_: "")
         apply(ledger, "head", line(2, causes=["e1"]))
     settings = shops / "branch" / "ledger.toml"
     settings.write_text(settings.read_text() + 'consistency = "causal"\n')

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ledger_cli.core.world import PROTOCOL, Refused
+from ledger_cli.core.world_batch import Events
 from ledger_cli.services import world_reader
-from ledger_cli.services.world_reader import EventReader, Events
+from ledger_cli.services.world_reader import EventReader
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ def batch(number: int, events: int = 100) -> list[bytes]:
 
 
 def right(events: Events, number: int) -> bool:
-    values = [None if isinstance(each, Refused) else (each.event_id, each.payload["n"]) for each in events]
+    values = [None if isinstance(each, Refused) else (each.event_id, each.payload["n"]) for each in events.found]
     return values == [(f"e{number}", each) if each % 10 else None for each in range(len(values))]
 
 

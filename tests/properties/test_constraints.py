@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from ledger_cli.core.world import PROTOCOL, merge_patch
 from ledger_cli.errors import UsageError
-from ledger_cli.services import world_apply
+from ledger_cli.services import world_judge
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import Rules, TypeRule, apply
+from ledger_cli.services.world_apply import apply
 from ledger_cli.services.world_constraints import Constraints
+from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger
 
 MOVED, FREE = "physics.moved.v1", "physics.placed.v1"
@@ -113,7 +114,7 @@ def test_events_are_judged_as_if_one_by_one(
         event |= {"eventId": f"e{number}", "handshake": {"protocol": PROTOCOL}}
         events += [event, event] if each["again"] else [event]
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world_apply, "_PORTION_MIN", least)
+        patch.setattr(world_judge, "_PORTION_MIN", least)
         repository = make_ledger(Path(directory))
         world = World(repository, lambda _: merge_patch)
         constraints = Constraints(repository.engine.query, {MOVED: VALUES + ACROSS * across})

@@ -16,8 +16,9 @@ from ledger_cli.core.world import PROTOCOL, merge_patch
 from ledger_cli.services import world_apply
 from ledger_cli.services.integrity import verify
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import Rules, apply
+from ledger_cli.services.world_apply import apply
 from ledger_cli.services.world_classes import class_sizes, drop_cache, end_session
+from ledger_cli.services.world_judge import Rules
 from ledger_cli.services.world_query import entities_at, entity_at
 from ledger_cli.services.world_types import reducer_of, register, registered, rules_of
 from tests.support import make_ledger, open_ledger

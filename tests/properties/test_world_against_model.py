@@ -18,7 +18,8 @@ from ledger_cli.services import world_apply
 from ledger_cli.services.moment import moment_of
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import Rules, TypeRule, apply
+from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_judge import Rules, TypeRule
 from ledger_cli.services.world_query import entities_at, entity_at, history
 from tests.support import make_ledger, open_ledger
 

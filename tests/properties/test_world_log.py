@@ -18,7 +18,8 @@ from ledger_cli.services import snapshots, subscriptions, world_apply
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.snapshot_files import digest_of_state
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import Rules, TypeRule, apply
+from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger, open_ledger
 
 TYPES = ("physics.moved.v1", "building.opened.v1", "building.placed.v2")

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger_cli.core import world_batch
-from ledger_cli.core.world import FIELDS, PROTOCOL, Refused, WorldEvent, signature
-from ledger_cli.core.world_batch import read_event, read_events
+from ledger_cli.core.world import FIELDS, PROTOCOL, SENT, Refused, Sent, WorldEvent, hashes_of, signature
+from ledger_cli.core.world_batch import Events, read_event, read_events
 from ledger_cli.services import world_reader
 from ledger_cli.services.world_reader import EventReader
 
@@ -65,13 +65,26 @@ elsewhere: EventReader
 
 
 def agree(texts: list[bytes]) -> None:
-    alone = [_told(read_event(text, KEYS)) for text in texts]
-    assert [_told(each) for each in read_events(texts, KEYS)] == alone
-    assert [_told(each) for each in elsewhere.read(texts).result()] == alone
+    alone = [_alone(text) for text in texts]
+    assert _told(read_events(texts, KEYS)) == alone
+    assert _told(elsewhere.read(texts).result()) == alone
 
 
-def _told(found: WorldEvent | Refused) -> Any:
-    return (found.reason, found.detail) if isinstance(found, Refused) else found
+def _alone(text: bytes) -> Any:
+    found = read_event(text, KEYS)
+    if isinstance(found, Refused):
+        return found.reason, found.detail
+    event, sent = found
+    row = {**event._asdict(), **sent._asdict(), "event_hash": int(hashes_of([event.event_id])[0])}
+    return event, {**{name: row[name] for name in SENT.names}, "causes": list(event.causes)}
+
+
+def _told(events: Events) -> list[Any]:
+    assert events.rows.schema == SENT
+    return [
+        (each.reason, each.detail) if isinstance(each, Refused) else (each, row)
+        for each, row in zip(events.found, events.rows.to_pylist(), strict=True)
+    ]
 
 
 @given(st.lists(st.tuples(_CHANGES, st.sampled_from(["right", "right", "right", "wrong", "unsigned"])), max_size=6))
@@ -98,7 +111,7 @@ def test_signatures_are_compared_one_by_one() -> None:
     for both in ("".join(rights), "\n".join(rights)):
         for cut in range(len(both) + 1):
             first["handshake"]["signature"], second["handshake"]["signature"] = both[:cut], both[cut:]
-            found = read_events([orjson.dumps(first), orjson.dumps(second)], KEYS)
+            found = read_events([orjson.dumps(first), orjson.dumps(second)], KEYS).found
             right = (both[:cut] == rights[0], both[cut:] == rights[1])
             assert tuple(isinstance(each, WorldEvent) for each in found) == right
 
@@ -111,7 +124,7 @@ def test_depth() -> None:
             PROTOCOL.encode(),
         )
         agree([text])
-        assert isinstance(read_events([text], KEYS)[0], WorldEvent) == (depth <= 250)
+        assert isinstance(read_events([text], KEYS).found[0], WorldEvent) == (depth <= 250)
         agree([text.replace(b'"payload"', b'"payload":{},"causes"')])
 
 
@@ -119,14 +132,14 @@ def test_a_wrong_event_sends_few_the_long_way(monkeypatch: pytest.MonkeyPatch) -
     taken = []
     alone = world_batch.read_event
 
-    def counted(text: bytes, keys: dict[str, bytes]) -> WorldEvent | Refused:
+    def counted(text: bytes, keys: dict[str, bytes]) -> tuple[WorldEvent, Sent] | Refused:
         taken.append(text)
         return alone(text, keys)
 
     monkeypatch.setattr(world_batch, "read_event", counted)
     texts = [signed({"eventId": f"e{number}"}, "right") for number in range(2000)]
-    assert all(isinstance(each, WorldEvent) for each in read_events(texts, KEYS))
+    assert all(isinstance(each, WorldEvent) for each in read_events(texts, KEYS).found)
     assert taken == []
     texts[700] = b"{"
-    assert [place for place, each in enumerate(read_events(texts, KEYS)) if isinstance(each, Refused)] == [700]
+    assert [place for place, each in enumerate(read_events(texts, KEYS).found) if isinstance(each, Refused)] == [700]
     assert len(taken) == 500

@@ -10,8 +10,9 @@ from typing import Any
 from ledger_cli.core.world import PROTOCOL, Entity, merge_patch
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import ApplyResult, Rules, TypeRule, apply
+from ledger_cli.services.world_apply import ApplyResult, apply
 from ledger_cli.services.world_constraints import BatchConstraints, Constraints
+from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger, open_ledger
 
 ENTERED = "place.entered.v1"

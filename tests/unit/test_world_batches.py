@@ -17,7 +17,8 @@ from ledger_cli.errors import Conflict, LedgerError, SourceError
 from ledger_cli.services import world_apply
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import ApplyResult, Rules, TypeRule, apply
+from ledger_cli.services.world_apply import ApplyResult, apply
+from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger, open_ledger
 
 MOVED = "physics.moved.v1"
@@ -114,7 +115,7 @@ def test_what_comes_after_a_batch_that_fails_is_not_applied(tmp_path: Path, monk
     whole, read = world_apply._persist, threading.Event()
 
     def full(*arguments: Any) -> Any:
-        if arguments[3][0][0] == 4:
+        if arguments[3].lines[0] == 4:
             # The next batch is there already.
             assert read.wait(20)
             raise LedgerError("the disk is full")

@@ -46,16 +46,20 @@ def event(**changes: Any) -> bytes:
 
 
 def test_an_event_is_read() -> None:
-    read = parse_event(event(causes=["a", "b", "a"], hlc="2026-01-29T19:21:00.000000Z-0002-dc-1", node="dc-1"), {})
+    read, _ = parse_event(event(causes=["a", "b", "a"], hlc="2026-01-29T19:21:00.000000Z-0002-dc-1", node="dc-1"), {})
     assert (read.event_id, read.entity_id, read.entity_kind, read.module) == ("e1", "door-7", "entity", "building")
     assert (read.causes, read.expected_version, read.state_class) == (("a", "b"), 0, "persistent")
     assert (read.hlc, read.node) == ("2026-01-29T19:21:00.000000Z-0002-dc-1", "dc-1")
 
 
 def test_an_event_without_an_id_has_that_of_its_content() -> None:
-    ids = {parse_event(event(eventId=..., payload=payload), {}).event_id for payload in ({"a": 1}, {"a": 2}, {"a": 1})}
+    ids = {
+        parse_event(event(eventId=..., payload=payload), {})[0].event_id for payload in ({"a": 1}, {"a": 2}, {"a": 1})
+    }
     assert len(ids) == 2
-    signed = parse_event(event(eventId=..., payload={"a": 1}, handshake={"protocol": PROTOCOL, "signature": "00"}), {})
+    signed, _ = parse_event(
+        event(eventId=..., payload={"a": 1}, handshake={"protocol": PROTOCOL, "signature": "00"}), {}
+    )
     assert signed.event_id in ids
 
 
