@@ -70,9 +70,9 @@ class Status:
     tags: Mapping[str, str]
     world: WorldState | None
     waiting: int
+    """World events whose causes have not come yet."""
     transactions: Mapping[str, Transaction]
     """Those over two ledgers that are under way, by name."""
-    """World events whose causes have not come yet."""
     world_classes: Mapping[str, ClassSize]
     """State of the world by its class."""
     health: WorldHealth
@@ -112,7 +112,7 @@ class Status:
             "digest": self.digest,
             "forks": list(self.forks),
             "tags": dict(self.tags),
-            "world": None if self.world is None else _world_json(self, self.world),
+            "world": None if self.world is None and not self.waiting else _world_json(self),
             "archives": [each.to_json() for each in self.archives],
             "transactions": {name: {"stage": t.stage, "ledger": t.ledger} for name, t in self.transactions.items()},
             "warnings": list(self.warnings),
@@ -160,12 +160,13 @@ def status(repository: Repository, branch: str, limits: Limits, constraints: Con
     )
 
 
-def _world_json(status: Status, world: WorldState) -> dict[str, Any]:
+def _world_json(status: Status) -> dict[str, Any]:
+    world = status.world
     return {
-        "events": world.events,
-        "entities": world.entities,
-        "hlc": world.hlc,
-        "clock": str(VectorClock(world.clock)),
+        "events": 0 if world is None else world.events,
+        "entities": 0 if world is None else world.entities,
+        "hlc": None if world is None else world.hlc,
+        "clock": str(VectorClock({} if world is None else world.clock)),
         "waiting": status.waiting,
         "classes": {name: each.to_json() for name, each in status.world_classes.items()},
         "modules": [each.to_json() for each in status.health.modules],

@@ -247,6 +247,8 @@ def test_an_effect_waits_for_its_cause(home: Path, ledger: Run) -> None:
     told = ledger("world", "apply", "-", "--json", stdin=lines(late)).json
     assert (told["applied"], told["waiting"], told["refused"]) == (0, 1, {})
     assert "waiting for a cause" in ledger("world", "apply", "-", stdin=lines(late)).out
+    world = ledger("status", "--json").json["world"]
+    assert (world["events"], world["waiting"], world["clock"]) == (0, 1, "")
     assert ledger("sql", "FROM quarantine", "--json").json == []
     ledger("fork", "other")
     assert ledger("verify").code == 0
