@@ -446,6 +446,10 @@ class Engine(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of threads and memory; nothing is asked afterwards."""
+        ...
+
 
 @dataclass(frozen=True)
 class Mapping:
@@ -522,6 +526,10 @@ class Importer(Protocol):
 
         `among`: whether the drafts are compared with each other, or only with what is stored.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and memory; nothing is asked afterwards."""
         ...
 
     def split_above(

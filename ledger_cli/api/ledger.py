@@ -168,7 +168,11 @@ class Ledger:
         return cls(place, wiring.read_config(place))
 
     def close(self) -> None:
-        """Let go of what is held open. Not needed for what was written to last."""
+        """Let go of what is held open, at once. Not needed for what was written to last; used again, it opens again."""
+        self._repository.close()
+        if self._importer is not None:
+            self._importer.close()
+            self._importer = None
         self._open_files.close()
 
     def ingest(

@@ -124,6 +124,10 @@ class DuckEngine:
         with contextlib.ExitStack() as opened:
             yield anew(self._store, partial(begun, opened))
 
+    def close(self) -> None:
+        """See `ports.Engine`."""
+        self.connection.close()
+
     def _widths(self, measure: Measure, highest: float) -> tuple[str, str]:
         """SQL types in which a squared activity and a weight are held before they are summed."""
         square = "BIGINT" if (highest * SCALE) ** 2 < _BIGINT_LIMIT else "HUGEINT"

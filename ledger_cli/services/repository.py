@@ -163,6 +163,12 @@ class Repository:
             self._engine = self._make_engine()
         return self._engine
 
+    def close(self) -> None:
+        """Let go of the engine; another one is made when it is needed again."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
     # -- reading ------------------------------------------------------------------------------------------
 
     def branch(self, name: str) -> Branch:

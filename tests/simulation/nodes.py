@@ -100,6 +100,11 @@ class Simulation:
         self._heal()
         self._prove()
 
+    def close(self) -> None:
+        """Let go of all nodes."""
+        for node in self.nodes:
+            node.ledger.close()
+
     def _write_ticks(self) -> None:
         node = self._random.choice(self.nodes)
         rows = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ SOAK = range(100, 10_000)
 
 def run(seed: int, directory: Path, patch: pytest.MonkeyPatch) -> None:
     simulation = Simulation(seed, directory, patch)
-    with told(simulation):
+    with told(simulation), closing(simulation):
         simulation.run()
 
 

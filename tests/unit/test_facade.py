@@ -153,3 +153,20 @@ def test_a_recipe_that_cannot_be_run_changes_nothing(
     with pytest.raises(MissingExtra, match="altair is not installed"):
         ledger.run(recipe, {"source": source})
     assert (other.status().moves, ledger.status().moves) == (1, 1)
+
+
+_TASKS = Path("/proc/self/task")
+
+
+@pytest.mark.skipif(not _TASKS.exists(), reason="threads of libraries are counted by Linux's /proc")
+def test_a_closed_ledger_holds_no_threads_and_opens_again(opened: Ledger, tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    opened.close()
+    before = len(list(_TASKS.iterdir()))
+    for tick in range(100, 103):
+        more.write_text("".join(json.dumps(event) + "\n" for event in events_at(tick)))
+        assert opened.ingest(more).stored > 0
+        assert opened.sql("SELECT count(*) AS n FROM ticks")["n"].to_pylist() == [opened.status().rows]
+        opened.close()
+    # A pool that libraries share may have begun meanwhile; that of an engine would be there three times.
+    assert len(list(_TASKS.iterdir())) <= before + 3

@@ -38,6 +38,11 @@ class DuckImporter:
         self._looking = ThreadPoolExecutor(1, "ledger-drafts")
         self._guarded = self._doubtful = False
 
+    def close(self) -> None:
+        """See `ports.Importer`."""
+        self._looking.shutdown()
+        self._connection.close()
+
     def parse(self, chunk: LineChunk | ColumnChunk, envelope: str, source: int, directory: Path) -> Parsed:
         """See `ports.Importer`."""
         if isinstance(chunk, StoredChunk):
