@@ -18,7 +18,18 @@ from ledger_cli.errors import UsageError
 from ledger_cli.ports import SQL_VIEWS
 
 FILE_NAME = "ledger.toml"
-FOLDERS = ("segments", "commits", "refs", "quarantine", "tiles", "scratch", "archive", "archives", "cache")
+FOLDERS = (
+    "segments",
+    "commits",
+    "refs",
+    "quarantine",
+    "tiles",
+    "contributors",
+    "scratch",
+    "archive",
+    "archives",
+    "cache",
+)
 """What a ledger keeps beside its `ledger.toml`."""
 
 
@@ -45,7 +56,7 @@ class Setting:
         try:
             if self.kind in ("integers", "texts"):
                 value: Any = self._listed(text.strip())
-            elif self.kind in ("integer", "threads"):
+            elif self.kind in ("integer", "threads", "entities"):
                 value = int(text)
             else:
                 value = number_of(text) if self.kind == "number" else text
@@ -74,6 +85,7 @@ class Setting:
             "text": isinstance(value, str),
             "size": isinstance(value, str) and _SIZE.fullmatch(value.strip()) is not None,
             "threads": whole and 0 <= value <= THREADS_MAX,
+            "entities": whole and 0 <= value <= ENTITY_REFS_MAX,
             "integer": whole,
             "number": whole or isinstance(value, float),
             "integers": isinstance(value, list) and all(type(each) is int and each > 0 for each in value),
@@ -84,11 +96,15 @@ class Setting:
 THREADS_MAX = 1024
 """More are a slip of the hand; so many would also work against each other."""
 
+ENTITY_REFS_MAX = 1000
+"""Of an entry; they are a hint at who made it, and no second copy of the ticks."""
+
 _SIZE = re.compile(r"(?=.*[1-9])(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)", re.IGNORECASE)
 _KINDS = {
     "text": "text in quotes",
     "size": "a size above 0 with its unit, for example '1GiB'",
     "threads": f"a whole number from 0 (all cores) to {THREADS_MAX}",
+    "entities": f"a whole number from 0 (none) to {ENTITY_REFS_MAX}",
     "integer": "a whole number",
     "number": "a number",
     "integers": "a list of whole numbers above 0",
@@ -142,6 +158,13 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "activity squared; adaptive, hybrid: close above this variance of a region",
         "0.25",
+    ),
+    Setting(
+        "commits",
+        "entity_refs",
+        "entities",
+        0,
+        "entities that are kept of each region in a commit, those that gave it most weight first; 0: none",
     ),
     Setting(
         "ingest",
@@ -282,6 +305,7 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _SECTIONS = {
     "policy": "What decides a commit. It is recorded with a branch's first commit and does not change after it;\n"
     "# `ledger replay --fork` tries another one on the same events.",
+    "commits": "What is kept beside a commit. Nothing here changes an id.",
     "ingest": "How events are read.",
     "gamma": "The projection.",
     "world": "The world behind the ticks.",

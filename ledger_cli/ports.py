@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
+    from ledger_cli.core.moments import Regions
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ class Commits(Protocol):
         Idempotent by commit id: a commit that is there, also by another batch, stays as it is, and is in both. What a
         killed call leaves may be persisted again, and is removed by `remove_batch`. `created_at`: RFC 3339 UTC.
         Nothing is atomic but what `Capabilities.atomic` says; nothing has to be, as no move names the batch yet.
+        Here and in `restore_commits` tables may have a column more, `entity_refs` of `core.contributors`: engines in
+        which others look keep it with the entries. The ledger itself reads it from a file of its own.
         """
         ...
 
@@ -370,8 +373,10 @@ class SqlInput:
     """Files of `core.events.TICKS`."""
     commits: Sequence[tuple[str, Sequence[str]]]
     """Files of `core.commit.COMMIT`, each group with the SQL condition on its rows, empty for all."""
+    contributors: Sequence[tuple[str, Sequence[str]]]
+    """The same of files of `core.contributors.CONTRIBUTORS`."""
     headers: Sequence[tuple[str, Sequence[str]]]
-    """The same, for what asks for no entries."""
+    """As `commits`, for what asks for no entries."""
     quarantine: Sequence[QuarantineFile]
     world_events: Sequence[str]
     """Files of `core.world.WORLD`."""
@@ -414,6 +419,16 @@ class Engine(Protocol):
 
         `ranges`: ascending, none meets another. Exact whatever the threads. A region may have several rows at one
         tick: add them.
+        """
+        ...
+
+    def contributors(
+        self, segments: Sequence[Segment], measure: Measure, epochs: pa.Table, regions: Regions, most: int
+    ) -> Iterator[pa.Table]:
+        """Who gave a region its weight in an epoch: columns epoch, region (a code of `regions`) and entity_refs.
+
+        `epochs`: columns epoch (a number), shard, start and end; those of a shard do not meet. `entity_refs`: at most
+        `most` entity ids, see `core.contributors`. One row for each region and epoch with an event, in no order.
         """
         ...
 

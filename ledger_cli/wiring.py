@@ -284,7 +284,7 @@ def make_repository(location: str, config: Config, open_files: ExitStack) -> Rep
         made: Engine = resolve(ENGINE)(store, config.threads, config.memory, spill(store, open_files))
         return made
 
-    return Repository(store, engine, Author(author(), now), half_lives=tuple(config["half_lives"]))
+    return Repository(store, engine, Author(author(), now), tuple(config["half_lives"]), config["entity_refs"])
 
 
 def make_ledger(location: str, text: str) -> None:

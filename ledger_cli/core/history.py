@@ -43,6 +43,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class ContributorsFile:
+    """A Parquet file of `core.contributors.CONTRIBUTORS`, in bytes: of each entry at most `most` entities."""
+
+    file: str
+    sha256: str
+    bytes: int
+    most: int
+
+
+@dataclass(frozen=True)
 class CommitFile:
     """A Parquet file of the commits of one job, in bytes, commits and their entries; epochs in ticks, [min, max).
 
@@ -58,6 +68,8 @@ class CommitFile:
     epoch_max: int
     heights: Mapping[str, tuple[int, int]]
     arrival: int = -1
+    contributors: ContributorsFile | None = None
+    """None: the setting `entity_refs` was 0."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +402,16 @@ class Added:
 
 
 NamedFile = (
-    Segment | CommitFile | QuarantineFile | WorldFile | Tile | WaitingFile | PreparedFile | WorldCheckpoint | CacheFile
+    Segment
+    | CommitFile
+    | ContributorsFile
+    | QuarantineFile
+    | WorldFile
+    | Tile
+    | WaitingFile
+    | PreparedFile
+    | WorldCheckpoint
+    | CacheFile
 )
 
 
@@ -415,7 +436,9 @@ class Move:
     def named(self) -> list[NamedFile]:
         """The files that this move names first, its checkpoint's left out."""
         added, state = self.added, self.state
-        listed: list[NamedFile | None] = [*added.segments, *added.commits, *added.quarantine, *added.world]
+        # Before the commits, which an engine keeps with them.
+        listed: list[NamedFile | None] = [*added.segments, *(each.contributors for each in added.commits)]
+        listed += [*added.commits, *added.quarantine, *added.world]
         listed += [*state.tiles, state.waiting, *(each.prepared for each in state.transactions.values())]
         checkpoint = None if state.world is None else state.world.checkpoint
         if checkpoint is not None:
@@ -528,10 +551,16 @@ def _segment(raw: dict[str, Any]) -> Segment:
     return _build(Segment, {**raw, "box": tuple(raw["box"])})
 
 
+def _commit_file(raw: dict[str, Any]) -> CommitFile:
+    contributors = raw.get("contributors")
+    built = None if contributors is None else _build(ContributorsFile, contributors)
+    return _build(CommitFile, {**raw, "contributors": built})
+
+
 def _added(raw: dict[str, Any]) -> Added:
     return Added(
         tuple(_segment(item) for item in raw.get("segments", ())),
-        tuple(_build(CommitFile, item) for item in raw.get("commits", ())),
+        tuple(_commit_file(item) for item in raw.get("commits", ())),
         tuple(_build(QuarantineFile, item) for item in raw.get("quarantine", ())),
         tuple(_build(WorldFile, item) for item in raw.get("world", ())),
     )

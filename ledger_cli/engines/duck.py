@@ -28,6 +28,8 @@ from ledger_cli.ports import Batches, Measure, SqlAnswer, SqlInput, Store, TickR
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ledger_cli.core.moments import Regions
+
 _BIGINT_LIMIT = 9.2e18
 _GRID_LIMIT = 2**53
 _BATCH_ROWS = 500_000
@@ -70,6 +72,46 @@ class DuckEngine:
             return moments_sql(source, measure, keys, condition, widths), reading.names
 
         return made
+
+    def contributors(
+        self, segments: Sequence[Segment], measure: Measure, epochs: pa.Table, regions: Regions, most: int
+    ) -> Iterator[pa.Table]:
+        """See `ports.Engine`. Epochs that begin between two cuts are asked for at once."""
+        import pyarrow as pa
+
+        starts, ends = epochs["start"].to_numpy(), epochs["end"].to_numpy()
+        for low, high in pairwise([0, *_cuts(segments, 1), _ENDLESS]):
+            mine = (starts >= low) & (starts < high)
+            bounds = _united(starts[mine].tolist(), ends[mine].tolist())
+            chosen = _meeting(segments, bounds) if bounds else []
+            if chosen:
+                inside = epochs.filter(pa.array(mine))
+                yield anew(self._store, partial(self._contributors, chosen, bounds, measure, inside, regions, most))
+
+    def _contributors(
+        self,
+        segments: Sequence[Segment],
+        bounds: Sequence[Bounds],
+        measure: Measure,
+        epochs: pa.Table,
+        regions: Regions,
+        most: int,
+    ) -> pa.Table:
+        """Of some epochs, which lie within some ranges."""
+        import pyarrow as pa
+
+        reading = self._store.reading([segment.file for segment in segments])
+        source = source_sql(reading, self._store.location)
+        rows = f"{source}{_condition(source, segments, bounds)}"
+        keys, region = region_sql(measure.regions, [segment.box for segment in segments])
+        weight = self._widths(measure, max(segment.activity_max for segment in segments))[1]
+        # A region's shard, and the id that a key of an event stands for, are known outside of SQL alone.
+        places = self._answer(places_sql(rows, keys, region), {}, reading.names)
+        codes = regions.encode(places["region"].combine_chunks())
+        places = places.drop_columns(["region"]).append_column("code", pa.array(codes))
+        places = places.append_column("shard", pa.array(regions.shard_of_code[codes]))
+        sql = contributors_sql(rows, measure, keys, weight, most)
+        return self._answer(sql, {"epochs": epochs, "places": places}, reading.names)
 
     def commits(
         self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "", headers: bool = False
@@ -262,6 +304,32 @@ def moments_sql(
             GROUP BY {names}, tick)"""
 
 
+def places_sql(rows: str, keys: Sequence[str], region: str) -> str:
+    """The keys that there are, see `region_sql`, with the region of each."""
+    named = ", ".join(f"{key} AS k{place}" for place, key in enumerate(keys))
+    return f"SELECT *, {region} AS region FROM (SELECT DISTINCT {named} FROM {rows})"
+
+
+def contributors_sql(rows: str, measure: Measure, keys: Sequence[str], weight: str, most: int) -> str:
+    """The query behind `DuckEngine.contributors`, over the tables `epochs` and `places`."""
+    named = ", ".join(f"{key} AS k{place}" for place, key in enumerate(keys))
+    same = " AND ".join(f"rows.k{place} IS NOT DISTINCT FROM places.k{place}" for place in range(len(keys)))
+    return f"""
+        WITH ticks AS (
+            SELECT tick, epochs.shard AS shard, epoch
+            FROM (FROM (SELECT DISTINCT tick_id AS tick FROM {rows}), (SELECT DISTINCT shard AS of_shard FROM epochs))
+            ASOF JOIN epochs ON of_shard = epochs.shard AND tick >= epochs."start"
+            WHERE tick < epochs."end")
+        SELECT epoch, code AS region, list(entity_id ORDER BY w DESC, entity_id)[:{most}] AS entity_refs FROM (
+            SELECT epoch, code, entity_id, sum(w)::HUGEINT AS w
+            FROM (SELECT entity_id, tick_id AS tick, {named},
+                         CAST({weight_sql(measure.weight, measure.base_weight)} AS {weight}) AS w
+                  FROM (SELECT *, activity AS a FROM {rows})) AS rows
+            JOIN places ON {same} JOIN ticks ON rows.tick = ticks.tick AND places.shard = ticks.shard
+            GROUP BY epoch, code, entity_id)
+        GROUP BY epoch, code"""
+
+
 def region_sql(regions: Json, boxes: Sequence[Box]) -> tuple[list[str], str]:
     """Keys to group events by, and the region's text made of the keys k0, k1, … afterwards.
 
@@ -354,6 +422,17 @@ def _cuts(segments: Sequence[Segment], bucket: int) -> list[int]:
         rows += density * (tick - reached)
         density, reached = density + changes[tick], tick
     return sorted(cuts)
+
+
+def _united(starts: Sequence[int], ends: Sequence[int]) -> list[Bounds]:
+    """Ranges of ticks, ascending, those that meet or overlap made one."""
+    ranges: list[Bounds] = []
+    for start, end in sorted(zip(starts, ends, strict=True)):
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+        else:
+            ranges.append((start, end))
+    return ranges
 
 
 def _meeting(segments: Sequence[Segment], ranges: Sequence[Bounds]) -> list[Segment]:

@@ -19,6 +19,7 @@ from ledger_cli.errors import Corrupt, NotFound, UsageError
 from ledger_cli.ports import TickRange
 from ledger_cli.services.archive import archives
 from ledger_cli.services.archived_store import ArchivedStore, Held, place_of
+from ledger_cli.services.contributors import by_batch, told
 from ledger_cli.services.repository import Repository
 
 
@@ -136,8 +137,10 @@ def _restored(
         commits += table.num_rows
         return table.drop_columns(["batch"])
 
+    known = by_batch(repository) if store.by_engine else {}
     for batch in held.manifest.batches:
-        store.commits.restore_commits(batch, map(wanted, store.archived_rows(held, batch)))
+        rows = told(repository, known.get(batch), map(wanted, store.archived_rows(held, batch)))
+        store.commits.restore_commits(batch, rows)
     files = held.manifest.whole if whole else ()
     with store.scratch() as scratch:
         for each in files:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger_cli.core.history import Added, Run, State
+from ledger_cli.core.history import Added, CommitFile, Run, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Conflict, UsageError
 from ledger_cli.ports import Batches
@@ -21,6 +21,7 @@ from ledger_cli.services.scope import Scope
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ledger_cli.services.commit_file import CommitWriter
     from ledger_cli.services.run import RunFold
 
 _ATTEMPTS = 10
@@ -104,12 +105,23 @@ def _committed(
         _check_forced(repository, before.name, fold, request)
         added = Added()
         if written.commits:
-            published = repository.store.publish(written.path, "commits/{sha256}.parquet")
-            added = Added(commits=(replace(written.as_file(), **vars(published)),))
+            added = Added(commits=(_published(repository, scope, written, scratch),))
         after = _moved(repository, before, fold, request, added, scratch)
     heads = {shard: each.head for shard, each in after.state.shards.items() if each.head is not None}
     digest = request.policy.digest
     return CommitResult(before.name, written.commits, written.entries, after.state.watermark, heads, digest)
+
+
+def _published(repository: Repository, scope: Scope, written: CommitWriter, scratch: Path) -> CommitFile:
+    """Make what was written a batch of the ledger, with its contributors where these are asked for."""
+    if not repository.entity_refs:
+        published = repository.store.publish(written.path, "commits/{sha256}.parquet")
+        return replace(written.as_file(), **vars(published))
+    from ledger_cli.services import contributors
+
+    found = contributors.publish(repository, scope, written.path, scratch)
+    published = contributors.publish_commits(repository, written.path, found)
+    return replace(written.as_file(), **vars(published), contributors=found)
 
 
 def plan(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:

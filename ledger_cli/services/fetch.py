@@ -28,6 +28,7 @@ from ledger_cli.core.history import (
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import ClockError, Corrupt, UsageError, told_of
+from ledger_cli.services.contributors import publish_commits, told
 from ledger_cli.services.merge_base import in_chains
 from ledger_cli.services.other_ledger import OtherLedger
 from ledger_cli.services.reconcile import keep_old
@@ -35,7 +36,9 @@ from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world_types import check_record, decisive
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FILE = re.compile(r"(?:segments|commits|quarantine|tiles)/(?:[a-z0-9]+-)*([0-9a-f]{64})\.(?:parquet|jsonl)")
+_FILE = re.compile(
+    r"(?:segments|commits|contributors|quarantine|tiles)/(?:[a-z0-9]+-)*([0-9a-f]{64})\.(?:parquet|jsonl)"
+)
 """The files of a ledger are named by their digests: nothing else is written, whatever a move names."""
 _REMOTE_MAX = 40
 
@@ -302,7 +305,8 @@ def copy_file(repository: Repository, other: OtherLedger, file: NamedFile | Pack
         except Corrupt:
             pass  # it is not here yet
     if isinstance(file, CommitFile) and other.rewritten(file):
-        store.commits.persist_commits(file.file, repository.author.now(), other.commits(file))
+        commits = told(repository, file.contributors, other.commits(file))
+        store.commits.persist_commits(file.file, repository.author.now(), commits)
         return
     path = scratch / "fetched"
     with path.open("wb") as target:
@@ -311,5 +315,8 @@ def copy_file(repository: Repository, other: OtherLedger, file: NamedFile | Pack
     with path.open("rb") as copied:
         if hashlib.file_digest(copied, "sha256").hexdigest() != file.sha256:
             raise other.unusable(f"{file.file} is not what its digest says")
-    store.publish(path, file.file)
+    if isinstance(file, CommitFile):
+        publish_commits(repository, path, file.contributors, file.file)
+    else:
+        store.publish(path, file.file)
     path.unlink()  # what is published may be this very file: it must not be written to again

@@ -7,7 +7,7 @@ many files are read as the answer needs, those that reach highest first.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ledger_cli.core.contributors import COLUMN, CONTRIBUTORS
 from ledger_cli.core.moments import Ints
 from ledger_cli.core.policy import shard_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.commits import EVENTS, REGIONS, policies_of, read_commits
+from ledger_cli.services.contributors import of_commit
 from ledger_cli.services.lineage import OwnedSlice, holding, made_at, owned_slices
 from ledger_cli.services.lookup import Place, commit_of
 from ledger_cli.services.repository import Branch, Repository
@@ -76,6 +78,8 @@ class CommitView:
     branch: str
     table: pa.Table
     policy: dict[str, Any] | None
+    entity_refs: Mapping[str, Sequence[str]] | None = None
+    """By region, the entities that gave it most weight, the first the most; None: the setting `entity_refs` was 0."""
 
     @cached_property
     def header(self) -> dict[str, Any]:
@@ -85,12 +89,16 @@ class CommitView:
 
     @property
     def entries(self) -> pa.Table:
-        """One row a region, as in `core.commit.ENTRY`."""
-        return pa.Table.from_struct_array(self.table["entries"].combine_chunks().flatten())
+        """One row a region, as in `core.commit.ENTRY`, and `entity_refs` where they are known."""
+        entries = pa.Table.from_struct_array(self.table["entries"].combine_chunks().flatten())
+        if self.entity_refs is None:
+            return entries
+        listed = [list(self.entity_refs.get(region, ())) for region in entries["region"].to_pylist()]
+        return entries.append_column(COLUMN, pa.array(listed, CONTRIBUTORS.field(COLUMN).type))
 
     def to_json(self) -> dict[str, Any]:
         """The commit as printed with `--json`."""
-        shown = commit_json(self.table.to_pylist()[0])
+        shown = commit_json({**self.table.to_pylist()[0], "entries": self.entries.to_pylist()})
         return shown if self.policy is None else {**shown, "policySettings": self.policy}
 
 
@@ -115,7 +123,10 @@ def commit_json(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def entry_json(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of a commit as printed with `--json`: floats, and the exact integers as decimal strings."""
+    """An entry of a commit as printed with `--json`: floats, and the exact integers as decimal strings.
+
+    `entityRefs` where they are known.
+    """
     return {
         "region": entry["region"],
         "weight": entry["weight_value"],
@@ -128,6 +139,7 @@ def entry_json(entry: dict[str, Any]) -> dict[str, Any]:
             "activity2": entry["activity2"],
             "weight": entry["weight"],
         },
+        **({"entityRefs": entry[COLUMN]} if COLUMN in entry else {}),
     }
 
 
@@ -174,7 +186,8 @@ def show(repository: Repository, place: Place) -> CommitView:
     table = _with_moves(repository, holds, found.slice(0, 1))
     made = made_at(repository, branch, shard, commit.height)
     policy = policies_of(made).get(table["policy"][0].as_py())
-    return CommitView(place.branch, table, None if policy is None else policy.to_json())
+    refs = of_commit(repository, (each.part.file for each in holds), table["commit_id"][0].as_py())
+    return CommitView(place.branch, table, None if policy is None else policy.to_json(), refs)
 
 
 def _reaching(branch: Branch, region: str | None, since: int | None, until: int | None) -> list[OwnedSlice]:

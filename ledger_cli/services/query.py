@@ -70,6 +70,7 @@ def sql_answer(
     given = SqlInput(
         ticks=[segment.file for segment in found.segments()] if _mentions(read, "ticks", "entity_state") else (),
         commits=commits if _mentions(read, "commit_entries") else (),
+        contributors=_contributors(found) if _mentions(read, "commit_entries") else (),
         headers=commits if _mentions(read, "commits") else (),
         quarantine=found.quarantine() if _mentions(read, "quarantine") else (),
         world_events=[file.file for file in world_events],
@@ -81,6 +82,14 @@ def sql_answer(
         views=dict(views),
     )
     return repository.engine.sql(given, statement)
+
+
+def _contributors(branch: Branch) -> list[tuple[str, list[str]]]:
+    """The files of contributors under the conditions of their batches; few where the setting was off."""
+    slices = branch.commit_slices()
+    names = {each.file.file: each.file.contributors.file for each in slices if each.file.contributors is not None}
+    grouped = by_condition(each for each in slices if each.file.file in names)
+    return [(condition, [names[file] for file in files]) for condition, files in grouped.items()]
 
 
 def _with_views(statement: str, views: Mapping[str, str]) -> str:

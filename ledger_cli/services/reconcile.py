@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from ledger_cli.core.commit import COMMIT
-from ledger_cli.core.history import Added, Base, CommitFile, ShardState, State, branch_name
+from ledger_cli.core.history import Added, Base, CommitFile, ContributorsFile, ShardState, State, branch_name
 from ledger_cli.core.policy import Policy
 from ledger_cli.core.vector_clock import VectorClock, writer_name
 from ledger_cli.errors import Conflict, NeedsDecision, UsageError
@@ -24,6 +24,7 @@ from ledger_cli.ports import Importer
 from ledger_cli.services.commit import CommitRequest, commit
 from ledger_cli.services.commit_file import CommitWriter
 from ledger_cli.services.commits import read_commits
+from ledger_cli.services.contributors import publish_commits
 from ledger_cli.services.cut import Cut, begun, cut_at, look_again
 from ledger_cli.services.fork import delete, heads_of
 from ledger_cli.services.lineage import tops
@@ -335,15 +336,18 @@ def _kept_commits(repository: Repository, split: Split, scratch: Path) -> tuple[
         elif not part.empty:
             table = read_commits(repository, split.kept, COMMIT.names, "", [part])
             ordered = table.sort_by([("shard", "ascending"), ("height", "ascending")]).cast(COMMIT)
-            files.append(_published(repository, ordered, scratch))
+            files.append(_published(repository, ordered, scratch, part.file.contributors))
     return tuple(files)
 
 
-def _published(repository: Repository, commits: pa.Table, scratch: Path) -> CommitFile:
+def _published(
+    repository: Repository, commits: pa.Table, scratch: Path, contributors: ContributorsFile | None = None
+) -> CommitFile:
+    """`contributors`: of a batch that has these commits among others."""
     written = CommitWriter(scratch).write(iter([commits]))
-    published = repository.store.publish(written.path, "commits/{sha256}.parquet")
+    published = publish_commits(repository, written.path, contributors)
     written.path.unlink()  # what is published may be this very file: it must not be written to again
-    return replace(written.as_file(), **vars(published))
+    return replace(written.as_file(), **vars(published), contributors=contributors)
 
 
 def _begin(

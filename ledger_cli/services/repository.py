@@ -147,10 +147,12 @@ class Repository:
         engine: Callable[[], Engine],
         author: Author,
         half_lives: tuple[int, ...] = (),
+        entity_refs: int = 0,
     ) -> None:
-        """`half_lives`: in ticks, those that decayed sums are kept for."""
+        """`half_lives`: in ticks, those that decayed sums are kept for; `entity_refs`: see `config.SETTINGS`."""
         self.store = store
         self.half_lives = half_lives
+        self.entity_refs = entity_refs
         self._make_engine = engine
         self._engine: Engine | None = None
         self.author = author

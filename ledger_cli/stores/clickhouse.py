@@ -35,6 +35,7 @@ from ledger_cli.stores.common.rows import (
     apart,
     by_region,
     counts_of_summaries,
+    entity_refs,
     held,
     missing,
     pieces,
@@ -475,6 +476,10 @@ def _entries(batch: str, at: datetime, piece: pa.Table) -> pa.Table:
     placed = {name: piece[name].combine_chunks().take(parents) for name in _PLACED[1:]}
     columns = {_COLUMNS.get(name, name): flat[name] for name in FLAT.names}
     rest = {"batch": pa.repeat(batch, flat.num_rows), "created_at": pa.repeat(pa.scalar(at, _US), flat.num_rows)}
+    told = entity_refs(piece)
+    if told is not None:
+        # Its JSON type holds objects alone.
+        rest["entity_refs"] = pc.fill_null(pc.binary_join_element_wise('{"entities":', told, "}", ""), "{}")
     return pa.table({**columns, **placed, **rest})
 
 

@@ -22,6 +22,7 @@ import fsspec
 import pyarrow as pa
 
 from ledger_cli.core.commit import COMMIT
+from ledger_cli.core.contributors import CONTRIBUTORS
 from ledger_cli.core.events import TICKS
 from ledger_cli.core.world import WORLD
 from ledger_cli.engines.common.duck import first_line, ident, lacks_entries, quoted, source_sql
@@ -85,8 +86,15 @@ _COMMIT_ENTRIES = """
     SELECT commit_id, shard, height, epoch_start, epoch_end, entry.region AS region, entry.n AS n,
            entry.weight_value AS weight, entry.activity_mean AS activity_mean,
            entry.activity_var AS activity_var, entry.activity::HUGEINT AS activity_sum,
-           entry.activity2::HUGEINT AS activity2_sum, entry.weight::HUGEINT AS weight_sum
-    FROM (SELECT * EXCLUDE (entries), unnest(entries) AS entry FROM stored.commits)"""
+           entry.activity2::HUGEINT AS activity2_sum, entry.weight::HUGEINT AS weight_sum, {entity_refs}
+    FROM (SELECT * EXCLUDE (entries), unnest(entries) AS entry FROM stored.commits){with_contributors}"""
+_NO_CONTRIBUTORS = {"entity_refs": "NULL::VARCHAR[] AS entity_refs", "with_contributors": ""}
+_CONTRIBUTORS = {
+    "entity_refs": "entity_refs",
+    "with_contributors": """
+    LEFT JOIN (SELECT commit_id AS of_commit, region, entity_refs FROM stored.contributors) AS known
+    ON commit_id = of_commit AND entry.region = known.region""",
+}
 
 _ENTITY_STATE = """
     SELECT entity_id, max(tick_id) AS last_tick, arg_max(x, tick_id) AS x, arg_max(y, tick_id) AS y,
@@ -99,7 +107,6 @@ _WORLD_EVENTS = "SELECT * EXCLUDE (event_hash) FROM stored.world_events"
 _VIEWS = {
     "ticks": _TICKS,
     "commits": _COMMITS,
-    "commit_entries": _COMMIT_ENTRIES,
     "entity_state": _ENTITY_STATE,
     "world": "FROM stored.world",
     "world_events": _WORLD_EVENTS,
@@ -185,8 +192,9 @@ def run_sql(
 ) -> Iterator[SqlAnswer]:
     """See `ports.Engine.sql`. The connection is fresh, and of no use afterwards."""
     files = [*given.ticks, *(file for _, group in given.commits for file in group)]
+    files += [file for _, group in given.contributors for file in group]
     files += [*given.world_events, *(each.file for each in given.quarantine)]
-    groups = [given.ticks, *(group for _, group in given.commits), given.world_events]
+    groups = [given.ticks, *(group for _, group in (*given.commits, *given.contributors)), given.world_events]
     groups += [[each.file] for each in given.quarantine]
     # Looked up once: what can be opened is what the views name.
     readings = {tuple(group): store.reading(group) for group in groups if group}
@@ -276,7 +284,14 @@ def _define(
     _define_stored(connection, "commits", COMMIT, parts(given.commits, _WITH_ENTRIES))
     _define_stored(connection, "headers", _HEADER_SCHEMA, headers)
     _define_stored(connection, "world_events", WORLD, parts([("", given.world_events)]))
-    for name, view in {**_VIEWS, "quarantine": _quarantine(given, sources), "refs": "FROM stored.refs"}.items():
+    _define_stored(connection, "contributors", CONTRIBUTORS, parts(given.contributors))
+    views = {
+        **_VIEWS,
+        "commit_entries": _COMMIT_ENTRIES.format(**(_CONTRIBUTORS if given.contributors else _NO_CONTRIBUTORS)),
+        "quarantine": _quarantine(given, sources),
+        "refs": "FROM stored.refs",
+    }
+    for name, view in views.items():
         connection.execute(f"CREATE VIEW {name} AS {view}")
     return _define_own(connection, given.views)
 

@@ -16,6 +16,8 @@ _ASCII = str.maketrans(
     {"●": "*", "│": "|", "├": "|", "─": "-", "┼": "+", "┴": "'", "╯": "'", "┬": ".", "╮": ".", "…": "~"}
 )
 _LANE_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
+_ENTITIES = 8
+"""More of one region are cut off in a table."""
 
 
 def log_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -156,10 +158,20 @@ def heaviest_first(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     return sorted(rows, key=lambda row: (-row["weight_value"], row["region"]))
 
 
+def _some(entities: Sequence[str]) -> str:
+    """The first of them, as many as can be read in a line."""
+    return ", ".join([*entities[:_ENTITIES], *(["…"] if len(entities) > _ENTITIES else [])])
+
+
 def entries_table(rows: Iterable[Mapping[str, Any]], most: int | None) -> list[RenderableType]:
     """The entries of a commit, the heaviest first."""
     listed = heaviest_first(rows)
     cut = listed if most is None else listed[:most]
-    shown = ((row["region"], row["weight_value"], row["activity_mean"], row["activity_var"], row["n"]) for row in cut)
-    made = table(["region", "weight", "activity mean", "variance", "events"], shown, left=["region"])
+    names = {"weight_value": "weight", "activity_mean": "activity mean", "activity_var": "variance", "n": "events"}
+    shown = [[row["region"], *(row[name] for name in names)] for row in cut]
+    titles = ["region", *names.values()]
+    if any("entity_refs" in row for row in cut):
+        shown = [[*cells, _some(row["entity_refs"])] for cells, row in zip(shown, cut, strict=True)]
+        titles.append("entities")
+    made = table(titles, shown, left=["region", "entities"])
     return [made, *more(len(listed) - len(cut), "regions", "--limit N shows more, --json all")]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT
 from ledger_cli.stores.cassandra.connection import Row
 from ledger_cli.stores.cassandra.schema import HEADER, place_of
-from ledger_cli.stores.common.rows import HEADERS, STORED, summaries
+from ledger_cli.stores.common.rows import HEADERS, STORED, entity_refs, summaries
 
 ENTRIES_A_PART = 4096
 """Some 500 kB: a row stays far below what a cluster takes."""
@@ -58,7 +58,7 @@ def commit_rows(commits: pa.Table, run: uuid.UUID, batch: str, at: datetime) -> 
 
 
 def entry_rows(commits: pa.Table, run: uuid.UUID, at: datetime) -> dict[tuple[str, int, int], list[Row]]:
-    """Rows of `schema.ENTRY` of the entries of commits, by their partition."""
+    """Rows of `schema.ENTRY` of the entries of commits, by their partition; of `schema.ENTRY_TOLD` where one told."""
     lists = commits["entries"].combine_chunks()
     entry, commit = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy()
     order = np.lexsort((commits["epoch_end"].to_numpy()[commit], entry.field("region").dictionary_encode().indices))
@@ -67,12 +67,15 @@ def entry_rows(commits: pa.Table, run: uuid.UUID, at: datetime) -> dict[tuple[st
     places = [place_of(*epoch) for epoch in zip(start, end, strict=True)]
     taken = entry.take(pa.array(order))
     columns = [taken.field(each.name).to_pylist() for each in ENTRY]
+    told = entity_refs(commits)
+    further = [()] * len(order) if told is None else zip(told.take(pa.array(order)).to_pylist())
     partitions: dict[tuple[str, int, int], list[Row]] = {}
-    for at_row, region, n, *sums, weight, mean, variance in zip(commit[order].tolist(), *columns, strict=True):
+    rows = zip(commit[order].tolist(), further, *columns, strict=True)
+    for at_row, more, region, n, *sums, weight, mean, variance in rows:
         partition = (region, *places[at_row])
         place = (end[at_row], ids[at_row], run)
         values = (weight, mean, variance, at, n, *map(int, sums), shard[at_row], height[at_row], start[at_row])
-        partitions.setdefault(partition, []).append((*partition, *place, *values))
+        partitions.setdefault(partition, []).append((*partition, *place, *values, *more))
     return partitions
 
 

@@ -53,6 +53,8 @@ ENTRY = (
     "region_id, level, bucket, epoch_end, commit_id, run, weight, activity_mean, activity_var, created_at, n, "
     "sum_activity, sum_activity2, sum_weight, shard, height, epoch_start"
 )
+ENTRY_TOLD = f"{ENTRY}, entity_refs"
+"""An entry with its contributors; to write a null in place of them would leave a tombstone."""
 
 
 def _insert(table: str, columns: str, options: str = "") -> str:
@@ -86,6 +88,7 @@ DROP_BLOB = "DELETE content FROM commits USING TIMESTAMP ? WHERE commit_id = ? A
 DROP_COMMIT = "DELETE FROM commits USING TIMESTAMP ? WHERE commit_id = ? AND run = ?"
 
 ADD_ENTRY = _insert("commit_entries", ENTRY, " USING TIMESTAMP ?")
+ADD_ENTRY_TOLD = _insert("commit_entries", ENTRY_TOLD, " USING TIMESTAMP ?")
 DROP_ENTRY = """DELETE FROM commit_entries USING TIMESTAMP ?
     WHERE region_id = ? AND level = ? AND bucket = ? AND epoch_end = ? AND commit_id = ? AND run = ?"""
 IN_BUCKET = """SELECT run, commit_id, shard, height, epoch_start, epoch_end, region_id, n, sum_activity, sum_activity2,

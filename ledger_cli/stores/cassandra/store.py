@@ -25,7 +25,7 @@ from ledger_cli.ports import Capabilities, TickRange
 from ledger_cli.stores.cassandra import schema
 from ledger_cli.stores.cassandra.connection import Connection, Row
 from ledger_cli.stores.cassandra.rows import commit_rows, entry_rows, field, moment, region_table, stored, text_of
-from ledger_cli.stores.common.rows import STORED, by_region, counts_of_summaries, missing, pieces, tile_of
+from ledger_cli.stores.common.rows import STORED, by_region, counts_of_summaries, entity_refs, missing, pieces, tile_of
 
 _MOVES_A_PAGE = 1000
 _COMMITS_A_PAGE = 1000
@@ -370,7 +370,8 @@ class CassandraStore:
     def _put_entries(self, piece: pa.Table, run: uuid.UUID, at: datetime, written: int) -> None:
         partitions = entry_rows(piece, run, at)
         self._connection.write(schema.ADD_BUCKET, [[partition] for partition in partitions])
-        self._connection.write(schema.ADD_ENTRY, ([(*row, written) for row in rows] for rows in partitions.values()))
+        add = schema.ADD_ENTRY if entity_refs(piece) is None else schema.ADD_ENTRY_TOLD
+        self._connection.write(add, ([(*row, written) for row in rows] for rows in partitions.values()))
 
     def _drop_entries(self, parts: Sequence[Sequence[Row]], run: uuid.UUID, written: int) -> None:
         """Take the entries of commits, by region, out of a run."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT, REGION_TILE
+from ledger_cli.core.contributors import COLUMN
 from ledger_cli.core.moments import SUMS
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Corrupt
@@ -40,6 +41,16 @@ def apart(commits: pa.Table) -> tuple[pa.Table, pa.Table]:
     entries = pa.Table.from_struct_array(pc.list_flatten(lists))
     flat = pa.table([parents, *entries.columns], schema=FLAT)
     return commits.select(HEADERS.names), flat
+
+
+def entity_refs(commits: pa.Table) -> pa.Array | None:
+    """Of each entry the JSON text of its `core.contributors`, null where it has none; None where nobody told of any.
+
+    For whoever looks into the engine: nothing is read back from it.
+    """
+    if COLUMN not in commits.column_names:
+        return None
+    return pc.list_flatten(commits[COLUMN].combine_chunks())
 
 
 def together(headers: pa.Table, entries: pa.Table, archived: pa.Array | pa.ChunkedArray) -> pa.Table:

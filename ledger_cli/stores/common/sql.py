@@ -31,6 +31,7 @@ from ledger_cli.stores.common.rows import (
     apart,
     by_region,
     counts_of_summaries,
+    entity_refs,
     missing,
     pieces,
     summaries,
@@ -452,8 +453,10 @@ def _entries(created_at: str, piece: pa.Table) -> pa.Table:
     """Rows of the table commit_entries of rows of `COMMIT`."""
     _, flat = apart(piece)
     parents = pc.list_parent_indices(piece["entries"].combine_chunks())
+    told = entity_refs(piece)
     return pa.table(
         {
+            **({} if told is None else {"entity_refs": _for_onlookers(told)}),
             "commit_id": flat["commit_id"],
             "region_id": flat["region"],
             "weight": flat["weight_value"],

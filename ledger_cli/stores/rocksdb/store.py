@@ -410,7 +410,7 @@ class RocksStore:
         part = record.parts
         suffix = number_of(record.number)
         for block in cut(piece, _ROWS_A_BLOCK):
-            changes.put("commits", suffix + number_of(part), serialised(block))
+            changes.put("commits", suffix + number_of(part), serialised(block.select(STORED.names)))
             keys = [commit + suffix for commit in split_ids(block["commit_id"])]
             places = enumerate(zip(block["shard"].to_pylist(), block["height"].to_pylist(), strict=True))
             changes.put_all("ids", keys, [_PLACE.pack(part, row, *place) for row, place in places])
