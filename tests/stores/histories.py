@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from ledger_cli.core.commit import COMMIT, commit_id_of
+from ledger_cli.core.contributors import CONTRIBUTORS
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.slices import CommitSlice, History
 
 REGIONS = ["0:0", "-1:7", "outside", "q0123", "Ä ö\t'\"\\", "𝄞", "z" * 300, "none", "\ufb01", "A", "a"]
 """Among them some that collations order otherwise than code points do."""
+ENTITIES = ["E1", "a,b", "'\"\\", "\n\t\x01", "Ä 𝄞", "z" * 100]
 LARGEST = 2**127 - 1
 AT = "2026-01-02T03:04:05.678Z"
 
@@ -62,6 +64,21 @@ def _entry(region: str, chance: random.Random) -> dict[str, Any]:
 
 def _digest(name: str, shard: int, height: int) -> str:
     return hashlib.sha256(f"{name} {shard} {height}".encode()).hexdigest()
+
+
+def contributors_to(commits: pa.Table) -> pa.Table:
+    """Rows of `CONTRIBUTORS` of some of the entries of commits, awkward names among them."""
+    rows = [
+        {
+            **{name: row[name] for name in ("commit_id", "shard", "height")},
+            "region": entry["region"],
+            "entity_refs": ENTITIES[: 1 + (row["height"] + place) % len(ENTITIES)],
+        }
+        for row in commits.to_pylist()
+        for place, entry in enumerate(row["entries"])
+        if (row["height"] + place) % 3
+    ]
+    return pa.Table.from_pylist(rows, CONTRIBUTORS)
 
 
 def file_of(batch: str, *tables: pa.Table) -> CommitFile:

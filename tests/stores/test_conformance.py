@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ledger_cli.core.contributors import with_contributors
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.errors import Conflict, Corrupt
 from ledger_cli.ports import CommitStore, TickRange
 from tests.memory_store import MemoryStore
 from tests.stores.engines import NAMES, Open, fresh
-from tests.stores.histories import AT, REGIONS, chain, file_of, history, rows_of
+from tests.stores.histories import AT, REGIONS, chain, contributors_to, file_of, history, rows_of
 
 
 @pytest.fixture(params=NAMES)
@@ -139,6 +140,21 @@ def test_persisting_twice_is_once(store: CommitStore) -> None:
 def test_an_empty_batch(store: CommitStore) -> None:
     store.persist_commits("commits/none.parquet", AT, [])
     assert sum(table.num_rows for table in store.read_commits("commits/none.parquet")) == 0
+
+
+def test_commits_are_the_same_with_their_contributors(store: CommitStore) -> None:
+    table = pa.concat_tables([chain("a", 0, range(6), REGIONS), chain("a", 1, range(3), REGIONS)])
+    told = with_contributors(table, contributors_to(table))
+    batch = "commits/one.parquet"
+    for _ in range(2):
+        store.persist_commits(batch, AT, [told])
+        assert rows_of(pa.concat_tables(store.read_commits(batch))) == rows_of(table)
+    row = table.to_pylist()[3]
+    assert rows_of(store.query_commit(history(file_of(batch, table)), row["commit_id"])) == [row]
+    gone = table["commit_id"].to_pylist()[2:7]
+    store.archive_commits(batch, gone)
+    store.restore_commits(batch, [told])
+    assert rows_of(pa.concat_tables(store.read_commits(batch))) == rows_of(table)
 
 
 def test_only_what_a_history_names_is_found(store: CommitStore) -> None:
