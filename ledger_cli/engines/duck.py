@@ -38,6 +38,8 @@ _MAX_RANGES = 64
 """More are joined with the ticks that there are: a row is not compared with each of them."""
 _ROWS_AT_ONCE = 20_000_000
 """Rows that are grouped by one query: so the groups it holds are bounded too."""
+_ENTITY_ROWS_AT_ONCE = 500_000
+"""The same where each of them may have an entity of its own."""
 _SIDES = (min, max, min, max)
 
 
@@ -76,17 +78,19 @@ class DuckEngine:
     def contributors(
         self, segments: Sequence[Segment], measure: Measure, epochs: pa.Table, regions: Regions, most: int
     ) -> Iterator[pa.Table]:
-        """See `ports.Engine`. Epochs that begin between two cuts are asked for at once."""
+        """See `ports.Engine`. Epochs that begin between two cuts are asked for at once, or in parts by region."""
         import pyarrow as pa
 
         starts, ends = epochs["start"].to_numpy(), epochs["end"].to_numpy()
-        for low, high in pairwise([0, *_cuts(segments, 1), _ENDLESS]):
+        for low, high in pairwise([0, *_cuts(segments, 1, _ENTITY_ROWS_AT_ONCE), _ENDLESS]):
             mine = (starts >= low) & (starts < high)
             bounds = _united(starts[mine].tolist(), ends[mine].tolist())
             chosen = _meeting(segments, bounds) if bounds else []
             if chosen:
                 inside = epochs.filter(pa.array(mine))
-                yield anew(self._store, partial(self._contributors, chosen, bounds, measure, inside, regions, most))
+                yield from anew(
+                    self._store, partial(self._contributors, chosen, bounds, measure, inside, regions, most)
+                )
 
     def _contributors(
         self,
@@ -96,7 +100,7 @@ class DuckEngine:
         epochs: pa.Table,
         regions: Regions,
         most: int,
-    ) -> pa.Table:
+    ) -> list[pa.Table]:
         """Of some epochs, which lie within some ranges."""
         import pyarrow as pa
 
@@ -111,7 +115,13 @@ class DuckEngine:
         places = places.drop_columns(["region"]).append_column("code", pa.array(codes))
         places = places.append_column("shard", pa.array(regions.shard_of_code[codes]))
         sql = contributors_sql(rows, measure, keys, weight, most)
-        return self._answer(sql, {"epochs": epochs, "places": places}, reading.names)
+        parts = math.ceil(_rows_within(segments, bounds) / _ENTITY_ROWS_AT_ONCE)
+        return [
+            self._answer(
+                sql, {"epochs": epochs, "places": places.filter(pa.array(codes % parts == part))}, reading.names
+            )
+            for part in range(parts)
+        ]
 
     def commits(
         self, files: Sequence[CommitFile], columns: Sequence[str], where: str = "", headers: bool = False
@@ -398,7 +408,7 @@ def _portions(
     segments: Sequence[Segment], ranges: Sequence[Bounds], bucket: int
 ) -> Iterator[tuple[Sequence[Segment], Sequence[Bounds]]]:
     """The ranges cut between buckets, where they hold more rows than are grouped at once, with their segments."""
-    cuts = _cuts(segments, bucket)
+    cuts = _cuts(segments, bucket, _ROWS_AT_ONCE)
     for low, high in pairwise([0, *cuts, _ENDLESS]):
         inside = [(max(first, low), min(past, high)) for first, past in ranges if first < high and past > low]
         met = _meeting(segments, inside) if cuts else segments
@@ -406,9 +416,21 @@ def _portions(
             yield met, inside
 
 
-def _cuts(segments: Sequence[Segment], bucket: int) -> list[int]:
-    """Ticks between which lie about `_ROWS_AT_ONCE` rows, as if each segment's were evenly spread."""
-    if sum(segment.rows for segment in segments) <= _ROWS_AT_ONCE:
+def _rows_within(segments: Sequence[Segment], ranges: Sequence[Bounds]) -> int:
+    """About how many rows lie between the first and the last tick of some ranges, at least one."""
+    low, high = ranges[0][0], ranges[-1][1]
+    shares = (
+        segment.rows
+        * (min(segment.tick_max + 1, high) - max(segment.tick_min, low))
+        / (segment.tick_max + 1 - segment.tick_min)
+        for segment in segments
+    )
+    return max(1, math.ceil(sum(shares)))
+
+
+def _cuts(segments: Sequence[Segment], bucket: int, most: int) -> list[int]:
+    """Ticks between which lie about so many rows, as if each segment's were evenly spread."""
+    if sum(segment.rows for segment in segments) <= most:
         return []
     changes: defaultdict[int, float] = defaultdict(float)
     for segment in segments:
@@ -418,8 +440,8 @@ def _cuts(segments: Sequence[Segment], bucket: int) -> list[int]:
     cuts: set[int] = set()
     reached, rows, density = min(changes), 0.0, 0.0
     for tick in sorted(changes):
-        while rows + density * (tick - reached) >= _ROWS_AT_ONCE:
-            reached += math.ceil((_ROWS_AT_ONCE - rows) / density)
+        while rows + density * (tick - reached) >= most:
+            reached += math.ceil((most - rows) / density)
             cuts.add(-(-reached // bucket) * bucket)
             rows = 0.0
         rows += density * (tick - reached)

@@ -20,7 +20,6 @@ from ledger_cli.core.moments import Ints
 from ledger_cli.core.policy import shard_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.commits import EVENTS, REGIONS, policies_of, read_commits
-from ledger_cli.services.contributors import of_commit
 from ledger_cli.services.lineage import OwnedSlice, holding, made_at, owned_slices
 from ledger_cli.services.lookup import Place, commit_of
 from ledger_cli.services.repository import Branch, Repository
@@ -186,8 +185,17 @@ def show(repository: Repository, place: Place) -> CommitView:
     table = _with_moves(repository, holds, found.slice(0, 1))
     made = made_at(repository, branch, shard, commit.height)
     policy = policies_of(made).get(table["policy"][0].as_py())
-    refs = of_commit(repository, (each.part.file for each in holds), table["commit_id"][0].as_py())
+    refs = _entity_refs(repository, holds, table["commit_id"][0].as_py())
     return CommitView(place.branch, table, None if policy is None else policy.to_json(), refs)
+
+
+def _entity_refs(repository: Repository, holds: Sequence[OwnedSlice], commit_id: str) -> dict[str, list[str]] | None:
+    files = [each.part.file for each in holds if each.part.file.contributors is not None]
+    if not files:
+        return None
+    from ledger_cli.services.contributors import of_commit
+
+    return of_commit(repository, files, commit_id)
 
 
 def _reaching(branch: Branch, region: str | None, since: int | None, until: int | None) -> list[OwnedSlice]:

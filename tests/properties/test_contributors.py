@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger_cli.core.policy import Policy
+from ledger_cli.engines import duck
 from ledger_cli.services.fork import fork
 from ledger_cli.services.integrity import verify
 from ledger_cli.services.lookup import Place
@@ -86,7 +87,7 @@ def parts_of(chance: random.Random, events: list[Event]) -> list[list[Event]]:
     return [part for low, high in zip([0, *cuts], [*cuts, len(events)], strict=True) if (part := shuffled[low:high])]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 150),
@@ -175,3 +176,22 @@ def test_a_region_that_is_closed_by_force_has_its_own(tmp_path: Path) -> None:
     found = entries(repository)
     assert found
     assert all(row["entity_refs"] == expected(policy, events, row, 2) for row in found.values())
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_rows_that_are_too_many_at_once_are_taken_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(duck, "_ENTITY_ROWS_AT_ONCE", rows)
+    chance = random.Random(rows)
+    repository = make_ledger(tmp_path / "ledger")
+    repository.entity_refs = 2
+    policy = policy_json({"kind": "fixed", "interval": 20}, regions=MAPS[2], shards=2)
+    seen: list[Event] = []
+    for part in parts_of(chance, events_of(chance, 200)):
+        seen += part
+        add_events(repository, "main", part)
+    run(repository, "main", policy, final=True)
+    found = entries(repository)
+    assert len(found) > 10
+    assert all(row["entity_refs"] == expected(policy, seen, row, 2) for row in found.values())

@@ -25,7 +25,8 @@ def show(
     """Show one commit with its entries, the heaviest first; of a branch its newest commit.
 
     JSON: the commit as in `ledger log --json`, with policySettings, and entries: a list of region, weight,
-    activity_mean, activity_var, count and exact (integers as texts); with --limit the heaviest so many.
+    activity_mean, activity_var, count, exact (integers as texts) and, where the setting entity_refs asked for them
+    when the commit was made, entityRefs (entity ids, the largest contributor first); with --limit the heaviest so many.
 
     Example: ledger show main
     """
