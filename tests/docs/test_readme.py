@@ -98,7 +98,8 @@ def test_every_command_is_mentioned() -> None:
     assert [name for name in COMMANDS if not re.search(rf"ledger {name}\b", text)] == []
 
 
-def test_the_layout_on_disk(tmp_path: Path) -> None:
+def test_the_layout_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEDGER_ENTITY_REFS", "1")
     with Ledger.create(tmp_path, interval=1) as ledger:
         ledger.ingest(ROOT / "fixtures" / "bad.jsonl", ROOT / "fixtures" / "ticks.parquet", max_tick_jump=1000)
         ledger.commit(final=True)
