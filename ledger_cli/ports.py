@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ledger_cli.core.commit import CommitRow
 from ledger_cli.core.history import Box, CommitFile, QuarantineFile, Segment
 from ledger_cli.core.policy import Json, Weight
 from ledger_cli.core.slices import History
@@ -174,8 +175,8 @@ class Commits(Protocol):
         """Of each commit of a batch its `commit_id`, `regions` and `events`, also where its entries are archived."""
         ...
 
-    def query_commit(self, history: History, commit_id: str) -> pa.Table:
-        """The commit of an id, as one row; no row where the history has none. `entries`: see `read_commits`."""
+    def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
+        """The commit of an id; None where the history has none."""
         ...
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:

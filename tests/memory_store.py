@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ledger_cli.core.commit import COMMIT, REGION_COMMIT, REGION_TILE
+from ledger_cli.core.commit import COMMIT, REGION_COMMIT, REGION_TILE, CommitRow, EntryRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.moments import SUMS
 from ledger_cli.core.slices import History
@@ -86,8 +86,12 @@ class MemoryStore:
         counts = [{"commit_id": row["commit_id"], **self._counts[row["commit_id"]]} for row in self._rows(batch)]
         return pa.Table.from_pylist(counts, COUNTED)
 
-    def query_commit(self, history: History, commit_id: str) -> pa.Table:
-        return _table([row for row in self._of(history) if row["commit_id"] == commit_id])
+    def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
+        for row in self._of(history):
+            if row["commit_id"] == commit_id:
+                entries = None if row["entries"] is None else [EntryRow(**entry) for entry in row["entries"]]
+                return CommitRow(**row | {"entries": entries})
+        return None
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         rows = [

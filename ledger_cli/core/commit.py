@@ -11,7 +11,7 @@ import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,38 @@ COMMIT = pa.schema(
     ]
 )
 """One row a commit. `height` counts a shard's commits from 0; `policy` is a digest; `metadata` canonical JSON."""
+
+
+class EntryRow(NamedTuple):
+    """A row of `ENTRY` in plain values."""
+
+    region: str
+    n: int
+    activity: str
+    activity2: str
+    weight: str
+    weight_value: float
+    activity_mean: float
+    activity_var: float
+
+
+class CommitRow(NamedTuple):
+    """A row of `COMMIT` in plain values: a single one as columns would take longer to make than to find."""
+
+    commit_id: str
+    digest: str
+    layer: str
+    shard: int
+    height: int
+    epoch_start: int
+    epoch_end: int
+    parents: list[str]
+    policy: str
+    entries_digest: str
+    metadata: str
+    reason: str
+    entries: list[EntryRow] | None
+    """By region (code points); None where they are archived."""
 
 
 REGION_COMMIT = pa.schema(

@@ -164,8 +164,9 @@ def _fitting(repository: Repository, branch: Branch, wanted: str, seen: set[tupl
     seen |= {(part.file.file, part.condition()) for part in parts}
     if repository.store.by_engine and whole:
         commit_id = commit_id_of(wanted) if len(wanted) == 64 else str(UUID(wanted))
-        row = repository.store.commits.query_commit(History(parts), commit_id).select(_HEADER).to_pylist()
-        return [CommitRef(**each) for each in row if len(wanted) == 32 or each["digest"] == wanted]
+        found = repository.store.commits.query_commit(History(parts), commit_id)
+        fits = found is not None and (len(wanted) == 32 or found.digest == wanted)
+        return [CommitRef(*(getattr(found, name) for name in _HEADER))] if fits else []
     return _in_parts(repository, branch, condition, parts, newest=whole)
 
 

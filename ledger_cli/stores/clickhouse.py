@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.commit import REGION_COMMIT
+from ledger_cli.core.commit import REGION_COMMIT, CommitRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Corrupt, LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
@@ -39,6 +39,7 @@ from ledger_cli.stores.common.rows import (
     held,
     missing,
     pieces,
+    row_of,
     runs,
     summaries,
     tile_of,
@@ -199,20 +200,20 @@ class ClickhouseStore:
         found = self._table(sql, batch=batch)
         return counts_of_summaries(found["id"].to_pylist(), found["summary"].to_pylist())
 
-    def query_commit(self, history: History, commit_id: str) -> pa.Table:
+    def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
         """See `ports.Commits`."""
         self._check(history)
         if not _is_id(commit_id):
-            return STORED.empty_table()
+            return None
         sql = f"SELECT {_HEADER}, regions, archived, batch FROM commits WHERE commits.commit_id = {{id:UUID}}"
         headers = self._table(sql, id=commit_id)
         found = held(headers.append_column("of", headers["batch"]), history).slice(0, 1)
         if not found.num_rows:
-            return STORED.empty_table()
+            return None
         batch = found["of"][0].as_py()
         sql = f"""SELECT {_ENTRY} FROM commit_entries
             WHERE commit_entries.commit_id = {{id:UUID}} AND batch = {{batch:String}} LIMIT 1 BY region_id"""
-        return self._whole(batch, found, self._table(sql, id=commit_id, batch=batch))
+        return row_of(self._whole(batch, found, self._table(sql, id=commit_id, batch=batch)))
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""

@@ -14,6 +14,7 @@ from ledger_cli.core.commit import COMMIT, commit_id_of
 from ledger_cli.core.contributors import CONTRIBUTORS
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.slices import CommitSlice, History
+from ledger_cli.ports import Commits
 
 REGIONS = ["0:0", "-1:7", "outside", "q0123", "Ä ö\t'\"\\", "𝄞", "z" * 300, "none", "\ufb01", "A", "a"]
 """Among them some that collations order otherwise than code points do."""
@@ -95,6 +96,15 @@ def file_of(batch: str, *tables: pa.Table) -> CommitFile:
 def history(*files: CommitFile, keep: dict[str, int] | None = None) -> History:
     """A branch that names these batches; `keep`: of each chain only so many commits."""
     return History([CommitSlice(file, high=keep) for file in files])
+
+
+def found_in(store: Commits, asked: History, commit_id: str) -> list[dict[str, Any]]:
+    """What a store says to an id, as the rows of a table would be."""
+    row = store.query_commit(asked, commit_id)
+    if row is None:
+        return []
+    entries = None if row.entries is None else [entry._asdict() for entry in row.entries]
+    return [row._asdict() | {"entries": entries}]
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

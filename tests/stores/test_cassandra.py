@@ -20,7 +20,7 @@ from ledger_cli.stores.cassandra import store as stores
 from ledger_cli.stores.common import rows
 from tests.memory_store import MemoryStore
 from tests.stores.engines import SERVERS, place
-from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, history, rows_of
+from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, found_in, history, rows_of
 
 URL = os.environ[SERVERS["cassandra"]]
 BATCH = "commits/a.parquet"
@@ -232,7 +232,7 @@ def test_a_commit_of_many_entries(store: CassandraStore) -> None:
     table = pa.Table.from_pylist([row], schema=chain("a", 0, range(1)).schema)
     store.persist_commits(BATCH, AT, [table])
     mine = history(file_of(BATCH, table))
-    assert store.query_commit(mine, row["commit_id"]).to_pylist() == [row]
+    assert found_in(store, mine, row["commit_id"]) == [row]
     found = store.query_commits_by_region(mine, f"{size - 1:06d}", TickRange()).to_pylist()[0]
     assert {name: found[name] for name in entry} == entry
     assert str(found["weight_value"]) == "-0.0"

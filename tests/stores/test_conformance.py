@@ -20,7 +20,7 @@ from ledger_cli.errors import Conflict, Corrupt
 from ledger_cli.ports import CommitStore, TickRange
 from tests.memory_store import MemoryStore
 from tests.stores.engines import NAMES, Open, fresh
-from tests.stores.histories import AT, REGIONS, chain, contributors_to, file_of, history, rows_of
+from tests.stores.histories import AT, REGIONS, chain, contributors_to, file_of, found_in, history, rows_of
 
 
 @pytest.fixture(params=NAMES)
@@ -163,11 +163,11 @@ def test_only_what_a_history_names_is_found(store: CommitStore) -> None:
     store.persist_commits("commits/b.parquet", AT, [other])
     one = history(file_of("commits/a.parquet", mine))
     for row in mine.to_pylist():
-        assert rows_of(store.query_commit(one, row["commit_id"])) == [row]
-    assert store.query_commit(one, other["commit_id"][0].as_py()).num_rows == 0
+        assert found_in(store, one, row["commit_id"]) == [row]
+    assert store.query_commit(one, other["commit_id"][0].as_py()) is None
     cut = history(file_of("commits/a.parquet", mine), keep={"0": 2})
-    assert store.query_commit(cut, mine["commit_id"][1].as_py()).num_rows == 1
-    assert store.query_commit(cut, mine["commit_id"][2].as_py()).num_rows == 0
+    assert store.query_commit(cut, mine["commit_id"][1].as_py()) is not None
+    assert store.query_commit(cut, mine["commit_id"][2].as_py()) is None
     found = store.query_commits_by_region(one, "r", TickRange())
     assert set(found["commit_id"].to_pylist()) <= set(mine["commit_id"].to_pylist())
 
@@ -299,7 +299,7 @@ class Histories(RuleBasedStateMachine):
         assert tiles[0].equals(tiles[1])
         for table in (table for batch in named for table in self.tables[batch]):
             commit_id = table["commit_id"][0].as_py()
-            found = [rows_of(each.query_commit(asked, commit_id)) for each in (self.store, self.reference)]
+            found = [found_in(each, asked, commit_id) for each in (self.store, self.reference)]
             assert found[0] == found[1]
 
     @invariant()

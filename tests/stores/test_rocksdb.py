@@ -19,7 +19,7 @@ from ledger_cli.ports import TickRange
 from ledger_cli.stores.common import rows
 from ledger_cli.stores.rocksdb import RocksStore, database, records
 from tests.memory_store import MemoryStore
-from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, history, rows_of
+from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, found_in, history, rows_of
 
 URL = "rocksdb:///commits.rocksdb"
 BATCH = "commits/a.parquet"
@@ -272,7 +272,7 @@ def test_sums_of_128_bits(store: RocksStore) -> None:
     found = store.query_commits_by_region(mine, "r", TickRange()).to_pylist()[0]
     assert {name: found[name] for name in entry} == entry
     assert str(found["weight_value"]) == "-0.0"
-    assert rows_of(store.query_commit(mine, rows[0]["commit_id"])) == table.to_pylist()
+    assert found_in(store, mine, rows[0]["commit_id"]) == table.to_pylist()
 
 
 def test_the_client_opens_it(store: RocksStore, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT
+from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT, CommitRow, EntryRow
 from ledger_cli.stores.cassandra.connection import Row
 from ledger_cli.stores.cassandra.schema import HEADER, place_of
 from ledger_cli.stores.common.rows import HEADERS, STORED, entity_refs, summaries
@@ -77,6 +77,16 @@ def entry_rows(commits: pa.Table, run: uuid.UUID, at: datetime) -> dict[tuple[st
         values = (weight, mean, variance, at, n, *map(int, sums), shard[at_row], height[at_row], start[at_row])
         partitions.setdefault(partition, []).append((*partition, *place, *values, *more))
     return partitions
+
+
+def commit_of(parts: Sequence[Row]) -> CommitRow:
+    """The commit of all its parts, in their order."""
+    header = parts[0]
+    entries: list[EntryRow] | None = None
+    if not field(header, "archived"):
+        columns = (_decoded(field(part, "content")).to_pydict().values() for part in parts)
+        entries = [EntryRow._make(entry) for each in columns for entry in zip(*each, strict=True)]
+    return CommitRow._make([*(_plain(header[at]) for _, at in _HEADERS_AT), entries])
 
 
 def stored(rows: Sequence[Sequence[Row]], anyway: bool = False) -> pa.Table:

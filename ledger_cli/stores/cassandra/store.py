@@ -18,13 +18,23 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ledger_cli.core.commit import CommitRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, Unavailable, UsageError
 from ledger_cli.ports import Capabilities, TickRange
 from ledger_cli.stores.cassandra import schema
 from ledger_cli.stores.cassandra.connection import Connection, Row
-from ledger_cli.stores.cassandra.rows import commit_rows, entry_rows, field, moment, region_table, stored, text_of
+from ledger_cli.stores.cassandra.rows import (
+    commit_of,
+    commit_rows,
+    entry_rows,
+    field,
+    moment,
+    region_table,
+    stored,
+    text_of,
+)
 from ledger_cli.stores.common.rows import STORED, by_region, counts_of_summaries, entity_refs, missing, pieces, tile_of
 
 _MOVES_A_PAGE = 1000
@@ -211,20 +221,20 @@ class CassandraStore:
                     told[str(field(parts[0], "commit_id"))] = field(parts[0], "summary")
         return counts_of_summaries(list(told), told.values())
 
-    def query_commit(self, history: History, commit_id: str) -> pa.Table:
+    def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
         """See `ports.Commits`."""
         self._check(history)
         try:
             rows = self._connection.rows(schema.COMMIT, uuid.UUID(commit_id))
         except ValueError:
-            return STORED.empty_table()
+            return None
         for header in rows:
             place = field(header, "batch"), field(header, "shard"), field(header, "height")
             if field(header, "part") == 0 and history.holds(*place):
                 parts = [row for row in rows if field(row, "run") == field(header, "run")]
                 if _is_whole(parts):
-                    return stored([parts])
-        return STORED.empty_table()
+                    return commit_of(parts)
+        return None
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""

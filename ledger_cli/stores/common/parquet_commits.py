@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.archive import with_entries
+from ledger_cli.core.commit import CommitRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.ports import Files, Reading, TickRange
@@ -26,9 +27,9 @@ from ledger_cli.stores.common.rows import (
     counted,
     counts_of,
     held,
-    in_order,
     missing,
     pieces,
+    row_of,
     tile_of,
 )
 
@@ -100,18 +101,18 @@ class ParquetCommits:
         """See `ports.Commits`."""
         return counts_of(map(counted, self._pieces(batch)))
 
-    def query_commit(self, history: History, commit_id: str) -> pa.Table:
+    def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
         """See `ports.Commits`."""
         columns = ", ".join(HEADERS.names)
         found = self._ask(history, f"SELECT {columns}, batch FROM files WHERE commit_id = $id", id=commit_id)
         places = zip(*(found[name].to_pylist() for name in ("batch", "shard", "height")), strict=True)
         batches = [batch for batch, shard, height in places if history.holds(batch, shard, height)]
         if not batches:
-            return STORED.empty_table()
+            return None
         source = self._connection.read_parquet(self._files.location(batches[0]))
         entries = "entries" if "entries" in source.columns else "kept AS entries"
         row = source.filter(f"commit_id = '{found['commit_id'][0]}'").limit(1)
-        return in_order(row.project(f"{columns}, {entries}").to_arrow_table())
+        return row_of(row.project(f"{columns}, {entries}").to_arrow_table())
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""

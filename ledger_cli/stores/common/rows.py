@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT, REGION_TILE
+from ledger_cli.core.commit import COMMIT, ENTRY, REGION_COMMIT, REGION_TILE, CommitRow, EntryRow
 from ledger_cli.core.contributors import COLUMN
 from ledger_cli.core.moments import SUMS
 from ledger_cli.core.slices import History
@@ -72,6 +72,14 @@ def together(headers: pa.Table, entries: pa.Table, archived: pa.Array | pa.Chunk
     lists = pa.ListArray.from_arrays(offsets, nested, type=COMMIT.field("entries").type, mask=gone)
     columns = [headers[name] for name in HEADERS.names]
     return pa.table([*columns, lists], schema=STORED)
+
+
+def row_of(commits: pa.Table) -> CommitRow | None:
+    """The only row of `STORED`, if there is one."""
+    for row in commits.to_pylist():
+        entries = row.pop("entries")
+        return CommitRow(**row, entries=None if entries is None else [EntryRow(**each) for each in entries])
+    return None
 
 
 def digest_of(path: Path) -> tuple[str, int]:

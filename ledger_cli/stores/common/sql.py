@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.commit import ENTRY, REGION_COMMIT
+from ledger_cli.core.commit import REGION_COMMIT, CommitRow, EntryRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, UsageError
@@ -60,8 +60,7 @@ _IN_REGION = f"""
     FROM commit_entries e JOIN commits c ON c.commit_id = e.commit_id
     WHERE e.region_id = :region AND e.epoch_end > :low AND e.epoch_start < :high
         AND e.epoch_end < :high + (SELECT max(longest) FROM batches)"""
-_ENTRY_NAMES = [field.name for field in ENTRY]
-_STORED_ROW = pa.struct(list(STORED))
+_PARENTS = _HEADER_NAMES.index("parents")
 
 
 class Session(Protocol):
@@ -337,15 +336,15 @@ class SqlStore(ABC):
         )
         return counts_of_summaries([row[0] for row in rows], (row[1] for row in rows))
 
-    def query_commit(self, history: History, commit_id: str) -> pa.Table:
+    def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
         """See `ports.Commits`."""
         if not _is_id(commit_id):
-            return STORED.empty_table()
+            return None
         for _ in range(_LOOKS):
             batch, header, entries = self._read(lambda session: self._one(session, history, commit_id))
             if header is None:
                 self._check(history)
-                return STORED.empty_table()
+                return None
             if header[-1] or len(entries) == header[-2]:
                 return _row_of(header, entries)
         raise self._incomplete(batch)
@@ -486,13 +485,12 @@ def _table_of(rows: Sequence[Sequence[Any]]) -> tuple[pa.Table, pa.Array]:
     return pa.table(arrays, schema=HEADERS), pa.array(list(map(bool, columns["archived"])), pa.bool_())
 
 
-def _row_of(header: Sequence[Any], entries: list[tuple[Any, ...]]) -> pa.Table:
-    """One row of `STORED`, made at once; as long as it is one, columns take several times as long."""
-    row = dict(zip(_HEADER_NAMES, header, strict=True))
-    row["parents"] = _parents_of(row["parents"])
-    ordered = sorted(entries, key=_region)
-    row["entries"] = None if row["archived"] else [dict(zip(_ENTRY_NAMES, each, strict=True)) for each in ordered]
-    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(pa.array([row], _STORED_ROW))], STORED)
+def _row_of(header: Sequence[Any], entries: list[tuple[Any, ...]]) -> CommitRow:
+    """The commit of a row of `_HEADER` and rows of `_ENTRY`."""
+    *_, archived = header
+    listed = None if archived else [EntryRow._make(each) for each in sorted(entries, key=_region)]
+    parents = _parents_of(header[_PARENTS])
+    return CommitRow._make((*header[:_PARENTS], parents, *header[_PARENTS + 1 : -2], listed))
 
 
 def _parents_of(listed: str) -> list[str]:

@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ledger_cli.core.commit import CommitRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, NotWritten, UsageError
@@ -44,6 +45,7 @@ from ledger_cli.stores.common.rows import (
     held,
     missing,
     pieces,
+    row_of,
     tile_of,
     with_entries,
 )
@@ -241,7 +243,7 @@ class RocksStore:
         told = pa.table([gone, *columns], schema=COUNTED)
         return pa.concat_tables([told, counted(block.filter(there)).select(COUNTED.names).cast(COUNTED)])
 
-    def query_commit(self, history: History, commit_id: str) -> pa.Table:
+    def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
         """See `ports.Commits`."""
         names = self._names(history)
         raw = id_of(commit_id)
@@ -252,8 +254,8 @@ class RocksStore:
                 block = self._database.get("commits", key[16:] + number_of(part))
                 if block is None:
                     raise missing(batch)
-                return deserialised(block).slice(row, 1)
-        return STORED.empty_table()
+                return row_of(deserialised(block).slice(row, 1))
+        return None
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""
