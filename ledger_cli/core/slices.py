@@ -57,9 +57,10 @@ class History:
     """The commits that a branch's moves name, as a store is asked about them."""
 
     def __init__(self, parts: Iterable[CommitSlice]) -> None:
-        self._spans: dict[str, list[dict[str, tuple[int, int]]]] = {}
+        self._spans: dict[str, list[dict[int, tuple[int, int]]]] = {}
         for part in parts:
-            self._spans.setdefault(part.file.file, []).append(part.spans)
+            spans = {int(shard): span for shard, span in part.spans.items()}
+            self._spans.setdefault(part.file.file, []).append(spans)
 
     @property
     def batches(self) -> list[str]:
@@ -69,7 +70,7 @@ class History:
     def holds(self, batch: str, shard: int, height: int) -> bool:
         """Whether the commit at a height of a shard's chain belongs, as one of a batch."""
         for spans in self._spans.get(batch, ()):
-            first, past = spans.get(str(shard), (0, 0))
+            first, past = spans.get(shard, (0, 0))
             if first <= height < past:
                 return True
         return False

@@ -42,7 +42,6 @@ from ledger_cli.stores.common.sql_schema import MIGRATIONS, Types
 
 Result = TypeVar("Result")
 
-_FOREVER = 2**62
 _PAGE = 10_000
 _ENTRIES_AT_ONCE = 250_000
 _LOOKS = 3
@@ -58,8 +57,10 @@ _ENTRY = """e.region_id, e.n, CAST(e.sum_activity AS TEXT), CAST(e.sum_activity2
 _IN_REGION = f"""
     SELECT c.batch, CAST(e.commit_id AS TEXT), c.shard, c.height, e.epoch_start, e.epoch_end, {_ENTRY}
     FROM commit_entries e JOIN commits c ON c.commit_id = e.commit_id
-    WHERE e.region_id = :region AND e.epoch_end > :low AND e.epoch_start < :high
-        AND e.epoch_end < :high + (SELECT max(longest) FROM batches)"""
+    WHERE e.region_id = :region"""
+_FROM = " AND e.epoch_end > :low"
+_TO = " AND e.epoch_start < :high AND e.epoch_end < :high + (SELECT max(longest) FROM batches)"
+"""A limit that excludes nothing would still be looked at for every row."""
 _PARENTS = _HEADER_NAMES.index("parents")
 
 
@@ -368,11 +369,14 @@ class SqlStore(ABC):
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""
         self._check(history)
-        low = -1 if ticks.start is None else ticks.start
-        high = _FOREVER if ticks.end is None else ticks.end
+        asked, values = _IN_REGION, dict[str, Any](region=region)
+        if ticks.start is not None:
+            asked, values["low"] = asked + _FROM, ticks.start
+        if ticks.end is not None:
+            asked, values["high"] = asked + _TO, ticks.end
 
         def ask(session: Session) -> list[tuple[Any, ...]]:
-            rows = session.rows(_IN_REGION, region=region, low=low, high=high)
+            rows = session.rows(asked, **values)
             kept = [row for row in rows if history.holds(row[0], row[2], row[3])]
             if len(kept) == len(rows):
                 return kept
