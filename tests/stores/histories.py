@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ledger_cli.core.commit import COMMIT, commit_id_of
+from ledger_cli.core.commit import COMMIT, CommitRow, commit_id_of
 from ledger_cli.core.contributors import CONTRIBUTORS
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.slices import CommitSlice, History
@@ -98,13 +98,15 @@ def history(*files: CommitFile, keep: dict[str, int] | None = None) -> History:
     return History([CommitSlice(file, high=keep) for file in files])
 
 
+def plain(row: CommitRow) -> dict[str, Any]:
+    """A commit as the row of a table would be."""
+    return row._asdict() | {"entries": None if row.entries is None else [entry._asdict() for entry in row.entries]}
+
+
 def found_in(store: Commits, asked: History, commit_id: str) -> list[dict[str, Any]]:
     """What a store says to an id, as the rows of a table would be."""
     row = store.query_commit(asked, commit_id)
-    if row is None:
-        return []
-    entries = None if row.entries is None else [entry._asdict() for entry in row.entries]
-    return [row._asdict() | {"entries": entries}]
+    return [] if row is None else [plain(row)]
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,7 @@ from ledger_cli.ports import TickRange
 from ledger_cli.stores.common import rows
 from ledger_cli.stores.rocksdb import RocksStore, database, records
 from tests.memory_store import MemoryStore
-from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, found_in, history, rows_of
+from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, found_in, history, plain, rows_of
 
 URL = "rocksdb:///commits.rocksdb"
 BATCH = "commits/a.parquet"
@@ -273,6 +274,61 @@ def test_sums_of_128_bits(store: RocksStore) -> None:
     assert {name: found[name] for name in entry} == entry
     assert str(found["weight_value"]) == "-0.0"
     assert found_in(store, mine, rows[0]["commit_id"]) == table.to_pylist()
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+_DIGEST = st.text("0123456789abcdef", min_size=1, max_size=4)
+_ENTRIES = st.dictionaries(
+    _TEXT,
+    st.tuples(*[st.integers(0, 2**53), *[st.integers(-(2**127), LARGEST)] * 3, *[st.floats(allow_nan=False)] * 3]),
+    max_size=4,
+)
+
+
+@given(
+    st.lists(
+        st.tuples(_TEXT, st.lists(_DIGEST, max_size=3), _TEXT, st.none() | _ENTRIES, st.integers(0, 2**31)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.data(),
+)
+@settings(deadline=None)
+def test_a_commit_alone_is_as_it_was_given(
+    given_rows: list[tuple[str, list[str], str, dict[str, tuple[float, ...]] | None, int]], data: st.DataObject
+) -> None:
+    """Whatever is in its texts and numbers, with its entries archived or not, and wherever in a table it stands."""
+    names = COMMIT.field("entries").type.value_type.names
+    made = chain("a", 0, range(len(given_rows))).to_pylist()
+    for row, (layer, parents, reason, entries, _) in zip(made, given_rows, strict=True):
+        listed = None
+        if entries is not None:
+            values = [(region, n, *map(str, each[:3]), *each[3:]) for region, (n, *each) in sorted(entries.items())]
+            listed = [dict(zip(names, value, strict=True)) for value in values]
+        row |= {"layer": layer, "parents": parents, "reason": reason, "entries": listed}
+    first = data.draw(st.integers(0, len(made) - 1))
+    table = pa.Table.from_pylist(made, rows.STORED).slice(first)
+    parts = [part for *_, part in given_rows][first:]
+    alone = records.single_commits(table, np.array(parts, np.uint32))
+    raw = records.split_ids(table["commit_id"])
+    for row, part, key, value in zip(made[first:], parts, raw, alone, strict=True):
+        assert records.place_in(value) == (part, row["shard"], row["height"])
+        assert repr(plain(records.commit_in(key, value))) == repr(row), "also the sign of a zero"
+
+
+@pytest.mark.parametrize("batches", [8, 9])
+def test_a_commit_among_many_batches(store: RocksStore, batches: int) -> None:
+    """With more than eight they are no longer asked one by one; all of them but one have the commit that is meant."""
+    table, other = chain("a", 0, range(3)), chain("b", 0, range(3))
+    names = [f"commits/{at}.parquet" for at in range(batches + 2)]
+    for name in names:
+        store.persist_commits(name, AT, [other if name == names[1] else table])
+    files = {name: file_of(name, other if name == names[1] else table) for name in names}
+    row, absent = table.to_pylist()[2], other["commit_id"][0].as_py()
+    assert found_in(store, history(*(files[name] for name in names[2:])), row["commit_id"]) == [row]
+    assert found_in(store, history(*(files[name] for name in names[2:])), absent) == []
+    assert found_in(store, history(*(files[name] for name in names[1:-1])), row["commit_id"]) == [row]
+    assert found_in(store, history(*(files[name] for name in names[2:]), keep={"0": 2}), row["commit_id"]) == []
 
 
 def test_the_client_opens_it(store: RocksStore, tmp_path: Path) -> None:

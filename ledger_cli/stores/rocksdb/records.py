@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.commit import REGION_COMMIT
+from ledger_cli.core.commit import REGION_COMMIT, CommitRow, EntryRow
 from ledger_cli.core.moments import SUMS
 from ledger_cli.stores.common.rows import STORED
 
@@ -36,6 +36,10 @@ RECORD = np.dtype(
 )
 """An entry, 128 bytes. The sums are two's complement, the low byte first: what decimal128 of Arrow is made of."""
 _PLACE = ("shard", "height", "epoch_start", "epoch_end")
+_TEXTS = ("digest", "layer", "parents", "policy", "entries_digest", "metadata", "reason")
+_HEAD = np.dtype([("part", "<u4"), *((name, "<i8") for name in _PLACE), ("entries", "<i4"), ("lengths", "<u4", (10,))])
+_PACKED_HEAD = struct.Struct("<I4qi10I")
+_PACKED_PLACE = struct.Struct("<Iqq")
 _NUMBERS = ("n", "weight_value", "activity_mean", "activity_var")
 _RECORDS_A_BLOCK = 256
 """Few enough that little is read in vain for a narrow range of ticks."""
@@ -97,6 +101,77 @@ def serialised(commits: pa.Table) -> bytes:
 def deserialised(value: bytes) -> pa.Table:
     """What `serialised` was given."""
     return pa.Table.from_batches([pa.ipc.read_record_batch(pa.py_buffer(value), STORED)])
+
+
+def single_commits(commits: pa.Table, parts: npt.NDArray[np.uint32]) -> list[bytes]:
+    """Each row of `STORED` as a value of its own, which is read sooner than a row of a block.
+
+    A value is `_HEAD`, with -1 entries where they are archived; the numbers of the entries, column by column, and the
+    lengths of their regions; and in one text those of the header, the sums, column by column, and the regions. Lengths
+    are in characters. `parts`: of the block that each row is in too.
+    """
+    lists = commits["entries"].combine_chunks()
+    entry, counts = pc.list_flatten(lists), pc.list_value_length(lists)
+    ends = np.r_[0, np.cumsum(counts.fill_null(0).to_numpy())]
+
+    def joined(texts: pa.Array, separator: str) -> pa.Array:
+        return pc.binary_join(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), texts), separator)
+
+    texts = [commits[name].combine_chunks() for name in _TEXTS]
+    listed = _TEXTS.index("parents")
+    texts[listed] = pc.binary_join(texts[listed].cast(pa.list_(pa.string())), ",")
+    texts += [joined(entry.field(name), ",") for name in SUMS]
+    heads = np.empty(len(lists), _HEAD)
+    heads["part"] = parts
+    heads["entries"] = counts.fill_null(-1).to_numpy()
+    for name in _PLACE:
+        heads[name] = commits[name].to_numpy()
+    for at, text in enumerate(texts):
+        heads["lengths"][:, at] = pc.utf8_length(text).to_numpy()
+    widths = pc.utf8_length(entry.field("region")).to_numpy().astype("<u4")
+    numbers = [entry.field(name).to_numpy() for name in _NUMBERS]
+    fixed = [_slices(heads, np.arange(len(heads) + 1)), *(_slices(each, ends) for each in (*numbers, widths))]
+    behind = [text.cast(pa.binary()) for text in (*texts, joined(entry.field("region"), ""))]
+    values: list[bytes] = pc.binary_join_element_wise(*fixed, *behind, b"").to_pylist()
+    return values
+
+
+def place_in(value: bytes) -> tuple[int, int, int]:
+    """(part, shard, height) of a value of `single_commits`."""
+    part, shard, height = _PACKED_PLACE.unpack_from(value)
+    return part, shard, height
+
+
+def commit_in(raw: bytes, value: bytes) -> CommitRow:
+    """The commit of a value of `single_commits`. `raw`: the 16 bytes of its id."""
+    _, shard, height, start, end, entries, *lengths = _PACKED_HEAD.unpack_from(value)
+    size = max(entries, 0)
+    numbers = struct.unpack_from(f"<{size}q{3 * size}d{size}I", value, _PACKED_HEAD.size)
+    text, at = value[_PACKED_HEAD.size + size * 36 :].decode(), 0
+    texts = []
+    for length in (*lengths, *numbers[4 * size :]):
+        texts.append(text[at : at + length])
+        at += length
+    digest, layer, parents, policy, entries_digest, metadata, reason, *sums = texts[:10]
+    n, *floats = (numbers[size * column : size * (column + 1)] for column in range(4))
+    # A commit without entries has no regions, and there the shortest ends it.
+    rows = map(EntryRow, texts[10:], n, *(each.split(",") for each in sums), *floats)
+    hexed = raw.hex()
+    return CommitRow(
+        f"{hexed[:8]}-{hexed[8:12]}-{hexed[12:16]}-{hexed[16:20]}-{hexed[20:]}",
+        digest,
+        layer,
+        shard,
+        height,
+        start,
+        end,
+        parents.split(",") if parents else [],
+        policy,
+        entries_digest,
+        metadata,
+        reason,
+        None if entries < 0 else list(rows),
+    )
 
 
 def entry_blocks(commits: pa.Table, batch: int, part: int) -> tuple[list[bytes], list[bytes]]:
@@ -176,6 +251,12 @@ def region_table(region: str, records: Records) -> pa.Table:
         **{name: _decimals(records[name]) for name in SUMS},
     }
     return pa.table([columns[name] for name in REGION_COMMIT.names], schema=REGION_COMMIT)
+
+
+def _slices(rows: Records, ends: npt.NDArray[np.int64]) -> pa.Array:
+    """The bytes of rows, from each end to the next."""
+    offsets = pa.py_buffer((ends * rows.itemsize).astype(np.int32))
+    return pa.Array.from_buffers(pa.binary(), len(ends) - 1, [None, offsets, pa.py_buffer(rows.tobytes())])
 
 
 def _raw_ids(commit_ids: pa.Array | pa.ChunkedArray) -> bytes:

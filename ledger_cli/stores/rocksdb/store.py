@@ -6,8 +6,8 @@ Column families (see `records` for keys and values):
 - `moves`: ref, seq → the bytes of a move.
 - `batches`: name → JSON of its number, created_at, whether it is whole, and how many parts it has.
 - `commits`: batch number, part → a block of commits with their entries.
-- `ids`: commit id, batch number → part, row, shard and height. Each batch holds its commits itself, so that it is
-  written without looking at others, and removed without regard to them.
+- `ids`: commit id, batch number → the commit once more, alone, and the part that it is in. Each batch holds its
+  commits itself, so that it is written without looking at others, and removed without regard to them.
 - `counts`: commit id, batch number → regions and events of a commit that was archived.
 - `entries`: region, width, end, batch number, part → records of entries; all of what `commits` has, by region.
 - `entity_state`: entity id → last_tick, activity, and both texts.
@@ -22,7 +22,7 @@ import json
 import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,6 @@ from ledger_cli.stores.common.rows import (
     held,
     missing,
     pieces,
-    row_of,
     tile_of,
     with_entries,
 )
@@ -54,15 +53,18 @@ from ledger_cli.stores.rocksdb.database import Changes, Database
 from ledger_cli.stores.rocksdb.records import (
     batch_of,
     bounds_of,
+    commit_in,
     deserialised,
     entry_blocks,
     head_of,
     id_of,
     integer_of,
     number_of,
+    place_in,
     records_of,
     region_table,
     serialised,
+    single_commits,
     split_ids,
     text_of,
     without,
@@ -73,9 +75,10 @@ _FAMILIES = ("meta", "moves", "batches", "commits", "ids", "counts", "entries", 
 _VERSION = b"schema_version"
 _LAST = b"\xff" * 8
 _ROWS_A_BLOCK = 512
-"""Commits and entries of a block of commits: what is read for one of them."""
+"""Commits and entries of a block of commits: what is written anew to archive one of them."""
+_FEW = 8
+"""Batches of which each is asked for a commit; with more, what there is of it is listed."""
 _BYTES_AT_ONCE = 64 << 20
-_PLACE = struct.Struct(">QIQQ")
 _STATE = struct.Struct("<qdI")
 _COUNTS = struct.Struct(">QQ")
 
@@ -247,15 +250,23 @@ class RocksStore:
         """See `ports.Commits`."""
         names = self._names(history)
         raw = id_of(commit_id)
-        for key, value in self._database.scan("ids", raw) if raw else ():
-            batch = names.get(integer_of(key[16:]))
-            part, row, shard, height = _PLACE.unpack(value)
-            if batch is not None and history.holds(batch, shard, height):
-                block = self._database.get("commits", key[16:] + number_of(part))
-                if block is None:
-                    raise missing(batch)
-                return row_of(deserialised(block).slice(row, 1))
+        if raw is None:
+            return None
+        for batch, value in self._copies(raw, names):
+            _, shard, height = place_in(value)
+            if history.holds(batch, shard, height):
+                return commit_in(raw, value)
         return None
+
+    def _copies(self, raw: bytes, names: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
+        """What these batches have of a commit, each with its name."""
+        if len(names) <= _FEW:
+            found = self._database.get_many("ids", [raw + number_of(number) for number in names])
+            yield from ((batch, value) for batch, value in zip(names.values(), found, strict=True) if value is not None)
+        else:
+            for key, value in self._database.scan("ids", raw):
+                if (batch := names.get(integer_of(key[16:]))) is not None:
+                    yield batch, value
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""
@@ -289,7 +300,8 @@ class RocksStore:
                 for key, commits in group.items():
                     mine = pc.and_(pc.is_in(commits["commit_id"], gone), pc.is_valid(commits["entries"]))
                     dropped.append(commits.filter(mine))
-                    changes.put("commits", key, serialised(with_entries(commits, mine, None)))
+                    changes.put("commits", key, serialised(left := with_entries(commits, mine, None)))
+                    self._put_changed(changes, key, left.filter(mine))
                     counts = counted(dropped[-1])
                     pairs = zip(counts["regions"].to_pylist(), counts["events"].to_pylist(), strict=True)
                     keys = [commit + number_of(known.number) for commit in split_ids(dropped[-1]["commit_id"])]
@@ -312,6 +324,7 @@ class RocksStore:
                     whole = with_entries(block, mine, found)
                     changes.put("commits", key, serialised(whole))
                     back.append(whole.filter(mine))
+                    self._put_changed(changes, key, back[-1])
                 known = self._put_entries(changes, batch, known, pa.concat_tables([STORED.empty_table(), *back]))
                 self._write(changes, sync=True)
                 self._batches[batch] = known
@@ -411,13 +424,22 @@ class RocksStore:
         """Add a piece of a batch; the record of the batch as it is then."""
         part = record.parts
         suffix = number_of(record.number)
+        parts: list[int] = []
         for block in cut(piece, _ROWS_A_BLOCK):
             changes.put("commits", suffix + number_of(part), serialised(block.select(STORED.names)))
-            keys = [commit + suffix for commit in split_ids(block["commit_id"])]
-            places = enumerate(zip(block["shard"].to_pylist(), block["height"].to_pylist(), strict=True))
-            changes.put_all("ids", keys, [_PLACE.pack(part, row, *place) for row, place in places])
+            parts += [part] * block.num_rows
             part += 1
+        self._put_singly(changes, suffix, piece, parts)
         return self._put_entries(changes, batch, replace(record, parts=part), piece)
+
+    def _put_singly(self, changes: Changes, suffix: bytes, commits: pa.Table, parts: Sequence[int]) -> None:
+        """Write each commit by its id. `parts`: the block that each is in."""
+        keys = [commit + suffix for commit in split_ids(commits["commit_id"])]
+        changes.put_all("ids", keys, single_commits(commits, np.array(parts, np.uint32)))
+
+    def _put_changed(self, changes: Changes, key: bytes, commits: pa.Table) -> None:
+        """The same for commits of one block, given its key."""
+        self._put_singly(changes, key[:8], commits, [integer_of(key[8:])] * commits.num_rows)
 
     def _put_entries(self, changes: Changes, batch: str, record: _Batch, piece: pa.Table) -> _Batch:
         keys, values = entry_blocks(piece, record.number, record.parts)
@@ -431,7 +453,7 @@ class RocksStore:
         suffix = number_of(known.number)
         keys = [commit + suffix for commit in split_ids(commit_ids)]
         places = self._database.get_many("ids", keys)
-        for part in sorted({_PLACE.unpack(place)[0] for place in places if place is not None}):
+        for part in sorted({place_in(place)[0] for place in places if place is not None}):
             key = suffix + number_of(part)
             block = self._database.get("commits", key)
             if block is not None:
