@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ledger_cli.errors import LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from cassandra.cluster import Session
+    from cassandra.cluster import ResponseFuture, Session
     from cassandra.query import PreparedStatement
 
 Result = TypeVar("Result")
@@ -109,20 +110,20 @@ class Connection:
         """Run a statement for rows, those of one partition together."""
 
         def run(session: Session, chunk: list[Sequence[Row]]) -> None:
-            from cassandra.concurrent import execute_concurrent
             from cassandra.query import BatchStatement, BatchType
 
             prepared = self._prepare(session, cql)
-            statements = []
+            under_way: deque[ResponseFuture] = deque()
             for rows in chunk:
-                if len(rows) == 1:
-                    statements.append((prepared, rows[0]))
-                    continue
-                batch = BatchStatement(BatchType.UNLOGGED)
-                for row in rows:
-                    batch.add(prepared, row)
-                statements.append((batch, ()))
-            execute_concurrent(session, statements, concurrency=_CONCURRENCY)
+                # To bind values takes as long as to store them: it is done while others are on their way.
+                statement = prepared.bind(rows[0]) if len(rows) == 1 else BatchStatement(BatchType.UNLOGGED)
+                for row in rows if len(rows) > 1 else ():
+                    statement.add(prepared, row)
+                if len(under_way) == _CONCURRENCY:
+                    under_way.popleft().result()
+                under_way.append(session.execute_async(statement))
+            for each in under_way:
+                each.result()
 
         for chunk in _chunks(partitions):
             self._patiently(partial(run, chunk=chunk))
