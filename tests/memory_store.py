@@ -61,7 +61,7 @@ class MemoryStore:
     # -- commits ------------------------------------------------------------------------------------------
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
-        rows = [row for table in commits for row in table.to_pylist()]
+        rows = [row for table in commits for row in table.select(COMMIT.names).to_pylist()]
         for row in rows:
             self._commits.setdefault(row["commit_id"], row)
             events = sum(entry["n"] for entry in row["entries"])

@@ -150,7 +150,7 @@ def test_commits_are_the_same_with_their_contributors(store: CommitStore) -> Non
         store.persist_commits(batch, AT, [told])
         assert rows_of(pa.concat_tables(store.read_commits(batch))) == rows_of(table)
     row = table.to_pylist()[3]
-    assert rows_of(store.query_commit(history(file_of(batch, table)), row["commit_id"])) == [row]
+    assert found_in(store, history(file_of(batch, table)), row["commit_id"]) == [row]
     gone = table["commit_id"].to_pylist()[2:7]
     store.archive_commits(batch, gone)
     store.restore_commits(batch, [told])
