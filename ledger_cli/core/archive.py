@@ -125,7 +125,7 @@ def _rows(raw: Mapping[str, Any]) -> ArchivedRows:
 class Ids(Sequence[str]):
     """Texts as an Arrow array holds them, which takes less room than as many objects."""
 
-    def __init__(self, values: pa.Array) -> None:
+    def __init__(self, values: pa.ChunkedArray) -> None:
         self._values = values
 
     def __len__(self) -> int:

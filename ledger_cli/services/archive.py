@@ -24,7 +24,7 @@ from ledger_cli.core.history import ADMIN, Archive, CommitFile, Segment, State, 
 from ledger_cli.core.slices import CommitSlice
 from ledger_cli.errors import Conflict, Corrupt, UsageError
 from ledger_cli.services.archive_files import FileWriter
-from ledger_cli.services.archived_store import ArchivedStore, Held, boxed, check_entries, fetch, manifest_file
+from ledger_cli.services.archived_store import CHECKED, ArchivedStore, Held, boxed, check_entries, fetch, manifest_file
 from ledger_cli.services.compact import take_out
 from ledger_cli.services.repository import Repository
 
@@ -352,7 +352,7 @@ def _announced(
         (scratch / each.file).unlink()
     for rows in made.files:
         path, found = store.reader.fetched(url, rows), 0
-        for table in store.reader.rows(path, rows.file, made.encrypted):
+        for table in store.reader.rows(path, rows.file, made.encrypted, columns=list(CHECKED)):
             check_entries(table, f"{url}/{rows.file}")
             found += table.num_rows
         if found != rows.rows:
@@ -400,7 +400,7 @@ def free(repository: Repository, store: ArchivedStore, record: Archive) -> Archi
     for batch in held.manifest.batches:
         ids = [table["commit_id"] for table in store.archived_rows(held, batch, ["commit_id"])]
         texts = pa.chunked_array([chunk for each in ids for chunk in each.chunks], pa.string())
-        store.commits.archive_commits(batch, Ids(texts.combine_chunks()))
+        store.commits.archive_commits(batch, Ids(texts))
     for each in held.manifest.whole:
         store.inner.remove(each.name)
     gone = {*held.manifest.batches, *(each.name for each in held.manifest.whole)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from ledger_cli.core.archive import ArchivedFile, ArchivedRows
 from ledger_cli.errors import LedgerError
 from ledger_cli.services.archive import archives
-from ledger_cli.services.archived_store import ArchivedStore, Held, check_entries, fetch, place_of
+from ledger_cli.services.archived_store import CHECKED, ArchivedStore, Held, check_entries, fetch, place_of
 from ledger_cli.services.repository import Repository
 
 
@@ -41,7 +41,7 @@ def damages_of_archives(repository: Repository, store: ArchivedStore) -> Iterato
 
 def _check_content(store: ArchivedStore, held: Held, each: ArchivedRows | ArchivedFile, path: Path) -> None:
     if isinstance(each, ArchivedRows) and each in held.manifest.files:
-        for table in store.reader.rows(path, each.file, held.manifest.encrypted):
+        for table in store.reader.rows(path, each.file, held.manifest.encrypted, columns=list(CHECKED)):
             check_entries(table, f"{held.url}/{each.file}")
     elif isinstance(each, ArchivedFile) and held.manifest.encrypted:
         store.reader.unboxed(path, each, path.with_name("plain"))

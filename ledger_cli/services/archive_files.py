@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class FileWriter:
         self._batches: dict[str, int] = {}
         self._writer: pq.ParquetWriter | None = None
         self._index: pq.ParquetWriter | None = None
+        self._aside = ThreadPoolExecutor(1)
         self._waiting: list[pa.Table] = []
         self._waiting_size = 0
         self._size = 0
@@ -45,6 +47,7 @@ class FileWriter:
 
     def __exit__(self, *_: object) -> None:
         """Let go of files that were not finished, since the disk is full for example."""
+        self._aside.shutdown()
         for writer in (self._writer, self._index):
             if writer is not None and writer.is_open:
                 with suppress(OSError, pa.ArrowException):
@@ -89,8 +92,10 @@ class FileWriter:
             self._writer = self._open("rows", ROWS, _REPEATED)
         if self._index is None:
             self._index = self._open("index", INDEX, ["batch", "regions.list.element"])
+        # Each takes one core.
+        indexed = self._aside.submit(self._index.write_table, _index_of(table, len(self._files)))
         self._writer.write_table(table, row_group_size=table.num_rows)
-        self._index.write_table(_index_of(table, len(self._files)))
+        indexed.result()
         self._size += self._waiting_size
         self._waiting, self._waiting_size = [], 0
 

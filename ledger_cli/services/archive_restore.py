@@ -22,6 +22,8 @@ from ledger_cli.services.archived_store import ArchivedStore, Held, place_of
 from ledger_cli.services.contributors import by_batch, told
 from ledger_cli.services.repository import Repository
 
+_BROUGHT_BACK = ("commit_id", "shard", "height", "epoch_start", "epoch_end", "entries")
+
 
 @dataclass(frozen=True)
 class RestoredArchive:
@@ -135,11 +137,13 @@ def _restored(
             )
             table = table.filter(inside)
         commits += table.num_rows
-        return table.drop_columns(["batch"])
+        return table.drop_columns(["batch"]) if "batch" in table.column_names else table
 
     known = by_batch(repository) if store.by_engine else {}
+    # An engine may write commits anew; files of the ledger have their headers still.
+    columns = None if store.by_engine else list(_BROUGHT_BACK)
     for batch in held.manifest.batches:
-        rows = told(repository, known.get(batch), map(wanted, store.archived_rows(held, batch)))
+        rows = told(repository, known.get(batch), map(wanted, store.archived_rows(held, batch, columns)))
         store.commits.restore_commits(batch, rows)
     files = held.manifest.whole if whole else ()
     with store.scratch() as scratch:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +117,17 @@ class ArchiveReader:
         span: tuple[int, int] | None = None,
         columns: list[str] | None = None,
     ) -> Iterator[pa.Table]:
-        """The rows [first, past) of a file of `ROWS`; None: all."""
-        with self.opened(path, name, encrypted) as file:
-            at = 0
-            for group in range(file.num_row_groups):
-                size = file.metadata.row_group(group).num_rows
-                low, high = (0, size) if span is None else (max(0, span[0] - at), min(size, span[1] - at))
-                at += size
-                if low < high:
-                    yield file.read_row_group(group, columns).slice(low, high - low)
+        """The rows [first, past) of a file of `ROWS`; None: all. The next are read while some are worked on."""
+        with self.opened(path, name, encrypted) as file, ThreadPoolExecutor(1) as reader:
+            ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
+            first, past = span or (0, ends[-1] if ends else 0)
+            waiting: deque[tuple[int, Future[pa.Table]]] = deque()
+            for group, (start, end) in enumerate(pairwise([0, *ends])):
+                if start < past and end > first:
+                    waiting.append((start, reader.submit(file.read_row_group, group, columns)))
+                if len(waiting) == 2:
+                    yield _between(*waiting.popleft(), first, past)
+            yield from (_between(*each, first, past) for each in waiting)
 
     def unboxed(self, path: Path, each: ArchivedFile, target: Path) -> None:
         """Write an encrypted whole file as it is in the ledger."""
@@ -134,6 +139,12 @@ class ArchiveReader:
                     out.write(piece)
         if digest.hexdigest() != each.plain_sha256:
             raise Corrupt(f"{each.name} does not come out of {each.file} as it went in: restore it from a copy")
+
+
+def _between(start: int, group: Future[pa.Table], first: int, past: int) -> pa.Table:
+    """Of a row group that begins at a row, the rows [first, past)."""
+    table, low = group.result(), max(0, first - start)
+    return table.slice(low, past - start - low)
 
 
 def boxed(path: Path, target: Path, encryption: Any) -> None:
@@ -418,6 +429,10 @@ _CAN_BE = ("commits/", "segments/")
 """Folders of what can be archived."""
 
 
+CHECKED = ("commit_id", "entries_digest", "entries")
+"""The columns that `check_entries` looks at."""
+
+
 def check_entries(table: pa.Table, where: str) -> None:
     """Corrupt where a commit lacks its entries, or has others than its digest says."""
     if table["entries"].null_count:
@@ -425,7 +440,7 @@ def check_entries(table: pa.Table, where: str) -> None:
             f"{where}: the entries of {table['entries'].null_count} commits are neither there nor in an archive that "
             "the ledger knows: restore it from a copy of the ledger"
         )
-    wrong = [a != b for a, b in zip(table["entries_digest"].to_pylist(), entries_digests_of(table), strict=True)]
-    if any(wrong):
-        named = table["commit_id"][wrong.index(True)].as_py()
+    wrong = pc.not_equal(table["entries_digest"], pa.array(entries_digests_of(table), pa.string()))
+    if (first := pc.index(wrong, True).as_py()) >= 0:
+        named = table["commit_id"][first].as_py()
         raise Corrupt(f"{where}: commit {named} has entries that do not give its digest: run `ledger verify`")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,6 +52,7 @@ _REPEATED = [
     *(f"{e}.list.element.region" for e in ("entries", "kept")),
 ]
 """Columns in which few values are met again and again; digests never are."""
+_ROWS_PER_ROW_GROUP = 100_000
 _SORTED_AT_ONCE = 2_000_000
 """Commits and entries."""
 
@@ -137,7 +139,8 @@ class ParquetCommits:
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""
-        gone = pa.array(commit_ids, pa.string())
+        given = pa.array(commit_ids, pa.string())
+        gone = given if isinstance(given, pa.ChunkedArray) else pa.chunked_array([given])
         everything = self._are_all(batch, gone)
         dropped = 0
 
@@ -155,14 +158,14 @@ class ParquetCommits:
             if dropped:
                 self._files.publish(path, batch)
 
-    def _are_all(self, batch: str, commit_ids: pa.Array) -> bool:
+    def _are_all(self, batch: str, commit_ids: pa.ChunkedArray) -> bool:
         """Whether these are all commits of a batch of which nothing is archived, in the order of its file."""
         with self._open(batch) as file:
             if file.metadata.num_rows != len(commit_ids) or "kept" in file.schema_arrow.names:
                 return False
             seen = 0
             for piece in file.iter_batches(columns=["commit_id"]):
-                if not piece.column(0).equals(commit_ids.slice(seen, len(piece))):
+                if not pa.chunked_array([piece.column(0)]).equals(commit_ids.slice(seen, len(piece))):
                     return False
                 seen += len(piece)
             return True
@@ -275,8 +278,7 @@ class ParquetCommits:
                 return table.rename_columns([*columns[:-1], "entries"])
 
             if _ascend(file):
-                for group in groups:
-                    yield _in_chain_order(read([group]))
+                yield from map(_in_chain_order, _ahead(read, groups))
             elif _size(file) <= _SORTED_AT_ONCE:
                 yield _in_chain_order(read(groups))
             else:
@@ -305,7 +307,7 @@ class ParquetCommits:
         schema = schema.with_metadata({_CREATED: created_at.encode()})
         path = scratch / f"{uuid.uuid4().hex}.parquet"
         with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATED) as writer:
-            for piece in pieces(commits):
+            for piece in pieces(commits, _ROWS_PER_ROW_GROUP):
                 columns = [piece["entries" if field.name == "kept" else field.name] for field in schema]
                 writer.write_table(pa.table(columns, schema.names).cast(schema))
         return path
@@ -335,6 +337,18 @@ def _in_chain_order(commits: pa.Table) -> pa.Table:
     if not ((step < 0) | ((step == 0) & (up < 0))).any():
         return commits
     return commits.sort_by([("shard", "ascending"), ("height", "ascending")])
+
+
+def _ahead(read: Callable[[Iterable[int]], pa.Table], groups: Iterable[int]) -> Iterator[pa.Table]:
+    """What is read of each row group: of the next one while this one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting: Future[pa.Table] | None = None
+        for group in groups:
+            begun, waiting = waiting, reader.submit(read, [group])
+            if begun is not None:
+                yield begun.result()
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _ascend(file: pq.ParquetFile) -> bool:

@@ -182,16 +182,19 @@ def tile_of(region: str, rows: pa.Table) -> pa.Table:
     return pa.table([[region], [rows.num_rows], [count], *sums], schema=REGION_TILE)
 
 
-def pieces(commits: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same commits in tables of some 250,000 entries, so that neither small nor large ones are a burden."""
+def pieces(commits: Iterable[pa.Table], rows: int = _ROWS_AT_ONCE) -> Iterator[pa.Table]:
+    """The same commits in tables of some 250,000 entries, so that neither small nor large ones are a burden.
+
+    `rows`: commits and entries of a table.
+    """
     kept: list[pa.Table] = []
     size = 0
     for table in commits:
         for batch in table.to_batches():
-            for piece in cut(pa.Table.from_batches([batch]), _ROWS_AT_ONCE):
+            for piece in cut(pa.Table.from_batches([batch]), rows):
                 kept.append(piece)
                 size += piece.num_rows + len(pc.list_flatten(piece["entries"]))
-                if size >= _ROWS_AT_ONCE:
+                if size >= rows:
                     yield pa.concat_tables(kept)
                     kept, size = [], 0
     if kept:
