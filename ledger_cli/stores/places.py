@@ -7,23 +7,20 @@ not have the digest of its name, and the next one puts the whole file in its pla
 from __future__ import annotations
 
 import errno
-import hashlib
-import hmac
 import os
-import secrets
 import shutil
 import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ledger_cli.errors import LedgerError, NotFound, NotWritten, Unavailable, UsageError
+from ledger_cli.errors import LedgerError, MissingExtra, NotFound, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import Place
 
-_NONCE, _TAG = 16, 32
 _LEAST_KEY = 16
 
 
@@ -196,6 +193,8 @@ class PlacesVault:
     def _factory(self) -> Any:
         import pyarrow.parquet.encryption as parquet
 
+        if find_spec("cryptography") is None:
+            raise MissingExtra("encryption", "cryptography")
         key = self._key
 
         class Local(parquet.KmsClient):  # type: ignore[misc]
@@ -211,30 +210,29 @@ class PlacesVault:
         return parquet.CryptoFactory(Local)
 
 
+WRONG_KEY = "archive_key is not the key that the archive was encrypted with: name the right one in ledger.toml"
+
+
 def wrapped(master: bytes, key: bytes) -> bytes:
-    """A file's key of at most 32 bytes, encrypted and authenticated under the master key: base64 text."""
-    nonce = secrets.token_bytes(_NONCE)
-    hidden = _masked(master, nonce, key)
-    return b64encode(nonce + hidden + _mac(master, nonce + hidden))
+    """A file's key, encrypted and authenticated under the master key (AES key wrap, RFC 3394): base64 text."""
+    from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+
+    return b64encode(aes_key_wrap(_wrapping(master), key))
 
 
 def unwrapped(master: bytes, text: bytes | str) -> bytes:
     """Of `wrapped`. UsageError where it was another master key."""
-    raw = b64decode(text)
-    sealed, tag = raw[:-_TAG], raw[-_TAG:]
-    if not hmac.compare_digest(tag, _mac(master, sealed)):
-        raise UsageError(WRONG_KEY)
-    return _masked(master, sealed[:_NONCE], sealed[_NONCE:])
+    from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
+
+    try:
+        return aes_key_unwrap(_wrapping(master), b64decode(text))
+    except InvalidUnwrap as error:
+        raise UsageError(WRONG_KEY) from error
 
 
-WRONG_KEY = "archive_key is not the key that the archive was encrypted with: name the right one in ledger.toml"
+def _wrapping(master: bytes) -> bytes:
+    """The key for AES that a secret of any length stands for."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-
-def _masked(master: bytes, nonce: bytes, key: bytes) -> bytes:
-    stream = hmac.digest(hmac.digest(master, b"ledger archive: wrap", hashlib.sha256), nonce, hashlib.sha256)
-    assert len(key) <= len(stream), "a key is no longer than what it is hidden under"
-    return bytes(one ^ other for one, other in zip(key, stream, strict=False))
-
-
-def _mac(master: bytes, text: bytes) -> bytes:
-    return hmac.digest(hmac.digest(master, b"ledger archive: authenticate", hashlib.sha256), text, hashlib.sha256)
+    return HKDF(SHA256(), 32, salt=None, info=b"ledger archive: wrap").derive(master)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli.core.world import PROTOCOL
+from ledger_cli.errors import UsageError
+from ledger_cli.stores.places import unwrapped, wrapped
 from tests.cli.conftest import Run
 
 READS = (
@@ -275,6 +279,29 @@ def test_encrypted(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) ->
         ledger("restore", str(each["id"]))
     assert ledger("verify").out
     assert reads(ledger) == before
+
+
+def test_encryption_that_is_not_installed(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings(world, archive_key="env:SECRET")
+    monkeypatch.setenv("SECRET", "correct horse battery staple")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    refused = ledger("archive", "--before", "30", code=1).err
+    assert "cryptography is not installed: pip install 'ledger-cli[encryption]'" in refused
+    assert not (world / "archive").exists()
+    assert nulls(world) == []
+
+
+@pytest.mark.parametrize("size", [16, 24, 32])
+def test_wrapped_keys(size: int) -> None:
+    key, master = bytes(range(size)), b"correct horse battery staple"
+    hidden = wrapped(master, key)
+    assert key not in b64decode(hidden)
+    assert unwrapped(master, hidden) == key
+    for torn in (b64encode(b64decode(hidden)[::-1]), b64encode(b64decode(hidden)[:-1]), b""):
+        with pytest.raises(UsageError, match="archive_key is not the key"):
+            unwrapped(master, torn)
+    with pytest.raises(UsageError, match="archive_key is not the key"):
+        unwrapped(b"another key that is long", hidden)
 
 
 def test_status_and_doctor_tell(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
