@@ -287,7 +287,21 @@ SETTINGS: tuple[Setting, ...] = (
         "retention", "archive_ticks_after", "text", None, "age like 90d; segments of ticks that came before", "365d"
     ),
     Setting(
+        "retention",
+        "archive_ticks_keep",
+        "integer",
+        0,
+        "segments; the newest so many that came on each branch are never archived by rules",
+    ),
+    Setting(
         "retention", "archive_world_after", "text", None, "age like 90d; files of world events that came before", "365d"
+    ),
+    Setting(
+        "retention",
+        "archive_world_keep",
+        "integer",
+        0,
+        "files of world events; the newest so many that came on each branch are never archived by rules",
     ),
     Setting("engine", "threads", "threads", 0, "threads; 0: all cores"),
     Setting("engine", "memory", "size", "1GiB", "memory of the engine; more is spilled to disk"),

@@ -42,11 +42,14 @@ def _by_rules(config: Config, to: str) -> Request:
     if config["archive_quiet_after"] is not None:
         quiet = float(config["archive_quiet_activity"])
         rules.append(Rule(None, _ago(config, "archive_quiet_after"), quiet, keep))
-    names = {"ticks": "archive_ticks_after", "world": "archive_world_after"}
-    files = {
-        what: None if config[name] is None else Rule(made_before=_ago(config, name)) for what, name in names.items()
-    }
-    return Request(to, tuple(rules), ticks=files["ticks"], world=files["world"])
+    return Request(to, tuple(rules), ticks=_files(config, "archive_ticks"), world=_files(config, "archive_world"))
+
+
+def _files(config: Config, name: str) -> Rule | None:
+    """The rule for whole files of a kind."""
+    if config[f"{name}_after"] is None:
+        return None
+    return Rule(made_before=_ago(config, f"{name}_after"), but_newest=config[f"{name}_keep"] or None)
 
 
 def _ago(config: Config, name: str) -> str:

@@ -42,7 +42,7 @@ class Rule:
     max_activity: float | None = None
     """No region's mean activity is higher."""
     but_newest: int | None = None
-    """Not among the newest so many of their chain."""
+    """Not among the newest so many of their chain; files: of those that came on their branch."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,10 @@ def _check(request: Request) -> None:
         )
     if any(each.max_activity is not None and not each.max_activity >= 0 for each in request.rules):
         raise UsageError("--max-activity must be a number from 0")
-    if any(each.but_newest is not None and each.but_newest < 0 for each in request.rules):
-        raise UsageError("archive_keep in ledger.toml must be a number from 0")
+    named = {"archive_ticks_keep": request.ticks, "archive_world_keep": request.world}
+    for name, rule in [*(("archive_keep", each) for each in request.rules), *named.items()]:
+        if rule is not None and rule.but_newest is not None and rule.but_newest < 0:
+            raise UsageError(f"{name} in ledger.toml must be a number from 0")
 
 
 def _finish(repository: Repository, store: ArchivedStore) -> tuple[ArchiveView, ...]:
@@ -262,14 +264,28 @@ def _whole_files(repository: Repository, request: Request, lists: _Lists) -> Ite
     """Files of events that are to be archived as they are, with what they hold."""
     ticks, world = request.ticks, request.world
     if ticks is not None:
+        newest = _newest(lists.segments, ticks.but_newest)
         for file, (ref, segment) in lists.segments.items():
+            if file in newest:
+                continue
             below = ticks.before is None or segment.tick_max < ticks.before
             if below and (ticks.made_before is None or repository.move(ref, segment.arrival).at < ticks.made_before):
                 yield file, "ticks"
     if world is not None and world.made_before is not None:
+        newest = _newest(lists.world, world.but_newest)
         for file, (ref, events) in lists.world.items():
-            if repository.move(ref, events.arrival).at < world.made_before:
+            if file not in newest and repository.move(ref, events.arrival).at < world.made_before:
                 yield file, "world"
+
+
+def _newest(files: Mapping[str, tuple[str, Segment | WorldFile]], count: int | None) -> set[str]:
+    """The files that came last, so many of each ref."""
+    if not count:
+        return set()
+    came: dict[str, list[tuple[int, int, str]]] = {}
+    for place, (file, (ref, record)) in enumerate(files.items()):
+        came.setdefault(ref, []).append((record.arrival, place, file))
+    return {file for some in came.values() for _, _, file in sorted(some)[-count:]}
 
 
 # -- writing --------------------------------------------------------------------------------------------------

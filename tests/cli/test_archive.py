@@ -145,6 +145,38 @@ def test_rules_of_the_file(world: Path, ledger: Run, monkeypatch: pytest.MonkeyP
     assert "archive_after in ledger.toml: 'soon' is no length of time" in ledger("archive", code=2).err
 
 
+def test_rules_keep_the_newest_files(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger("schema", "register", "a.b.v1")
+    row = {"entityId": "E", "x": 1, "y": 1, "activity": 1}
+    event = {"entityId": "E", "type": "a.b.v1", "payload": {"n": 1}, "handshake": {"protocol": PROTOCOL}}
+    for number in range(3):
+        (segments := world / "more.jsonl").write_text(json.dumps({**row, "tickId": 50 + number}) + "\n")
+        ledger("ingest", segments)
+        ledger("world", "apply", "-", stdin=json.dumps({**event, "eventId": f"e{number}"}) + "\n")
+    before, state = reads(ledger), ledger("world", "find", "--json").out
+    monkeypatch.setattr("ledger_cli.wiring.now", lambda: "2026-03-02T00:00:00.000Z")
+    settings(world, archive_ticks_after="1d", archive_ticks_keep=2, archive_world_after="1d", archive_world_keep=1)
+    would = ledger("archive", "--dry-run", "--json").json["archive"]
+    assert (would["segments"], would["worldFiles"]) == (2, 2)
+    made = ledger("archive", "--json").json["archive"]
+    assert (made["segments"], made["worldFiles"]) == (2, 2)
+    kept = [pq.read_table(path).to_pylist() for path in (world / "segments").iterdir()]
+    assert sorted(str(row.get("event_id", row.get("tick_id"))) for rows in kept for row in rows) == ["51", "52", "e2"]
+    assert (reads(ledger), ledger("world", "find", "--json").out) == (before, state)
+    assert ledger("archive").out == "nothing to archive\n"
+    ledger("restore", str(made["id"]))
+    settings(world, archive_ticks_keep=4, archive_world_keep=9)
+    assert ledger("archive").out == "nothing to archive\n"
+    settings(world, archive_ticks_keep=0, archive_world_keep=0)
+    made = ledger("archive", "--json").json["archive"]
+    assert (made["segments"], made["worldFiles"]) == (4, 3)
+    assert (reads(ledger), ledger("world", "find", "--json").out) == (before, state)
+    for name in ("archive_ticks_keep", "archive_world_keep"):
+        settings(world, **{name: -1})
+        assert f"{name} in ledger.toml must be a number from 0" in ledger("archive", code=2).err
+        settings(world, **{name: 0})
+
+
 def test_a_fork_shares_what_is_archived(forked: Path, ledger: Run) -> None:
     both = {name: ledger("gamma", "--branch", name, "--json").out for name in ("main", "hybrid")}
     ledger("archive", "--before", "30", "--branch", "hybrid")
