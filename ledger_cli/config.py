@@ -313,7 +313,14 @@ SETTINGS: tuple[Setting, ...] = (
         "directory of local copies of the files of a ledger that is elsewhere (s3://…); not set: ~/.cache/ledger",
         "/var/tmp/ledger",
     ),
-    Setting("engine", "cache_size", "size", "20GiB", "all copies together; the least recently used go first"),
+    Setting(
+        "engine",
+        "cache_size",
+        "size",
+        "20GiB",
+        "all copies together, also those in cache/ of what is in engines, packs and archives; the least recently used"
+        " go first",
+    ),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _SECTIONS = {

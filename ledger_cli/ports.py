@@ -300,6 +300,33 @@ class Store(Files, Refs, Protocol):
         ...
 
 
+class Cache(Protocol):
+    """Local copies of files by keys that are paths, bounded: the least recently used go first.
+
+    A copy is whole or not there. NotWritten where there is no room.
+    """
+
+    def get(self, key: str) -> Path | None:
+        """Where the copy is, None where there is none. It stays there for this process, whoever throws it out."""
+        ...
+
+    def add(self, key: str, path: Path, sync: bool = True) -> Path:
+        """Make a finished local file, which is not written to any more, the copy; as `get`. `sync`: to the disk."""
+        ...
+
+    def draft(self) -> AbstractContextManager[Path]:
+        """The path of a file to be written, gone afterwards."""
+        ...
+
+    def drop(self, key: str) -> None:
+        """Forget the copy."""
+        ...
+
+    def sweep(self, before: str) -> int:
+        """Remove the copies that were not used since a time, RFC 3339 UTC; how many."""
+        ...
+
+
 class Place(Protocol):
     """Where archives are: files by name, none of which changes."""
 

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -49,6 +48,7 @@ COMMIT_STORES: dict[str, str] = {
 
 CACHE = "cache"
 """The directory of copies, in that of the ledger: of batches of engines, of what is in packs, of what is archived."""
+FILE_CACHE = "ledger_cli.stores.common.cache:FileCache"
 ARCHIVED_STORE = "ledger_cli.services.archived_store:ArchivedStore"
 JOINED = "ledger_cli.stores.joined:JoinedStore"
 PACKED = "ledger_cli.services.packs:PackedStore"
@@ -173,8 +173,10 @@ def make_store(location: str, url: str, open_files: ExitStack, config: Config | 
     known = config or load("", os.environ)
     here = is_directory(location)
     files: Store = resolve(STORES[""])(Path(location)) if here else _objects(location, open_files, known)
-    own = sha256(location.encode()).hexdigest()[:32]
-    cache = Path(location) / CACHE if here else _cache_directory(known) / "batches" / own
+    # A directory may be moved, and have several names.
+    name, root = ("", Path(location) / CACHE) if here else (location, _cache_directory(known))
+    cache = resolve(FILE_CACHE)(name, root, known.cache_size)
+    open_files.callback(cache.close)
     if url:
         engine = make_commit_store(url, Path(location) if here else Path())
         open_files.callback(engine.close)

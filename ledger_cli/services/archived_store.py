@@ -1,23 +1,21 @@
 """The store of a ledger together with its archives: what was moved out is read through the pointer, by all alike.
 
 `location` of a batch whose entries are archived is a local copy with the entries put back, that of an archived file a
-copy of it. Copies are made once, checked by digest, and lie in the ledger's `cache/`, from where anybody may remove
-them: `ledger doctor` sweeps old ones, and all else in there, as it can be made again. Whether something is archived is
-told by the ref `admin` and the manifests, of which the ledger has copies; both are read once. What was archived later
-is found missing, never taken for nothing, and makes the store look again.
+copy of it. Copies are made once, checked by digest, and lie in the ledger's cache, which is bounded and from where
+anybody may remove them: `ledger doctor` sweeps old ones. Whether something is archived is told by the ref `admin` and
+the manifests, of which the ledger has copies; both are read once. What was archived later is found missing, never taken
+for nothing, and makes the store look again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from ledger_cli.core.archive import ArchivedFile, ArchivedRows, Manifest, with_e
 from ledger_cli.core.commit import COMMIT, entries_digests_of
 from ledger_cli.core.history import ADMIN, Archive, Move
 from ledger_cli.errors import Corrupt, LedgerError, NotFound, NotWritten, UsageError
-from ledger_cli.ports import Commits, Place, Published, Reading, Store, Vault
+from ledger_cli.ports import Cache, Commits, Place, Published, Reading, Store, Vault
 
 FOLDER = "archives"
 """Where the ledger's own copies of the manifests are."""
@@ -53,46 +51,27 @@ def manifest_file(sha256: str) -> str:
 class ArchiveReader:
     """Files of archives, fetched once and checked by their digests."""
 
-    def __init__(self, vault: Vault, cache: Path) -> None:
+    def __init__(self, vault: Vault, cache: Cache) -> None:
         self.vault = vault
         self._cache = cache
 
     def fetched(self, url: str, each: ArchivedRows | ArchivedFile) -> Path:
         """A local copy of a file of a place. Corrupt, NotFound or Unavailable, naming it, where it cannot be had."""
-        path = self._cache / "files" / each.sha256
-        if not path.exists():
-            with self.draft(path) as draft:
-                fetch(self.vault.place(url), url, each, draft)
-        return path
-
-    @contextmanager
-    def draft(self, path: Path) -> Iterator[Path]:
-        """A path to write to, which becomes `path` if all goes well. NotWritten where the disk is full."""
-        made = path.with_name(f".{uuid.uuid4().hex}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield made
-            os.replace(made, path)
-        except OSError as error:
-            raise NotWritten(f"{path}: {error.strerror or error}") from error
-        finally:
-            made.unlink(missing_ok=True)
+        known = self._cache.get(_copy(each))
+        if known is not None:
+            return known
+        with self._cache.draft() as draft:
+            fetch(self.vault.place(url), url, each, draft)
+            return self._cache.add(_copy(each), draft)
 
     def forget(self, files: Iterable[ArchivedRows | ArchivedFile]) -> None:
         """Remove local copies of files of archives."""
         for each in files:
-            (self._cache / "files" / each.sha256).unlink(missing_ok=True)
+            self._cache.drop(_copy(each))
 
     def sweep(self, before: str) -> int:
-        """Remove copies that were made before a time, RFC 3339 UTC; how many."""
-        gone = 0
-        limit = datetime.fromisoformat(before).timestamp()
-        for path in self._cache.rglob("*"):
-            with suppress(FileNotFoundError):
-                if path.is_file() and path.stat().st_mtime < limit:
-                    path.unlink()
-                    gone += 1
-        return gone
+        """Remove copies that were not used since a time, RFC 3339 UTC; how many."""
+        return self._cache.sweep(before)
 
     def opened(self, path: Path, name: str, encrypted: bool) -> pq.ParquetFile:
         """A Parquet file of an archive. UsageError where the key is not the one."""
@@ -141,6 +120,10 @@ class ArchiveReader:
             raise Corrupt(f"{each.name} does not come out of {each.file} as it went in: restore it from a copy")
 
 
+def _copy(each: ArchivedRows | ArchivedFile) -> str:
+    return f"archives/{each.sha256}"
+
+
 def _between(start: int, group: Future[pa.Table], first: int, past: int) -> pa.Table:
     """Of a row group that begins at a row, the rows [first, past)."""
     table, low = group.result(), max(0, first - start)
@@ -181,8 +164,8 @@ class Held:
 class ArchivedStore:
     """See `ports.Store`. Stands around the store of a ledger."""
 
-    def __init__(self, inner: Store, vault: Vault, cache: Path) -> None:
-        """`cache`: a local directory for copies of what is archived."""
+    def __init__(self, inner: Store, vault: Vault, cache: Cache) -> None:
+        """`cache`: for copies of what is archived."""
         self.by_engine = inner.by_engine
         self.inner = inner
         self.reader = ArchiveReader(vault, cache)
@@ -277,10 +260,7 @@ class ArchivedStore:
             self.look_again()
             if not self.archived(file):
                 return self.inner.location(file)
-        path = self._cache / file
-        if not path.exists():
-            self._make(file, path)
-        return str(path)
+        return str(self._cache.get(f"whole/{file}") or self._made(file))
 
     def reading(self, files: Sequence[str], headers: bool = False) -> Reading:
         """See `ports.Store`."""
@@ -373,13 +353,14 @@ class ArchivedStore:
                 path = self.reader.fetched(held.url, each)
                 yield from self.reader.rows(path, each.file, held.manifest.encrypted, span, columns)
 
-    def _make(self, file: str, path: Path) -> None:
+    def _made(self, file: str) -> Path:
         try:
-            with self.reader.draft(path) as draft:
+            with self._cache.draft() as draft:
                 if file.startswith(_COMMITS):
                     self._write_batch(file, draft)
                 else:
                     self.bring(file, self._held[file][-1], draft)
+                return self._cache.add(f"whole/{file}", draft)
         except (NotFound, UsageError, NotWritten, Corrupt):
             raise
         except LedgerError as error:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.history import ADMIN, Move, Pack
 from ledger_cli.errors import Corrupt
-from ledger_cli.ports import Commits, Files, PackPart, Published, Reading, Store
+from ledger_cli.ports import Cache, Commits, Files, PackPart, Published, Reading, Store
 
 FOLDER = "packs"
 FILE, NAME, BYTES = "_file", "_name", "_bytes"
@@ -211,8 +211,8 @@ class PackedStore:
     makes it look at the ref `admin` for new packs.
     """
 
-    def __init__(self, inner: Store, cache: Path, commits: Callable[[Store], Commits] | None = None) -> None:
-        """`cache`: a local directory for files that were packed. `commits`: makes those that are files of a store."""
+    def __init__(self, inner: Store, cache: Cache, commits: Callable[[Store], Commits] | None = None) -> None:
+        """`cache`: for copies of files that were packed. `commits`: makes those that are files of a store."""
         self.by_engine = inner.by_engine
         self._inner = inner
         self._cache = cache
@@ -322,15 +322,15 @@ class PackedStore:
         own = self._inner.location(file)
         if "://" not in own and os.path.exists(own):
             return own
-        copy = self._cache / file
-        if not copy.exists():
+        copy = self._cache.get(f"packed/{file}")
+        if copy is None:
             data = self._packed(file)
             if data is None:
                 return own
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            draft = copy.with_name(f".{copy.name}.{os.getpid()}")
-            draft.write_bytes(data)
-            draft.replace(copy)
+            with self._cache.draft() as draft:
+                draft.write_bytes(data)
+                # There may be thousands of them.
+                copy = self._cache.add(f"packed/{file}", draft, sync=False)
         return str(copy)
 
     def rewritten(self, file: str) -> bool:

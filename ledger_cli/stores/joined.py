@@ -1,14 +1,12 @@
 """A ledger whose commits and refs are kept by an engine, and whose files lie in a directory or an object store.
 
-What reads commits reads Parquet: a batch is brought once from the engine into the ledger's `cache/`, where it stays. It
-never changes, so nothing in there can be out of date; the directory may be deleted at any time. Where entries are
-archived, what is brought holds none, and has a place of its own: it is never taken for the whole.
+What reads commits reads Parquet: a batch is brought once from the engine into the ledger's cache, and again where it
+was thrown out. It never changes, so nothing in there can be out of date; all may be deleted at any time. Where entries
+are archived, what is brought holds none, and has a place of its own: it is never taken for the whole.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -16,18 +14,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ledger_cli.ports import Commits, CommitStore, Published, Reading, Refs, Store
+from ledger_cli.errors import NotWritten
+from ledger_cli.ports import Cache, Commits, CommitStore, Published, Reading, Refs, Store
 from ledger_cli.stores.common.rows import ARCHIVED, STORED, digest_of, pieces, with_counts
 
 _COMMITS = "commits/"
 
 
 class JoinedStore:
-    """See `ports.Store`. `now`: RFC 3339 UTC; `cache`: a local directory for copies of batches."""
+    """See `ports.Store`. `now`: RFC 3339 UTC; `cache`: for copies of batches."""
 
     by_engine = True
 
-    def __init__(self, files: Store, engine: CommitStore, cache: Path, now: Callable[[], str]) -> None:
+    def __init__(self, files: Store, engine: CommitStore, cache: Cache, now: Callable[[], str]) -> None:
         self._files = files
         self._engine = engine
         self._refs: Refs = engine if engine.capabilities.refs else files
@@ -48,51 +47,39 @@ class JoinedStore:
         digest, size = digest_of(path)
         batch = file.format(sha256=digest)
         self._engine.persist_commits(batch, self._now(), _tables(path))
-        with suppress(OSError):
+        with suppress(NotWritten):
             # Whoever wrote it has a copy at hand: it need not be fetched.
-            self._cache.mkdir(parents=True, exist_ok=True)
-            os.link(path, self._copy(batch))
+            self._cache.add(_copy(batch), path)
         return Published(batch, digest, size)
 
     def location(self, file: str) -> str:
         """See `ports.Store`."""
         if not file.startswith(_COMMITS):
             return self._files.location(file)
-        copy = self._copy(file)
-        return str(copy if copy.exists() else self._brought(file))
+        return str(self._cache.get(_copy(file)) or self._brought(file))
 
     def headers(self, file: str) -> str:
         """See `ports.Store`."""
         if not file.startswith(_COMMITS):
             return self._files.headers(file)
-        known = next((copy for copy in (self._copy(file), self._headers(file)) if copy.exists()), None)
-        return str(known or self._brought(file))
+        return str(self._cache.get(_copy(file)) or self._cache.get(_headers(file)) or self._brought(file))
 
     def archived(self, file: str) -> bool:
         """See `ports.Store`."""
         return self._files.archived(file)
 
-    def _copy(self, batch: str) -> Path:
-        return self._cache / batch.removeprefix(_COMMITS)
-
-    def _headers(self, batch: str) -> Path:
-        return self._cache / "headers" / batch.removeprefix(_COMMITS)
-
     def _brought(self, batch: str) -> Path:
         """A copy of a batch, made now; of its headers alone where entries are archived."""
         with self._files.scratch() as scratch:
-            path, copy = scratch / "commits.parquet", self._copy(batch)
+            path, copy = scratch / "commits.parquet", _copy(batch)
             lacking = 0
             with pq.ParquetWriter(path, STORED, compression="zstd") as writer:
                 for piece in pieces(self._engine.read_commits(batch)):
                     lacking += piece["entries"].null_count
                     writer.write_table(piece)
             if lacking:
-                path, copy = self._without(batch, path), self._headers(batch)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            draft = copy.with_name(f".{copy.name}.{os.getpid()}")
-            shutil.move(path, draft)
-            return draft.replace(copy)
+                path, copy = self._without(batch, path), _headers(batch)
+            return self._cache.add(copy, path)
 
     def _without(self, batch: str, path: Path) -> Path:
         """A file of a batch of which entries are archived, made of one that has none there."""
@@ -110,7 +97,7 @@ class JoinedStore:
         """See `ports.Files`. Of a batch, of a copy that is brought anew: what is in the engine now."""
         if not file.startswith(_COMMITS):
             return self._files.digest_of_file(file)
-        self._copy(file).unlink(missing_ok=True)
+        self._cache.drop(_copy(file))
         return digest_of(Path(self.location(file)))[0]
 
     def read_file(self, file: str) -> bytes:
@@ -172,6 +159,14 @@ class JoinedStore:
     def scratch(self) -> AbstractContextManager[Path]:
         """See `ports.Files`."""
         return self._files.scratch()
+
+
+def _copy(batch: str) -> str:
+    return f"engine/{batch}"
+
+
+def _headers(batch: str) -> str:
+    return f"headers/{batch}"
 
 
 def _tables(path: Path) -> Iterator[pa.Table]:

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import UsageError
 from ledger_cli.stores.places import unwrapped, wrapped
@@ -65,6 +66,22 @@ def test_everything_reads_as_before(world: Path, ledger: Run) -> None:
     assert [(each["id"], each["state"], each["commits"], each["entries"]) for each in listed] == [(0, "archived", 3, 7)]
 
 
+def test_copies_are_bounded(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = reads(ledger)
+    ledger("archive", "--before", "30", "--ticks")
+    assert reads(ledger) == before
+    assert [*(world / "cache").rglob("*.parquet")]
+    shutil.rmtree(world / "cache")
+    monkeypatch.setenv("LEDGER_CACHE_SIZE", "1B")
+    assert reads(ledger) == before
+    assert not [path for path in (world / "cache").rglob("*") if path.is_file() and path.name != "lock"]
+    with Ledger.open(world) as opened:
+        shutil.rmtree(world / "cache")
+        assert opened.to_arrow("commit_entries").num_rows == 9
+        shutil.rmtree(world / "cache")
+        assert opened.gamma() is not None
+
+
 def test_headers_are_read_without_the_archive(world: Path, ledger: Run) -> None:
     log = ledger("log", "--json").out
     first = ledger("log", "--json").json[-1]["commitId"]
@@ -74,7 +91,7 @@ def test_headers_are_read_without_the_archive(world: Path, ledger: Run) -> None:
     assert ledger("verify").out
     assert ledger("sql", "SELECT sum(regions) AS n FROM commits", "--json").json == [{"n": 9}]
     assert ledger("fork", "other", "--from", "20").out
-    assert not (world / "cache" / "commits").exists()
+    assert not [*(world / "cache").rglob("*.parquet")]
     refused = ledger("show", first, code=2)
     assert "/archive/" in refused.err
     assert "is missing: bring it back from a copy of the archive" in refused.err

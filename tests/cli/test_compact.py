@@ -163,6 +163,18 @@ def test_a_copy_has_the_files_again(ledger: Run, home: Path, tmp_path: Path) -> 
     assert files(tmp_path / "copy") == files(home)
 
 
+def test_copies_of_what_is_packed_are_bounded(ledger: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("archive", "--before", "40", "--ticks", "--dry-run", "--ledger", home)
+    before = ledger(*asked).out
+    ledger("compact", "--grace", "0s", "--ledger", home)
+    assert ledger(*asked).out == before
+    assert [*(home / "cache").rglob("*.parquet")]
+    shutil.rmtree(home / "cache")
+    monkeypatch.setenv("LEDGER_CACHE_SIZE", "1B")
+    assert ledger(*asked).out == before
+    assert not [*(home / "cache").rglob("*.parquet")]
+
+
 def test_two_compacted_ledgers_are_reconciled(ledger: Run, home: Path, tmp_path: Path) -> None:
     shutil.copytree(home, tmp_path / "there")
     add(ledger, tmp_path / "there", tmp_path, 6)

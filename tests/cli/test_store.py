@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,9 +152,19 @@ def test_a_fresh_machine_reads_what_another_wrote(ledger: Run, tmp_path: Path, u
     home = tmp_path / "stored"
     filled(ledger, home, "--store", url)
     said = answers(ledger, home)
-    for copy in (home / "cache").iterdir():
-        copy.unlink()
+    shutil.rmtree(home / "cache")
     assert answers(ledger, home) == said
+
+
+def test_copies_are_bounded(ledger: Run, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "stored"
+    filled(ledger, home, "--store", url)
+    said = answers(ledger, home)
+    assert [*(home / "cache").rglob("*.parquet")]
+    shutil.rmtree(home / "cache")
+    monkeypatch.setenv("LEDGER_CACHE_SIZE", "1B")
+    assert answers(ledger, home) == said, "what was thrown out while it was read is there for its reader"
+    assert not [*(home / "cache").rglob("*.parquet")]
 
 
 def test_unknown_stores(ledger: Run, tmp_path: Path) -> None:

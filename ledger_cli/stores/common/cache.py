@@ -1,4 +1,4 @@
-"""Local copies of the files of a ledger that is elsewhere, shared by all processes of a user, and bounded.
+"""Local copies of what a ledger has elsewhere or in another form, shared by all processes, and bounded.
 
 A copy is whole or not there (written apart, synced, renamed). What a process was given it holds by a link of its own,
 so that another one may throw the copy out at any time: the least recently used go first.
@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from ledger_cli.stores.common.scratch import disk_errors, scratch_in
@@ -24,10 +25,10 @@ _LOOKS = 20
 
 
 class FileCache:
-    """Copies of the files below a URL, by keys that are paths."""
+    """See `ports.Cache`. Copies of the files below a URL."""
 
     def __init__(self, url: str, root: Path, limit: int) -> None:
-        """`root`: what the caches of all ledgers are in; `limit`: their bytes."""
+        """`root`: what the caches of all ledgers are in, or of the one; `limit`: their bytes."""
         self._root = root
         self._folder = root / _FILES / hashlib.sha256(url.encode()).hexdigest()[:32]
         self._limit = limit
@@ -53,11 +54,15 @@ class FileCache:
         self._held = None
 
     def get(self, key: str) -> Path | None:
-        """Where the copy is, None where there is none; it stays there until `close` or `drop`."""
+        """See `ports.Cache`. It stays there until `close` or `drop`."""
+        copy = self._folder / key
+        if key not in self._given and not copy.exists():
+            return None
         mine = self._mine() / key
         if key in self._given:
-            return mine
-        copy = self._folder / key
+            if mine.exists():
+                return mine
+            self._given.discard(key)  # somebody removed the whole directory
         with disk_errors():
             mine.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -69,13 +74,14 @@ class FileCache:
         self._given.add(key)
         return mine
 
-    def add(self, key: str, path: Path) -> Path:
-        """Make a finished local file, which is not written to any more, the copy; as `get`."""
+    def add(self, key: str, path: Path, sync: bool = True) -> Path:
+        """See `ports.Cache`."""
         target, mine = self._folder / key, self._mine() / key
         with disk_errors(), self.draft() as draft:
             _link(path, draft)
-            with open(draft, "rb") as file:
-                os.fsync(file.fileno())
+            if sync:
+                with open(draft, "rb") as file:
+                    os.fsync(file.fileno())
             mine.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.link(draft, mine)
@@ -88,19 +94,30 @@ class FileCache:
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
-        """The path of a file to be written, gone afterwards."""
+        """See `ports.Cache`."""
         with disk_errors():
             path = self._mine() / uuid.uuid4().hex
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 yield path
             finally:
                 path.unlink(missing_ok=True)
 
     def drop(self, key: str) -> None:
-        """Forget the copy."""
-        self._given.discard(key)
-        (self._mine() / key).unlink(missing_ok=True)
+        """See `ports.Cache`."""
+        if key in self._given:
+            self._given.discard(key)
+            (self._mine() / key).unlink(missing_ok=True)
         (self._folder / key).unlink(missing_ok=True)
+
+    def sweep(self, before: str) -> int:
+        """See `ports.Cache`."""
+        limit = datetime.fromisoformat(before).timestamp() * 1e9
+        old = [path for at, _, path in _copies(self._folder) if at < limit]
+        for path in old:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        return len(old)
 
     def _mine(self) -> Path:
         with self._lock:
@@ -113,12 +130,7 @@ class FileCache:
         if self._added * _LOOKS < self._limit:
             return
         self._added = 0
-        copies = []
-        for folder, _, names in os.walk(self._root / _FILES):
-            for path in (os.path.join(folder, name) for name in names):
-                with suppress(FileNotFoundError):
-                    status = os.stat(path)
-                    copies.append((status.st_mtime_ns, status.st_size, path))
+        copies = _copies(self._root / _FILES)
         total = sum(size for _, size, _ in copies)
         for _, size, path in sorted(copies):
             if total <= self._limit:
@@ -126,6 +138,17 @@ class FileCache:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             total -= size
+
+
+def _copies(root: Path) -> list[tuple[int, int, str]]:
+    """When each copy below a directory was used last (ns), its bytes and its path."""
+    copies = []
+    for folder, _, names in os.walk(root):
+        for path in (os.path.join(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                status = os.stat(path)
+                copies.append((status.st_mtime_ns, status.st_size, path))
+    return copies
 
 
 def _link(path: Path, target: Path) -> None:
