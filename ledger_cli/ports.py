@@ -310,8 +310,11 @@ class Cache(Protocol):
         """Where the copy is, None where there is none. It stays there for this process, whoever throws it out."""
         ...
 
-    def add(self, key: str, path: Path, sync: bool = True) -> Path:
-        """Make a finished local file, which is not written to any more, the copy; as `get`. `sync`: to the disk."""
+    def add(self, key: str, path: Path, sync: bool = True, shared: bool = True) -> Path:
+        """Make a finished local file, which is not written to any more, the copy; as `get`.
+
+        `sync`: to the disk; `shared`: others may use it too, it outlives this process and counts against the bound.
+        """
         ...
 
     def draft(self) -> AbstractContextManager[Path]:

@@ -367,7 +367,7 @@ def _announced(
         place.put(scratch / each.file, each.file)
         (scratch / each.file).unlink()
     for rows in made.files:
-        path, found = store.reader.fetched(url, rows), 0
+        path, found = store.reader.fetched_anew(url, rows), 0
         for table in store.reader.rows(path, rows.file, made.encrypted, columns=list(CHECKED)):
             check_entries(table, f"{url}/{rows.file}")
             found += table.num_rows

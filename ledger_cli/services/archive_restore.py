@@ -60,7 +60,7 @@ def restore(
     held = [Held(record, _checked(store, record, repository.identity)) for record in chosen]
     for each in held:
         for rows in each.manifest.stored:
-            store.reader.fetched(each.url, rows)
+            store.reader.fetched_anew(each.url, rows)
     return [_restored(repository, store, each, ticks, why) for each in held]
 
 

@@ -57,12 +57,17 @@ class ArchiveReader:
 
     def fetched(self, url: str, each: ArchivedRows | ArchivedFile) -> Path:
         """A local copy of a file of a place. Corrupt, NotFound or Unavailable, naming it, where it cannot be had."""
-        known = self._cache.get(_copy(each))
-        if known is not None:
-            return known
+        return self._cache.get(_copy(each)) or self._brought(url, each, shared=True)
+
+    def fetched_anew(self, url: str, each: ArchivedRows | ArchivedFile) -> Path:
+        """The same of the file as it is in the place now, whatever was copied before: for this process alone."""
+        self._cache.drop(_copy(each))
+        return self._brought(url, each, shared=False)
+
+    def _brought(self, url: str, each: ArchivedRows | ArchivedFile, shared: bool) -> Path:
         with self._cache.draft() as draft:
             fetch(self.vault.place(url), url, each, draft)
-            return self._cache.add(_copy(each), draft)
+            return self._cache.add(_copy(each), draft, shared=shared)
 
     def forget(self, files: Iterable[ArchivedRows | ArchivedFile]) -> None:
         """Remove local copies of files of archives."""

@@ -274,6 +274,17 @@ def test_a_damaged_archive_is_refused_by_name(world: Path, ledger: Run, damage: 
     assert ledger("show", first).out
 
 
+def test_what_was_copied_before_vouches_for_no_archive(world: Path, ledger: Run) -> None:
+    pointer = ledger("archive", "--before", "30", "--json").json["archive"]["pointer"]
+    ledger("gamma")
+    assert [*(world / "cache").rglob("archives/*")], "a copy of the file is there"
+    rows = next(path for path in (world / "archive").glob("*.parquet") if "entries" in pq.read_schema(path).names)
+    DAMAGES["tampered"](rows)
+    before = stored(world)
+    assert f"{rows.name} is not what its digest says" in ledger("restore", pointer, code=1).err
+    assert stored(world) == before
+
+
 def test_an_archive_of_another_ledger_is_refused(world: Path, ledger: Run, tmp_path: Path) -> None:
     pointer = world / ledger("archive", "--before", "30", "--json").json["archive"]["pointer"]
     other = tmp_path / "other"

@@ -74,21 +74,23 @@ class FileCache:
         self._given.add(key)
         return mine
 
-    def add(self, key: str, path: Path, sync: bool = True) -> Path:
+    def add(self, key: str, path: Path, sync: bool = True, shared: bool = True) -> Path:
         """See `ports.Cache`."""
         target, mine = self._folder / key, self._mine() / key
         with disk_errors(), self.draft() as draft:
             _link(path, draft)
-            if sync:
+            if sync and shared:
                 with open(draft, "rb") as file:
                     os.fsync(file.fileno())
             mine.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.link(draft, mine)
+            self._given.add(key)
+            if not shared:
+                return mine
             target.parent.mkdir(parents=True, exist_ok=True)
             size = draft.stat().st_size
             os.replace(draft, target)
-        self._given.add(key)
         self._grown(size)
         return mine
 
