@@ -100,7 +100,7 @@ def test_a_line_too_long_is_no_line() -> None:
         (bytes(byte for byte in np.random.default_rng(2).bytes(900) if byte), "a binary file"),
         (b"PAR1\x15\x04", "but Parquet: use --format parquet"),
         (b"ARROW1\x00\x00", "but Arrow: use --format arrow"),
-        (gzip.compress(b"{}\n"), "is gzip-compressed: give it a name that ends in .gz"),
+        (gzip.compress(b"{}\n", mtime=0), "is gzip-compressed: give it a name that ends in .gz"),
         ('{"a":1}\n'.encode("utf-16"), "in UTF-16"),
         ('{"a":1}\n'.encode("utf-16-le"), "in UTF-16"),
         ('{"a":1}\n'.encode("utf-32"), "in UTF-16 or UTF-32"),
