@@ -10,11 +10,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from ledger_cli import wiring
-from ledger_cli.errors import Unavailable, UsageError
+from ledger_cli.errors import Unavailable
 from ledger_cli.stores import duckdb as adapter
-from tests.stores.children import large, on_full_disk, opened, processes
-from tests.stores.histories import AT, LARGEST, REGIONS, chain, rows_of
+from tests.stores.children import opened, processes
+from tests.stores.histories import AT, LARGEST, REGIONS, chain
 
 URL = "duckdb:///commits.duckdb"
 
@@ -91,36 +90,3 @@ def test_nothing_is_held_between_calls(tmp_path: Path) -> None:
     other.advance_ref("main", 0, b"move")
     with held(tmp_path / "commits.duckdb", seconds=0):
         assert sum(piece.num_rows for piece in pieces) == 4
-
-
-def test_a_full_disk_is_told_and_nothing_is_half_done(tmp_path: Path) -> None:
-    context = processes()
-    answer = context.Queue()
-    child = context.Process(target=on_full_disk, args=(URL, tmp_path, answer))
-    child.start()
-    kind, message = answer.get(timeout=60)
-    child.join()
-    assert kind == "NotWritten", message
-    assert message.endswith("free space and retry")
-    store = opened(URL, tmp_path)
-    assert store.batches() == {}
-    store.persist_commits("commits/one.parquet", AT, large())
-    read = [row for table in store.read_commits("commits/one.parquet") for row in rows_of(table)]
-    assert read == [row for table in large() for row in rows_of(table)]
-
-
-@pytest.mark.parametrize("url", ["duckdb://", "duckdb:///", "duckdb://commits.duckdb"])
-def test_a_url_without_a_file(url: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="duckdb:///NAME"):
-        wiring.make_commit_store(url, tmp_path)
-
-
-def test_files_that_are_something_else(tmp_path: Path) -> None:
-    (tmp_path / "commits.duckdb").write_text("something else " * 1000)
-    with pytest.raises(UsageError, match="is no DuckDB database: choose another file"):
-        opened(URL, tmp_path)
-    (tmp_path / "directory").mkdir()
-    with pytest.raises(UsageError, match="cannot be opened"):
-        opened("duckdb:///directory", tmp_path)
-    opened("duckdb:///it's.duckdb", tmp_path)
-    assert (tmp_path / "it's.duckdb").exists()

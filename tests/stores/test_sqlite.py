@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ledger_cli import wiring
-from ledger_cli.errors import Corrupt, Unavailable, UsageError
+from ledger_cli.errors import Corrupt, Unavailable
 from ledger_cli.ports import TickRange
 from ledger_cli.stores import sqlite
-from tests.stores.children import large, on_full_disk, opened, processes
-from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, history, rows_of
+from tests.stores.children import large, opened, processes
+from tests.stores.histories import AT, LARGEST, REGIONS, chain, file_of, history
 
 URL = "sqlite:///commits.sqlite"
 
@@ -98,46 +97,6 @@ def test_reads_go_on_while_another_writes(tmp_path: Path) -> None:
         other.execute("ROLLBACK")
     assert found.num_rows == sum(len(row["entries"]) for row in table.to_pylist())
     store.close()
-
-
-def test_a_full_disk_is_told_and_nothing_is_half_done(tmp_path: Path) -> None:
-    context = processes()
-    answer = context.Queue()
-    child = context.Process(target=on_full_disk, args=(URL, tmp_path, answer))
-    child.start()
-    kind, message = answer.get(timeout=60)
-    child.join()
-    assert kind == "NotWritten", message
-    assert message.endswith("free space and retry")
-    store = opened(URL, tmp_path)
-    assert store.batches() == {}
-    store.persist_commits("commits/one.parquet", AT, large())
-    read = [row for table in store.read_commits("commits/one.parquet") for row in rows_of(table)]
-    assert read == [row for table in large() for row in rows_of(table)]
-    store.close()
-
-
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://commits.sqlite"])
-def test_a_url_without_a_file(url: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="sqlite:///NAME"):
-        wiring.make_commit_store(url, tmp_path)
-
-
-def test_relative_and_absolute_files(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    for url in ("sqlite:///sub/one.sqlite", f"sqlite:///{tmp_path}/elsewhere/two.sqlite"):
-        opened(url, tmp_path).close()
-    assert (tmp_path / "sub/one.sqlite").exists()
-    assert (tmp_path / "elsewhere/two.sqlite").exists()
-
-
-def test_files_that_are_something_else(tmp_path: Path) -> None:
-    (tmp_path / "commits.sqlite").write_text("something else " * 100)
-    with pytest.raises(UsageError, match="is no SQLite database: choose another file"):
-        opened(URL, tmp_path)
-    (tmp_path / "directory").mkdir()
-    with pytest.raises(UsageError, match="cannot be opened"):
-        opened("sqlite:///directory", tmp_path)
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
