@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.faults.disks import SmallDisk, mounted
 from tests.faults.jobs import Nursery, nursery
 
 
@@ -17,6 +18,13 @@ def jobs() -> Iterator[Nursery]:
     """Runs commands in processes that can be killed."""
     with nursery() as found:
         yield found
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A file system whose free space a test decides."""
+    with mounted(tmp_path / "disk") as disk:
+        yield disk
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,10 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _can_mount() -> bool:
-    with TemporaryDirectory() as path:
-        try:
-            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            return False
-        subprocess.run(["umount", path], check=True, capture_output=True)
-    return True
+    try:
+        with TemporaryDirectory() as path, mounted(Path(path) / "disk"):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False

@@ -56,6 +56,12 @@ class Nursery:
         self._process.stdin.flush()
         return [Outcome(**each) for each in json.loads(self._process.stdout.readline())]
 
+    def finish(self, *jobs: Job) -> None:
+        """Run jobs one after the other, each to its end and without an error."""
+        for job in jobs:
+            (outcome,) = self.run(job)
+            assert outcome.error == ""
+
 
 @contextmanager
 def nursery() -> Iterator[Nursery]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ledger_cli.api import Ledger
 from ledger_cli.errors import LedgerError
 from ledger_cli.stores.directory import DirectoryStore
 from ledger_cli.stores.places import DirectoryPlace
+from tests.faults.disks import SmallDisk
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants, is_swept
 
@@ -71,12 +71,6 @@ def files(root: Path, folder: str) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (root / folder).iterdir()}
 
 
-def done(jobs: Nursery, *steps: Job) -> None:
-    for step in steps:
-        (outcome,) = jobs.run(step)
-        assert outcome.error == ""
-
-
 def archiving(ledger: Path) -> Job:
     return Job(ledger, "archive", [BEFORE])
 
@@ -105,7 +99,7 @@ def test_archive_killed(jobs: Nursery, prepared: Path, undisturbed: Path, tmp_pa
     ledger = copied(prepared, tmp_path / "world")
     jobs.run(archiving(ledger), kill_after=instant)
     assert entries(ledger) == entries(prepared)
-    done(jobs, archiving(ledger))
+    jobs.finish(archiving(ledger))
     ends_as_undisturbed(prepared, ledger, undisturbed)
 
 
@@ -116,7 +110,7 @@ def test_restore_killed(jobs: Nursery, prepared: Path, undisturbed: Path, tmp_pa
         pointer = opened.archives()[0].record.pointer
     jobs.run(Job(ledger, "restore", [pointer]), kill_after=instant)
     assert entries(ledger) == entries(prepared)
-    done(jobs, Job(ledger, "restore", [pointer]))
+    jobs.finish(Job(ledger, "restore", [pointer]))
     shutil.rmtree(ledger / "archive")
     shutil.rmtree(ledger / "cache", ignore_errors=True)
     with Ledger.open(ledger) as opened:
@@ -209,26 +203,13 @@ def test_a_reader_that_was_open_before(prepared: Path, tmp_path: Path) -> None:
         assert reader.gamma().table.equals(before)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path, prepared: Path) -> Iterator[Path]:
-    """A file system with a few KiB to spare once a ledger is on it (see `conftest` on where it cannot be had)."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    used = [file.stat().st_size for file in prepared.rglob("*") if file.is_file()]
-    kib = sum(-(-size // 4096) * 4 for size in used) + 60
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def test_a_full_disk(prepared: Path, undisturbed: Path, small_disk: Path) -> None:
-    ledger = copied(prepared, small_disk / "world")
+def test_a_full_disk(prepared: Path, undisturbed: Path, small_disk: SmallDisk) -> None:
+    ledger = copied(prepared, small_disk.path / "world")
+    small_disk.leave(60)
     with Ledger.open(ledger) as opened, pytest.raises(LedgerError, match="cannot be written"):
         opened.archive(BEFORE)
     assert files(ledger, "commits") == files(prepared, "commits")
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    small_disk.leave(100 << 10)
     with Ledger.open(ledger) as opened:
         assert opened.archive(BEFORE).made is not None
     ends_as_undisturbed(prepared, ledger, undisturbed)

@@ -29,21 +29,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, jobs: Nursery) -> Prepare
     before, after = new_ledger(home / "before"), home / "after"
     parts = [range(100), range(100, 400), range(400, 500)]
     files = [str(write_rows(home / f"{place}.jsonl", ticks, names)) for place, ticks in enumerate(parts)]
-    done(
-        jobs, Job(before, "ingest", files[:1]), Job(before, "commit", options=POLICY), Job(before, "ingest", files[1:2])
-    )
+    jobs.finish(Job(before, "ingest", files[:1]), Job(before, "commit", options=POLICY))
+    jobs.finish(Job(before, "ingest", files[1:2]))
     shutil.copytree(before, after)
     found: Prepared = {"before": before, "commits_before": commits(before), "late": files[2]}
-    done(jobs, Job(after, "commit", options={"final": True}))
+    jobs.finish(Job(after, "commit", options={"final": True}))
     found |= {"commits": commits(after), "heads": heads(after)}
-    done(jobs, Job(after, "ingest", files[2:]), Job(after, "commit", options={"final": True}))
+    jobs.finish(Job(after, "ingest", files[2:]), Job(after, "commit", options={"final": True}))
     return {**found, "commits_late": commits(after), "rows_late": rows(after)}
-
-
-def done(jobs: Nursery, *steps: Job) -> None:
-    for step in steps:
-        (outcome,) = jobs.run(step)
-        assert outcome.error == ""
 
 
 def heads(root: Path) -> dict[str, str | None]:
@@ -57,7 +50,7 @@ def copied(prepared: Prepared, path: Path) -> Path:
 
 
 def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None:
-    done(jobs, Job(ledger, "commit", options={"final": True}))
+    jobs.finish(Job(ledger, "commit", options={"final": True}))
     assert is_swept(ledger)
     assert commits(ledger) == prepared["commits"]
     assert heads(ledger) == prepared["heads"]
@@ -65,21 +58,12 @@ def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None
         assert opened.replay().ok
 
 
-def kill_and_run_again(jobs: Nursery, prepared: Prepared, ledger: Path, instant: float) -> None:
+@pytest.mark.parametrize("instant", instants(20, SECONDS, SEED, soak=300))
+def test_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
+    ledger = copied(prepared, tmp_path / "world")
     jobs.run(Job(ledger, "commit", options={"final": True}), kill_after=instant)
     assert commits(ledger) in (prepared["commits_before"], prepared["commits"]), "half of it is visible"
     ends_as_undisturbed(jobs, prepared, ledger)
-
-
-@pytest.mark.parametrize("instant", instants(20, SECONDS, SEED))
-def test_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
-    kill_and_run_again(jobs, prepared, copied(prepared, tmp_path / "world"), instant)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("instant", instants(300, SECONDS, SEED + 1))
-def test_killed_very_often(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
-    kill_and_run_again(jobs, prepared, copied(prepared, tmp_path / "world"), instant)
 
 
 def test_killed_again_and_again_on_one_ledger(jobs: Nursery, prepared: Prepared, tmp_path: Path) -> None:
@@ -109,7 +93,7 @@ def test_ingest_and_commit_at_once(jobs: Nursery, prepared: Prepared, tmp_path: 
         outcomes = jobs.run(*([ingesting, committing] * 2 if place < 2 else [committing, ingesting]))
         errors = [outcome.error for outcome in outcomes if outcome.error]
         assert all(error.startswith("Conflict: ") for error in errors), errors
-        done(jobs, ingesting, Job(ledger, "commit", options={"final": True}))
+        jobs.finish(ingesting, Job(ledger, "commit", options={"final": True}))
         assert rows(ledger) == prepared["rows_late"]
         with Ledger.open(ledger) as opened:
             assert opened.verify().ok

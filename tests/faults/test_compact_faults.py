@@ -6,14 +6,13 @@ LEDGER_FAULT_SEED gives other instants.
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger_cli.api import Ledger
+from tests.faults.disks import SmallDisk
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import POLICY, SEED, commits, instants, is_swept, new_ledger, write_rows
 
@@ -32,18 +31,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, jobs: Nursery) -> Prepare
     names = [f"E{number}" for number in range(5)]
     for place in range(12):
         file = write_rows(home / f"{place}.jsonl", range(place * 20, place * 20 + 20), names, spoiled=50)
-        done(jobs, Job(ledger, "ingest", [str(file)]), Job(ledger, "commit", options=POLICY if not place else {}))
+        jobs.finish(Job(ledger, "ingest", [str(file)]), Job(ledger, "commit", options=POLICY if not place else {}))
     late = write_rows(home / "late.jsonl", range(240, 280), names)
     found: Prepared = {"before": ledger, "late": str(late), "commits": commits(ledger), "rows": ticks(ledger)}
     after = copied(found, home / "after")
-    done(jobs, Job(after, "ingest", [str(late)]), Job(after, "commit", options={"final": True}))
+    jobs.finish(Job(after, "ingest", [str(late)]), Job(after, "commit", options={"final": True}))
     return {**found, "commits_late": commits(after), "rows_late": ticks(after)}
-
-
-def done(jobs: Nursery, *steps: Job) -> None:
-    for step in steps:
-        (outcome,) = jobs.run(step)
-        assert outcome.error == ""
 
 
 def ticks(root: Path) -> list[Any]:
@@ -62,11 +55,11 @@ def holds_all(prepared: Prepared, ledger: Path) -> None:
 
 
 def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None:
-    done(jobs, Job(ledger, "compact", options=AT_ONCE))
+    jobs.finish(Job(ledger, "compact", options=AT_ONCE))
     assert is_swept(ledger)
     assert not [*(ledger / "segments").iterdir(), *(ledger / "commits").iterdir()]
     holds_all(prepared, ledger)
-    done(jobs, Job(ledger, "ingest", [prepared["late"]]), Job(ledger, "commit", options={"final": True}))
+    jobs.finish(Job(ledger, "ingest", [prepared["late"]]), Job(ledger, "commit", options={"final": True}))
     assert commits(ledger) == prepared["commits_late"]
     assert ticks(ledger) == prepared["rows_late"]
 
@@ -98,7 +91,7 @@ def test_beside_ingests_commits_and_readers(jobs: Nursery, prepared: Prepared, t
         outcomes = jobs.run(*[ingesting, committing, compacting, *readers, committing][place % 2 :], compacting)
         errors = [outcome.error for outcome in outcomes if outcome.error]
         assert all(error.startswith("Conflict: ") for error in errors), errors
-        done(jobs, ingesting, committing, compacting)
+        jobs.finish(ingesting, committing, compacting)
         assert commits(ledger) == prepared["commits_late"]
         assert ticks(ledger) == prepared["rows_late"]
 
@@ -114,25 +107,12 @@ def test_several_at_once(jobs: Nursery, prepared: Prepared, tmp_path: Path, proc
     ends_as_undisturbed(jobs, prepared, ledger)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path, prepared: Prepared) -> Iterator[Path]:
-    """A file system with a few KiB to spare once a ledger is on it (see `conftest` on where it cannot be had)."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    used = [file.stat().st_size for file in prepared["before"].rglob("*") if file.is_file()]
-    kib = sum(-(-size // 4096) * 4 for size in used) + 16
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: Path) -> None:
-    ledger = copied(prepared, small_disk / "world")
+def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: SmallDisk) -> None:
+    ledger = copied(prepared, small_disk.path / "world")
+    small_disk.leave(16)
     (outcome,) = jobs.run(Job(ledger, "compact", options=AT_ONCE))
     assert outcome.error.startswith("NotWritten: the ledger cannot be written"), outcome.error
     assert not (ledger / "packs").exists()
     assert is_swept(ledger)
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    small_disk.leave(100 << 10)
     ends_as_undisturbed(jobs, prepared, ledger)

@@ -11,12 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.disks import SmallDisk
 from tests.faults.jobs import ROOT, Job, Nursery
 from tests.faults.worlds import POLICY, SEED, commits, instants, is_swept, new_ledger, refused, rows, write_rows
 
@@ -38,10 +38,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, jobs: Nursery) -> Prepare
     ]
     before = new_ledger(home / "before")
     after = home / "after"
-    assert jobs.run(Job(before, "ingest", [str(old)]))[0].error == ""
+    jobs.finish(Job(before, "ingest", [str(old)]))
     shutil.copytree(before, after)
-    (outcome,) = jobs.run(Job(after, "ingest", [str(path) for path in new]))
-    assert outcome.error == ""
+    jobs.finish(Job(after, "ingest", [str(path) for path in new]))
     found = {"before": before, "arguments": [str(path) for path in new]}
     found |= {"rows_before": rows(before), "rows_after": rows(after), "refused": refused(after)}
     jobs.run(Job(after, "commit", options={**POLICY, "final": True}))
@@ -54,33 +53,22 @@ def copied(prepared: Prepared, path: Path) -> Path:
 
 
 def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None:
-    (outcome,) = jobs.run(Job(ledger, "ingest", prepared["arguments"]))
-    assert outcome.error == ""
+    jobs.finish(Job(ledger, "ingest", prepared["arguments"]))
     assert is_swept(ledger)
     assert rows(ledger) == prepared["rows_after"]
     assert refused(ledger) == prepared["refused"]
-    assert jobs.run(Job(ledger, "commit", options={**POLICY, "final": True}))[0].error == ""
+    jobs.finish(Job(ledger, "commit", options={**POLICY, "final": True}))
     assert commits(ledger) == prepared["commits"]
 
 
-def kill_and_run_again(jobs: Nursery, prepared: Prepared, ledger: Path, instant: float) -> bool:
-    (outcome,) = jobs.run(Job(ledger, "ingest", prepared["arguments"]), kill_after=instant)
+@pytest.mark.parametrize("instant", instants(20, SECONDS, SEED, soak=300))
+def test_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
+    ledger = copied(prepared, tmp_path / "world")
+    jobs.run(Job(ledger, "ingest", prepared["arguments"]), kill_after=instant)
     seen = rows(ledger)
     assert seen in (prepared["rows_before"], prepared["rows_after"]), "half of it is visible"
     assert refused(ledger) == ([] if seen == prepared["rows_before"] else prepared["refused"])
     ends_as_undisturbed(jobs, prepared, ledger)
-    return outcome.killed
-
-
-@pytest.mark.parametrize("instant", instants(20, SECONDS, SEED))
-def test_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
-    kill_and_run_again(jobs, prepared, copied(prepared, tmp_path / "world"), instant)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("instant", instants(300, SECONDS, SEED + 1))
-def test_killed_very_often(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
-    kill_and_run_again(jobs, prepared, copied(prepared, tmp_path / "world"), instant)
 
 
 def test_killed_again_and_again_on_one_ledger(jobs: Nursery, prepared: Prepared, tmp_path: Path) -> None:
@@ -148,20 +136,6 @@ def test_a_disk_that_takes_no_more(jobs: Nursery, prepared: Prepared, tmp_path: 
     ends_as_undisturbed(jobs, prepared, ledger)
 
 
-@pytest.fixture(params=[8, 64, 110])
-def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A file system with that many KiB to spare once a ledger is on it (see `conftest` on where it cannot be had)."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    used = request.getfixturevalue("prepared")["before"]
-    kib = sum(file.stat().st_size for file in used.rglob("*") if file.is_file()) // 1024 + 60 + request.param
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
 @pytest.mark.parametrize("options", [[], ["--map", "x=x*2"], ["--sql", "SELECT * EXCLUDE (_line) FROM source"]])
 def test_a_disk_that_is_full_for_the_engine_too(prepared: Prepared, tmp_path: Path, options: list[str]) -> None:
     ledger = copied(prepared, tmp_path / "world")
@@ -172,10 +146,12 @@ def test_a_disk_that_is_full_for_the_engine_too(prepared: Prepared, tmp_path: Pa
         assert rows(ledger) == prepared["rows_before"]
 
 
-def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: Path) -> None:
-    ledger = copied(prepared, small_disk / "world")
+@pytest.mark.parametrize("spare_kib", [8, 64, 110])
+def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: SmallDisk, spare_kib: int) -> None:
+    ledger = copied(prepared, small_disk.path / "world")
+    small_disk.leave(spare_kib)
     fails_in_one_line(ingest_by_command(ledger, prepared["arguments"]))
     assert rows(ledger) == prepared["rows_before"]
     assert is_swept(ledger)
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    small_disk.leave(100 << 10)
     ends_as_undisturbed(jobs, prepared, ledger)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 
 from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
+from tests.faults.disks import SmallDisk
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants, is_swept, new_ledger
 
@@ -71,15 +70,9 @@ def folders(root: Path) -> set[int]:
     return {int(path.name) for path in (root / "snapshots").iterdir()}
 
 
-def done(jobs: Nursery, *steps: Job) -> None:
-    for step in steps:
-        (outcome,) = jobs.run(step)
-        assert outcome.error == ""
-
-
 def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None:
     """A rerun makes the snapshot; nothing is left of unfinished ones."""
-    done(jobs, Job(ledger, "snapshots.create"))
+    jobs.finish(Job(ledger, "snapshots.create"))
     newest, first = whole_ones(ledger, prepared)
     with Ledger.open(ledger) as opened:
         record = opened.snapshots.show(newest).record
@@ -109,7 +102,7 @@ def test_restore_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, insta
     ledger = copied(prepared, tmp_path / "world")
     jobs.run(Job(ledger, "snapshots.restore"), kill_after=instant)
     whole_ones(ledger, prepared)
-    done(jobs, Job(ledger, "snapshots.restore"))
+    jobs.finish(Job(ledger, "snapshots.restore"))
     ends_as_undisturbed(jobs, prepared, ledger)
 
 
@@ -121,7 +114,7 @@ def test_restore_into_a_branch_killed(jobs: Nursery, prepared: Prepared, tmp_pat
     with Ledger.open(ledger) as opened:
         begun = "then" in [branch.name for branch in opened.branches()]
     if not begun:
-        done(jobs, into)
+        jobs.finish(into)
     then = {each["entity_id"]: each["version"] for each in world(ledger, "then")}
     assert then == {f"E{number}": EVENTS // ENTITIES for number in range(ENTITIES)}
     ends_as_undisturbed(jobs, prepared, ledger)
@@ -131,10 +124,10 @@ def test_prune_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path) -> None
     for place in range(6):
         ledger = copied(prepared, tmp_path / f"world-{place}")
         pruning = Job(ledger, "snapshots.prune", options={"keep": 1})
-        done(jobs, Job(ledger, "snapshots.create"))
+        jobs.finish(Job(ledger, "snapshots.create"))
         jobs.run(pruning, kill_after=0.01 * place)
         newest, *_ = whole_ones(ledger, prepared)
-        done(jobs, pruning)
+        jobs.finish(pruning)
         assert folders(ledger) == {newest}
         assert whole_ones(ledger, prepared) == [newest]
 
@@ -153,7 +146,7 @@ def test_events_and_acknowledgements_come_meanwhile(jobs: Nursery, prepared: Pre
     ledger = copied(prepared, tmp_path / "world")
     more = tmp_path / "more.jsonl"
     more.write_text("".join(event(number) + "\n" for number in range(EVENTS + MORE, EVENTS + MORE + 400)))
-    done(jobs, Job(ledger, "world.subscribe", ["physics"]))
+    jobs.finish(Job(ledger, "world.subscribe", ["physics"]))
     outcomes = jobs.run(
         Job(ledger, "snapshots.create", options={"wait": 0}),
         Job(ledger, "snapshots.restore"),
@@ -172,24 +165,11 @@ def test_events_and_acknowledgements_come_meanwhile(jobs: Nursery, prepared: Pre
         assert opened.snapshots.restore().events == EVENTS + MORE + 400
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path, prepared: Prepared) -> Iterator[Path]:
-    """A file system with a few KiB to spare once a ledger is on it (see `conftest` on where it cannot be had)."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    used = [file.stat().st_size for file in prepared["before"].rglob("*") if file.is_file()]
-    kib = sum(-(-size // 4096) * 4 for size in used) + 40
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: Path) -> None:
-    ledger = copied(prepared, small_disk / "world")
+def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: SmallDisk) -> None:
+    ledger = copied(prepared, small_disk.path / "world")
+    small_disk.leave(40)
     (outcome,) = jobs.run(Job(ledger, "snapshots.create"))
     assert outcome.error.startswith("NotWritten: the ledger cannot be written"), outcome.error
     assert len(whole_ones(ledger, prepared)) == 1
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    small_disk.leave(100 << 10)
     ends_as_undisturbed(jobs, prepared, ledger)

@@ -17,7 +17,7 @@ from ledger_cli.errors import Conflict, Corrupt, LedgerError
 from ledger_cli.services.doctor import Check
 from ledger_cli.services.world_apply import ApplyResult
 from ledger_cli.stores.directory import DirectoryStore
-from tests.faults.jobs import Job, Nursery, nursery
+from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants
 
 WRITES = ("advance_ref", "publish")
@@ -314,30 +314,14 @@ def test_a_coordinator_out_of_reach_decides_nothing(stopped: Stopped) -> None:
     prove(stopped.pair, "there")
 
 
-@pytest.fixture(scope="module")
-def jobs() -> Iterator[Nursery]:
-    with nursery() as made:
-        yield made
-
-
 SECONDS = 0.25
 
 
-def kill_and_end(jobs: Nursery, pair: Path, instant: float) -> None:
-    job = Job(pair / "here", "world.apply_together", [OURS, str(pair / "there"), THEIRS])
-    jobs.run(job, kill_after=instant)
-    prove(pair, *(("here", "there") if round(instant * 1e6) % 2 else ("there", "here")))
-
-
-@pytest.mark.parametrize("instant", instants(12, SECONDS, SEED))
+@pytest.mark.parametrize("instant", instants(12, SECONDS, SEED, soak=300))
 def test_killed(jobs: Nursery, template: Path, tmp_path: Path, instant: float) -> None:
-    kill_and_end(jobs, copied(template, tmp_path / "pair"), instant)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("instant", instants(300, SECONDS, SEED + 1))
-def test_killed_very_often(jobs: Nursery, template: Path, tmp_path: Path, instant: float) -> None:
-    kill_and_end(jobs, copied(template, tmp_path / "pair"), instant)
+    pair = copied(template, tmp_path / "pair")
+    jobs.run(Job(pair / "here", "world.apply_together", [OURS, str(pair / "there"), THEIRS]), kill_after=instant)
+    prove(pair, *(("here", "there") if round(instant * 1e6) % 2 else ("there", "here")))
 
 
 def test_transactions_both_ways_at_once(jobs: Nursery, template: Path, tmp_path: Path) -> None:

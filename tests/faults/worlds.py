@@ -82,7 +82,14 @@ def is_swept(root: Path) -> bool:
     return not [path for path in (root / "scratch").iterdir() if path.is_dir()]
 
 
-def instants(rounds: int, seconds: float, seed: int) -> list[Any]:
-    """Parameters of a test: when to kill in each round, in seconds from the start."""
-    chance = random.Random(seed)
-    return [pytest.param(chance.uniform(0, seconds), id=f"{seed}-{place}") for place in range(rounds)]
+def instants(rounds: int, seconds: float, seed: int, soak: int = 0) -> list[Any]:
+    """Parameters of a test: when to kill in each round, in seconds from the start.
+
+    `soak`: rounds of other instants, for the long run alone.
+    """
+    chance, more = random.Random(seed), random.Random(seed + 1)
+    found = [pytest.param(chance.uniform(0, seconds), id=f"{seed}-{place}") for place in range(rounds)]
+    return found + [
+        pytest.param(more.uniform(0, seconds), id=f"{seed + 1}-{place}", marks=pytest.mark.soak)
+        for place in range(soak)
+    ]
