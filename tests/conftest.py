@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,30 @@ def _power_stays_on() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
         yield
+
+
+Once = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture(scope="session")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture
+def once(_made: Path, tmp_path: Path) -> Once:
+    """Fill the empty `tmp_path` by a function: called for the first test, of whose files the others get copies."""
+
+    def fill(make: Callable[[], object]) -> None:
+        assert not any(tmp_path.iterdir())
+        kept = _made / f"{make.__module__}.{make.__qualname__}"
+        if kept.exists():
+            shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+        else:
+            make()
+            shutil.copytree(tmp_path, kept)
+
+    return fill
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -99,6 +99,16 @@ def run(
     return commit(repository, branch, CommitRequest(Policy.from_json(policy), final=final, force=force))
 
 
+def add_history(repository: Repository, policy: Mapping[str, Any]) -> None:
+    """Three runs over two entities on `main`, and one over events that came late."""
+    for start in (0, 50, 100):
+        add_events(repository, "main", events_at(*range(start, start + 50, 3)))
+        add_events(repository, "main", events_at(*range(start, start + 50, 7), entity="F", x=15.0))
+        run(repository, "main", policy)
+    add_events(repository, "main", events_at(5, 31, entity="late"))
+    run(repository, "main", policy, final=True)
+
+
 def policy_json(strategy: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     """A policy in its JSON form."""
     return {

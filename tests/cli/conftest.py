@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from ledger_cli import wiring
 from ledger_cli.cli.main import main
+from tests.conftest import Once
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,43 @@ def ledger(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     return run
 
 
+@dataclass
+class Clock:
+    """Goes on by a minute at each look."""
+
+    minutes: int = 0
+
+    def __call__(self) -> str:
+        self.minutes += 1
+        return f"2026-01-01T{(self.minutes - 1) // 60:02d}:{(self.minutes - 1) % 60:02d}:00.000Z"
+
+
 @pytest.fixture(autouse=True)
-def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+def settled(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Neither the clock nor the host nor the terminal of the day shows in what is compared."""
-    moments = iter(f"2026-01-01T{n // 60:02d}:{n % 60:02d}:00.000Z" for n in range(1440))
-    monkeypatch.setattr(wiring, "now", lambda: next(moments))
+    clock = Clock()
+    monkeypatch.setattr(wiring, "now", clock)
     monkeypatch.setattr(wiring, "author", lambda: "tester@host")
     for name in ("LEDGER_URL", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LEDGER_THREADS", "2")
+    return clock
+
+
+@pytest.fixture
+def once(once: Once, settled: Clock, tmp_path: Path) -> Once:
+    """As for all tests; and the clock goes on from where it was then."""
+
+    def fill(make: Callable[[], object]) -> None:
+        @wraps(make)
+        def noted() -> None:
+            make()
+            (tmp_path / "clock").write_text(str(settled.minutes))
+
+        once(noted)
+        settled.minutes = int((tmp_path / "clock").read_text())
+
+    return fill
 
 
 EVENTS = [
@@ -75,22 +105,35 @@ EVENTS = [
 ]
 
 
-@pytest.fixture
-def world(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The present directory is a ledger with 4 commits on `main` over the regions 0:0, 1:0 and 2:0."""
-    root = tmp_path / "world"
-    ticks = tmp_path / "ticks.jsonl"
+def make_world(ledger: Run, home: Path) -> Path:
+    root = home / "world"
+    ticks = home / "ticks.jsonl"
     ticks.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
     ledger("init", root, "--regions", "grid:10", "--interval", "10")
     ledger("ingest", ticks, "--ledger", root)
     ledger("commit", "--final", "--ledger", root)
-    monkeypatch.chdir(root)
+    return root
+
+
+def make_forked(ledger: Run, home: Path) -> Path:
+    root = make_world(ledger, home)
+    ledger("tag", "baseline", "--ledger", root)
+    policy = ("--strategy", "fixed", "--interval", "5")
+    ledger("replay", "--fork", "hybrid", "--from", "20", *policy, "--ledger", root)
     return root
 
 
 @pytest.fixture
-def forked(world: Path, ledger: Run) -> Path:
+def world(tmp_path: Path, ledger: Run, once: Once, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The present directory is a ledger with 4 commits on `main` over the regions 0:0, 1:0 and 2:0."""
+    once(lambda: make_world(ledger, tmp_path))
+    monkeypatch.chdir(tmp_path / "world")
+    return tmp_path / "world"
+
+
+@pytest.fixture
+def forked(tmp_path: Path, ledger: Run, once: Once, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same with the tag `baseline` and a branch `hybrid` of another policy from tick 20."""
-    ledger("tag", "baseline")
-    ledger("replay", "--fork", "hybrid", "--from", "20", "--strategy", "fixed", "--interval", "5")
-    return world
+    once(lambda: make_forked(ledger, tmp_path))
+    monkeypatch.chdir(tmp_path / "world")
+    return tmp_path / "world"

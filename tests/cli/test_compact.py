@@ -11,6 +11,7 @@ import pytest
 
 from ledger_cli.api import Ledger
 from tests.cli.conftest import Run
+from tests.conftest import Once
 
 ASKED = [
     ("log", "--entries"),
@@ -25,14 +26,18 @@ ASKED = [
 
 
 @pytest.fixture
-def home(ledger: Run, tmp_path: Path) -> Path:
+def home(ledger: Run, tmp_path: Path, once: Once) -> Path:
     """Six small ingests and commits, a fork of its own way, and refused rows."""
     root = tmp_path / "world"
-    ledger("init", root, "--regions", "grid:10", "--strategy", "fixed", "--interval", "10")
-    for number in range(6):
-        add(ledger, root, tmp_path, number)
-    ledger("fork", "other", "--from", "20", "--ledger", root)
-    ledger("commit", "--branch", "other", "--final", "--ledger", root)
+
+    def make() -> None:
+        ledger("init", root, "--regions", "grid:10", "--strategy", "fixed", "--interval", "10")
+        for number in range(6):
+            add(ledger, root, tmp_path, number)
+        ledger("fork", "other", "--from", "20", "--ledger", root)
+        ledger("commit", "--branch", "other", "--final", "--ledger", root)
+
+    once(make)
     return root
 
 

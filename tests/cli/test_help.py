@@ -13,8 +13,9 @@ import pytest
 
 from ledger_cli.cli.main import COMMANDS
 from ledger_cli.core.world import PROTOCOL
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, make_forked
 from tests.cli.walk import Walked, walk
+from tests.conftest import Once
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = list(walk())
@@ -47,34 +48,40 @@ def test_what_every_command_takes(each: Walked) -> None:
         assert "--branch" in names
 
 
-@pytest.fixture
-def prepared(forked: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the examples name: files of ticks, events and a schema, two branches, door-7, the recipes, a ledger."""
+def make_all_named(ledger: Run, home: Path) -> None:
+    forked = make_forked(ledger, home)
     ticks = forked / "ticks.jsonl.zst"
     (forked / "more").mkdir()
     sizes = ("--entities", "3", "--ticks", "50", "--seed", "7")
     ledger("simulate", ticks, *sizes)
     ledger("simulate", forked / "more" / "a.parquet", *sizes, "--first-tick", "50")
-    ledger("fork", "old")
+    ledger("fork", "old", "--ledger", forked)
     ledger("init", forked.parent / "other-ledger", "--regions", "grid:10", "--interval", "10")
     event = {"entityId": "door-7", "type": "building.opened.v1", "payload": {"open": True}}
     (forked / "events.jsonl").write_text(json.dumps({**event, "handshake": {"protocol": PROTOCOL}}))
     for version in (1, 2):
-        ledger("schema", "register", f"building.opened.v{version}")
+        ledger("schema", "register", f"building.opened.v{version}", "--ledger", forked)
     ledger("schema", "register", "building.opened.v1", "--ledger", forked.parent / "other-ledger")
     shutil.copy(forked / "events.jsonl", forked / "theirs.jsonl")
     (forked / "opened.json").write_text(json.dumps({"type": "object"}))
-    ledger("world", "apply", forked / "events.jsonl")
-    ledger("snapshot", "create")
-    ledger("archive", "--before", "20")
-    ledger("world", "subscribe", "physics")
-    # Moves are made in another year here than events, and nobody acknowledges any.
-    monkeypatch.setenv("LEDGER_MAX_SKEW", "1e9")
-    monkeypatch.setenv("LEDGER_SNAPSHOT_WAIT", "0")
+    ledger("world", "apply", forked / "events.jsonl", "--ledger", forked)
+    ledger("snapshot", "create", "--ledger", forked)
+    ledger("archive", "--before", "20", "--ledger", forked)
+    ledger("world", "subscribe", "physics", "--ledger", forked)
     for name in ("recipes", "fixtures"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, forked / name)
-    return forked
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, ledger: Run, once: Once, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the examples name: files of ticks, events and a schema, two branches, door-7, the recipes, a ledger."""
+    once(lambda: make_all_named(ledger, tmp_path))
+    # Moves are made in another year here than events, and nobody acknowledges any.
+    monkeypatch.setenv("LEDGER_MAX_SKEW", "1e9")
+    monkeypatch.setenv("LEDGER_SNAPSHOT_WAIT", "0")
+    monkeypatch.chdir(tmp_path / "world")
+    return tmp_path / "world"
 
 
 EXAMPLES = sorted({example for each in ALL for example in each.examples})

@@ -38,9 +38,9 @@ def test_thousands_of_late_epochs_take_seconds(tmp_path: Path) -> None:
     add_events(repository, "main", events_over(range(5000), "E"))
     run(repository, "main", EVERY_TICK, final=True)
     add_events(repository, "main", events_over(range(5000), "F", activity=0.25))
-    begun = time.monotonic()
+    begun = time.process_time()
     assert run(repository, "main", EVERY_TICK).commits == 5000
-    assert time.monotonic() - begun < 10, "a second or less where nothing else is at work"
+    assert time.process_time() - begun < 10, "a second or so is usual"
     columns = ["epoch_start", "metadata <> '{}' AS amends", "unnest(entries) AS e"]
     entries = read_commits(repository, repository.branch("main"), columns)
     sums = repository.engine.query(

@@ -25,20 +25,15 @@ from ledger_cli.services.lookup import resolve
 from ledger_cli.services.replay import verify_replay, what_if
 from ledger_cli.services.replay_run import RunCheck, Window
 from ledger_cli.services.repository import Repository
-from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
+from tests.conftest import Once
+from tests.support import add_events, add_history, events_at, make_ledger, open_ledger, policy_json, run
 
 POLICY = policy_json({"kind": "fixed", "interval": 20}, shards=2)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    repository = make_ledger(tmp_path / "ledger")
-    for start in (0, 50, 100):
-        add_events(repository, "main", events_at(*range(start, start + 50, 3)))
-        add_events(repository, "main", events_at(*range(start, start + 50, 7), entity="F", x=15.0))
-        run(repository, "main", POLICY)
-    add_events(repository, "main", events_at(5, 31, entity="late"))
-    run(repository, "main", POLICY, final=True)
+def root(tmp_path: Path, once: Once) -> Path:
+    once(lambda: add_history(make_ledger(tmp_path / "ledger"), POLICY))
     return tmp_path / "ledger"
 
 
