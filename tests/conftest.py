@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ REQUIRED = "LEDGER_REQUIRE_SHARED"
 """Set to 1 (as `.ci/run` does), missing data fail the run; else the tests that need them are left out, visibly."""
 
 _left_out: list[str] = []
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background has them ignore Ctrl-C, and what they start would inherit it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

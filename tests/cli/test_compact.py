@@ -199,7 +199,9 @@ def test_a_reader_goes_on_while_files_vanish(home: Path) -> None:
         with reader.sql_answer("SELECT * FROM ticks ORDER BY ALL") as answer:
             other.compact(grace="0s")
             assert [row for batch in answer.batches for row in batch.to_pylist()] == rows
-        assert reader.gamma(half_life=7).to_json() == other.gamma(half_life=7).to_json()
+        mine, theirs = (each.gamma(half_life=7).to_json()["regions"] for each in (reader, other))
+        # Decayed weights are within 10⁻¹² of what is exact; the last bit is whichever thread was first.
+        assert [{**row, "weight": pytest.approx(row["weight"], rel=1e-12)} for row in mine] == theirs
         assert reader.gamma().to_json() == before
         assert reader.sql("SELECT * FROM ticks ORDER BY ALL").to_pylist() == rows
         assert reader.replay().ok

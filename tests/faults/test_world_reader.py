@@ -77,13 +77,11 @@ def test_it_ends_with_its_reader() -> None:
 
 
 _PARENT = """
-import signal, sys, time
+import sys, time
 from ledger_cli.services import world_reader
 world_reader.ALONE_EVENTS = 0
 reader = world_reader.EventReader({})
 reader.read([b"{"]).result()
-# Who runs the tests in the background of a shell has them ignore it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 print(reader._process.pid, flush=True)
 time.sleep(60)
 """
