@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What tests need besides is several times as large.
 TOOLS := $(VENV)/.tools
+# Processes of `make test`, at most one a core. Each takes up to 1 GiB.
+WORKERS ?= 4
 PYTHON ?=
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3
 
@@ -27,7 +29,7 @@ demo: $(STAMP) ## Run the quickstart recipe
 	@echo 'To have the command `ledger` in this shell: export PATH="$$PWD/$(BIN):$$PATH"'
 
 test: lint ## Lint, check types and layers, then run all tests but soak
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS) --dist worksteal
 
 services: $(TOOLS) ## Start real servers (SERVERS: only these), run the tests of stores on them
 	@$(BIN)/python -m tests.services $(SERVERS)

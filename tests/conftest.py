@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REQUIRED = "LEDGER_REQUIRE_SHARED"
 """Set to 1 (as `.ci/run` does), missing data fail the run; else the tests that need them are left out, visibly."""
 
 _left_out: list[str] = []
+
+# How long an example takes depends on what else is at work.
+settings.register_profile("tests", settings(), deadline=None)
+settings.load_profile("tests")
 
 
 def pytest_configure() -> None:

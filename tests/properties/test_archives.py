@@ -153,7 +153,7 @@ class InEngine(Archives):
     store = "sqlite:///commits.sqlite"
 
 
-FEW = settings(max_examples=6, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=6, stateful_step_count=8, suppress_health_check=list(HealthCheck))
 TestArchives = Archives.TestCase
 TestArchives.settings = FEW
 TestInEngine = InEngine.TestCase

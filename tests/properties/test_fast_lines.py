@@ -274,7 +274,7 @@ def _mutated(draw: st.DrawFn) -> bytes:
 
 
 @seed(20260129)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(_lines() | _mutated() | st.binary(max_size=12).map(lambda raw: raw.replace(b"\n", b"")), max_size=60))
 def test_any_lines(made: Made, lines: list[bytes]) -> None:
     agree(made, lines)

@@ -157,7 +157,7 @@ def test_random_histories(tmp_path: Path, seed: int) -> None:
     histories.replayed()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32),
     steps=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(sorted(set(ACTS)))), max_size=12),

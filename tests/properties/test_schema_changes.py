@@ -151,7 +151,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_SCHEMAS, st.data(), st.lists(_VALUES, min_size=8, max_size=20))
 def test_where_nothing_breaks_all_that_was_accepted_still_is(old: Any, data: st.DataObject, values: list[Any]) -> None:
     new = data.draw(_changed(old))

@@ -45,7 +45,7 @@ def _chains(ledger: Ledger) -> dict[int, list[str]]:
     return chains
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS, st.sampled_from(POLICIES), st.integers(0, 15), st.randoms(use_true_random=False), st.data())
 def test_rows_within_the_lateness_give_one_chain(
     events: list[tuple[int, int, int, int]], policy: dict[str, Any], lateness: int, random: Any, data: st.DataObject
@@ -68,7 +68,7 @@ def test_rows_within_the_lateness_give_one_chain(
         assert often.replay().ok
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     EVENTS,
     st.sampled_from(POLICIES),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger_cli.core.hlc import Hlc
@@ -114,7 +114,6 @@ def reducers(name: str) -> Any:
     return RULES[name].reducer
 
 
-@settings(deadline=None)
 @given(_EVENTS, st.data())
 def test_any_events_in_any_batches(drawn: list[dict[str, Any]], data: st.DataObject) -> None:
     events = []

@@ -91,7 +91,7 @@ def _batches(events: list[dict[str, Any]], data: st.DataObject) -> Iterator[list
         at += size
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(_EVENTS, st.data())
 def test_each_event_is_delivered_at_least_once_and_in_order(drawn: list[dict[str, Any]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -144,7 +144,7 @@ def _poll(repository: Repository, module: str, seen: list[str], data: st.DataObj
     return taken
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(_EVENTS, st.data())
 def test_a_snapshot_and_its_tail_are_a_replay_of_all(drawn: list[dict[str, Any]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -315,7 +315,7 @@ class Histories(RuleBasedStateMachine):
 def test_random_histories(engine: str) -> None:
     case = type("Case", (Histories,), {"engine": engine})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    rounds = settings(max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=checks)
+    rounds = settings(max_examples=15, stateful_step_count=12, suppress_health_check=checks)
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(case, settings=rounds)

@@ -241,7 +241,7 @@ _TICK = st.none() | st.integers(0, 520) | st.integers(0, 2**53)
 
 
 @given(epochs=_EPOCHS, ranges=st.lists(st.tuples(_TICK, _TICK), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ranges_over_epochs_of_any_length(
     store: RocksStore, epochs: list[tuple[int, int]], ranges: list[tuple[int | None, int | None]]
 ) -> None:

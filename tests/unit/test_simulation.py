@@ -91,7 +91,7 @@ def test_columns_are_ordered_by_tick_and_entity() -> None:
     seed=st.integers(0, 2**64 - 1),
     command_tick=st.integers(0, 70),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_adding_ticks_changes_no_earlier_one(
     entities: int, ticks: int, more: int, seed: int, command_tick: int
 ) -> None:
@@ -125,7 +125,7 @@ def test_a_world_larger_than_a_batch_stays_bounded() -> None:
     pace=st.floats(0.0, 0.5),
     base=st.sampled_from([0.0, 0.5, 900_000.0]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_values_stay_in_their_bounds(seed: int, width: float, height: float, pace: float, base: float) -> None:
     step = min(width, height) * pace
     world = SimulationSettings(

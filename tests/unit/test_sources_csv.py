@@ -56,7 +56,7 @@ def error_of(data: bytes, **options: Any) -> str:
     return str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.lists(CELLS, min_size=2, max_size=4), max_size=12),
     SIZES,
@@ -90,7 +90,7 @@ def test_records_are_those_of_the_csv_module(
     assert sorted(refused) == [(lines[index], texts[index]) for index in bad]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.text(st.sampled_from('ab,"\n#'), max_size=30), SIZES)
 def test_stray_quotes_are_read_as_the_csv_module_does(text: str, block: int) -> None:
     records = [record for record in csv.reader(io.StringIO(text, newline="")) if record]
@@ -105,7 +105,7 @@ def test_stray_quotes_are_read_as_the_csv_module_does(text: str, block: int) -> 
     assert len(refused) == sum(len(record) != 2 for record in records)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from(["#\"x, it's", "# y", '"#q","\n#z"', "1,2", "", '"a""b",c', '5",6']), max_size=12),
     SIZES,

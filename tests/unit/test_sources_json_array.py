@@ -85,7 +85,7 @@ def lines_of(text: str) -> list[int]:
         _, at = decoder.raw_decode(text, at)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(VALUES, max_size=8),
     SIZES,
@@ -104,7 +104,7 @@ def test_elements_are_those_of_json(
         assert [line for line, _ in found] == lines_of(before.strip("\ufeff") + text)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.sampled_from(PIECES), max_size=14), SIZES, st.booleans())
 def test_nothing_that_is_no_array_passes_for_one(pieces: list[str], block: int, wrapped: bool) -> None:
     text = "".join(pieces)

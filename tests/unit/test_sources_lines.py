@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger_cli.core.chunks import LineChunk
@@ -56,7 +56,6 @@ def error_of(data: bytes, **sizes: Any) -> str:
     return str(caught.value)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=9).map(lambda line: line.translate(None, bytes(range(32)) + b"\xb5\xef\xfe\xff"))),
     st.integers(1, 20),
