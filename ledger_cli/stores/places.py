@@ -64,7 +64,7 @@ class DirectoryPlace:
     def names(self) -> list[str]:
         """See `ports.Place`."""
         try:
-            return sorted(name for name in os.listdir(self._root) if not name.startswith("."))
+            return sorted(os.listdir(self._root))
         except (FileNotFoundError, NotADirectoryError):
             return []
 

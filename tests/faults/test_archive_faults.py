@@ -71,6 +71,11 @@ def files(root: Path, folder: str) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (root / folder).iterdir()}
 
 
+def finished(found: dict[str, str]) -> dict[str, str]:
+    """Without drafts: what a killed job leaves of a file is told by `ledger doctor`."""
+    return {name: digest for name, digest in found.items() if not name.startswith(".")}
+
+
 def archiving(ledger: Path) -> Job:
     return Job(ledger, "archive", [BEFORE])
 
@@ -78,7 +83,7 @@ def archiving(ledger: Path) -> Job:
 def ends_as_undisturbed(prepared: Path, ledger: Path, undisturbed: Path) -> None:
     assert entries(ledger) == entries(prepared)
     assert files(ledger, "commits") == files(undisturbed, "commits")
-    assert files(ledger, "archive") == files(undisturbed, "archive")
+    assert finished(files(ledger, "archive")) == finished(files(undisturbed, "archive"))
     with Ledger.open(ledger) as opened:
         (one,) = opened.archives()
         assert (one.record.freed, one.record.restored) == (True, False)
