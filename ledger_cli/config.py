@@ -210,6 +210,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "world",
+        "bus",
+        "text",
+        None,
+        "where applied events are told to others, as JSON Lines: a file, its path from the ledger's, or a URL (posted)."
+        " A password belongs into LEDGER_BUS",
+        "events.jsonl",
+    ),
+    Setting(
+        "world",
         "canonical",
         "text",
         None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger_cli.core.commit import CommitRow
-from ledger_cli.core.history import Box, CommitFile, QuarantineFile, Segment
+from ledger_cli.core.history import Box, CommitFile, QuarantineFile, Reached, Segment
 from ledger_cli.core.policy import Json, Weight
 from ledger_cli.core.slices import History
 
@@ -374,6 +374,30 @@ class Measure:
     """Ticks below this have a bucket of their own whatever `bucket` is."""
 
 
+@dataclass(frozen=True)
+class BusEvent:
+    """An event for a bus. `key`: its entity, whose events stay in order; `value`: JSON in UTF-8, on one line."""
+
+    key: str
+    value: bytes
+
+
+class Bus(Protocol):
+    """Where a ledger tells others what has happened to its world."""
+
+    name: str
+    """What messages call it, without secrets."""
+
+    def publish(self, events: Sequence[BusEvent]) -> None:
+        """Add events, in order: durable when it returns.
+
+        After an error, or a kill, some may be there, the first ones first: the same may be published again, and are
+        there twice then. Unavailable where that may help by itself later, UsageError where something has to be put
+        right before.
+        """
+        ...
+
+
 class Source(Protocol):
     """One input of an ingest: a file, a stream, a URL."""
 
@@ -393,6 +417,44 @@ class Source(Protocol):
     @property
     def position(self) -> tuple[int, int | None]:
         """Stored bytes read so far, and in all where known (for progress)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Whole lines of a source that grows, the last one with its end too. `first_line`: the number of the first.
+
+    `reached`: how far the source was read with them; None: it gives its bytes once.
+    """
+
+    block: bytes
+    first_line: int
+    reached: Reached | None
+
+
+class Tail(Protocol):
+    """A source that grows: a file, a FIFO, standard input."""
+
+    name: str
+    """As the user named it."""
+    notes: list[str]
+    """What a person should know of it, to be taken away by whoever tells it."""
+    ended: bool
+    """Whether nothing comes any more, once `take` has given None."""
+
+    def take(self, rows: int) -> Taken | None:
+        """The next whole lines, at most so many, without waiting for them; None where there are none now.
+
+        They are not given again. SourceError where the source cannot be read, or is not what it claims to be.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Read no further: `take` gives what can be had from nowhere else any more, then None."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the source."""
         ...
 
 

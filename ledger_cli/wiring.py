@@ -13,19 +13,24 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ledger_cli.config import FILE_NAME, Config, load
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, UsageError
-from ledger_cli.ports import Capabilities, CommitStore, Engine, Importer, Source, Store, Vault
+from ledger_cli.ports import Bus, Capabilities, CommitStore, Engine, Importer, Source, Store, Tail, Taken, Vault
 from ledger_cli.services.repository import Author, Repository
 
 if TYPE_CHECKING:
+    from threading import Event
+
     import polars
     import pyarrow as pa
 
+    from ledger_cli.core.history import Reached
     from ledger_cli.core.simulation import TickBatch
     from ledger_cli.services.archived_store import ArchivedStore
+
+_Found = TypeVar("_Found")
 
 STORES = {
     "": "ledger_cli.stores.directory:DirectoryStore",
@@ -46,6 +51,14 @@ COMMIT_STORES: dict[str, str] = {
 }
 """What else can keep a ledger's commits and refs, by URL scheme."""
 
+BUSES = {
+    "": "ledger_cli.buses.file:FileBus",
+    "file": "ledger_cli.buses.file:FileBus",
+    "http": "ledger_cli.buses.http:HttpBus",
+    "https": "ledger_cli.buses.http:HttpBus",
+}
+"""What takes the events of a world, by URL scheme; a plain path has none."""
+
 CACHE = "cache"
 """The directory of copies, in that of the ledger: of batches of engines, of what is in packs, of what is archived."""
 FILE_CACHE = "ledger_cli.stores.common.cache:FileCache"
@@ -58,6 +71,8 @@ ENGINE = "ledger_cli.engines.duck:DuckEngine"
 SOURCE = "ledger_cli.sources.catalog:source_of"
 SOURCE_OPTIONS = "ledger_cli.sources.catalog:SourceOptions"
 OPEN = "ledger_cli.sources.opening:open_stream"
+TAIL = "ledger_cli.sources.tail:tail_of"
+TAKEN_SOURCE = "ledger_cli.sources.tail:TakenSource"
 _BLOCK = 1 << 18
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.2
@@ -328,6 +343,18 @@ def make_source(name: str, **options: Any) -> Source:
     return source
 
 
+def make_tail(name: str, reached: Reached | None) -> Tail:
+    """What follows a file that grows, a FIFO or `-`. `reached`: how far it was read already."""
+    tail: Tail = resolve(TAIL)(name, reached)
+    return tail
+
+
+def taken_source(name: str, taken: Taken) -> Source:
+    """Lines that a tail gave, as a source of ticks."""
+    source: Source = resolve(TAKEN_SOURCE)(name, taken)
+    return source
+
+
 def open_lines(name: str) -> Iterator[bytes]:
     """The lines of a file, URL or `-`, unpacked. SourceError where it cannot be read."""
     stream = resolve(OPEN)(name)
@@ -467,6 +494,19 @@ def patience(seconds: float) -> Iterator[None]:
         yield
 
 
+def until(stop: Event, every: float, idle: float | None, look: Callable[[], Iterator[_Found]]) -> Iterator[_Found]:
+    """What `look` finds, again and again, until `stop` is set or it found nothing for so many seconds."""
+    last = time.monotonic()
+    while True:
+        for each in look():
+            yield each
+            last = time.monotonic()
+        left = every if idle is None else min(every, last + idle - time.monotonic())
+        if stop.is_set() or left <= 0:
+            return
+        stop.wait(left)
+
+
 def transaction_name() -> str:
     """A name that no other transaction has."""
     return uuid.uuid4().hex[:16]
@@ -532,6 +572,19 @@ def tell_guardian(guardian: str | None, refused: list[dict[str, Any]]) -> str | 
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return f"the guardian {guardian!r} could not be told: {error}"
     return None if done.returncode == 0 else f"the guardian {guardian!r} ended with {done.returncode}"
+
+
+def make_bus(named: str | None, location: str) -> Bus | None:
+    """The bus that the setting names; a path is from the ledger. UsageError where there is none of that kind."""
+    if named is None:
+        return None
+    url = beside(named, location)
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme not in BUSES:
+        choices = ", ".join(f"{each}://" for each in BUSES if each)
+        raise UsageError(f"no bus for {scheme}://: give bus in {FILE_NAME} a path or one of {choices}")
+    made: Bus = resolve(BUSES[scheme])(url)
+    return made
 
 
 def author() -> str:

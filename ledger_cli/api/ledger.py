@@ -6,6 +6,7 @@ What a verb needs is imported when it is called: a command starts as fast as its
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -23,9 +24,12 @@ from ledger_cli.ports import SQL_VIEWS, Importer, Source, SqlAnswer
 from ledger_cli.ports import Mapping as FieldMapping
 
 if TYPE_CHECKING:
+    from threading import Event
+
     import polars
     import pyarrow as pa
 
+    from ledger_cli.api.follow import FollowStep
     from ledger_cli.api.recipes import RecipeRun
     from ledger_cli.api.snapshots import SnapshotApi
     from ledger_cli.api.world import WorldApi
@@ -240,6 +244,38 @@ class Ledger:
 
         request = CommitRequest(self.policy(branch, **policy), final, force, why)
         return (plan if dry_run else commit)(self._repository, branch, request)
+
+    def follow(
+        self,
+        *sources: str | os.PathLike[str],
+        world: Sequence[str | os.PathLike[str]] = (),
+        branch: str = MAIN,
+        every: float | str = 1,
+        rows: int = 100_000,
+        snapshot_every: str | None = None,
+        idle: float | str | None = None,
+        stop: Event | None = None,
+    ) -> Iterator[FollowStep]:
+        """Take ticks, and events of the `world`, as they come: JSON Lines of files that grow, FIFOs and `-`.
+
+        Each step stores what is there (at most `rows` ticks, and as many events), commits what is complete, tells the
+        bus and, with `snapshot_every` (like `1h`), keeps the world; steps that did nothing are not given. It goes on
+        every so many seconds, until `stop` is set, nothing came for `idle` seconds, or all of the input has ended.
+        Without any source it only tells the bus, commits and keeps what others bring.
+
+        What is better tried again (another writer, a full disk, a bus that is down) is among the step's notes.
+        UsageError where a source is none that grows, NotFound where it is not there.
+        """
+        from threading import Event
+
+        from ledger_cli.api.follow import follow, options_of
+
+        ticks, events = ([os.fspath(each) for each in some] for some in (sources, world))
+        for name, count in Counter([*ticks, *events]).items():
+            if count > 1:
+                raise UsageError(f"{name} is named twice: follow it once, as ticks or as world events")
+        options = options_of(branch, every, rows, snapshot_every, idle)
+        return follow(self, ticks, events, options, stop or Event())
 
     def policy(self, branch: str = MAIN, **options: Any) -> Policy:
         """The policy of a branch: as recorded, else as in `ledger.toml`; changed by options."""
@@ -482,6 +518,7 @@ class Ledger:
         if self._repository.branch(made.branch).state.waiting is not None:
             # Causes may have come that events of either side wait for.
             self.world.apply([], made.branch, source="reconcile")
+        self.world.tell_bus(made.branch)
         return made
 
     def plan_reconcile(
@@ -556,11 +593,13 @@ class Ledger:
         if level != "eventual":
             types = self.config.types_from("causal") if level is None else None
             refuse_gaps(self._repository, self._repository.branch(theirs), self._repository.branch(branch), types)
-        place = os.fspath(location)
+        place, untold = os.fspath(location), list[str]()
 
         def give() -> Reconciled:
             with _other(location) as other, told_of(place):
-                return other._reconciled(branch, other.fetch(self.location, branch).name, why=why)
+                given = other._reconciled(branch, other.fetch(self.location, branch).name, why=why)
+                untold.extend(each for each in [other.world.undelivered] if each is not None)
+                return given
 
         if level == "strong":
             there = give()
@@ -570,6 +609,10 @@ class Ledger:
             here = self._reconciled(branch, theirs, why=why)
             with _after(f"{branch} has taken in what {place} has"):
                 there = give()
+        if untold:
+            self.world.undelivered = "; ".join(
+                [*filter(None, [self.world.undelivered]), *(f"{place}: {each}" for each in untold)]
+            )
         return Synced(place, here, there)
 
     def _fetched(self, place: str, remote: str | None) -> str:
@@ -733,7 +776,7 @@ class Ledger:
     def _limits(self) -> Limits:
         from ledger_cli.services.world_health import Limits
 
-        return Limits(self.config["max_lag"], self.config["max_skew"])
+        return Limits(self.config["max_lag"], self.config["max_skew"], self.config["bus"] is not None)
 
     def _make_importer(self) -> Importer:
         if self._importer is None:

@@ -7,19 +7,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
 from ledger_cli.config import FILE_NAME, Config, level_of
-from ledger_cli.errors import UsageError
+from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.services.followed import Settle, unchanged
 from ledger_cli.services.repository import Branch, Repository
 
 if TYPE_CHECKING:
+    from threading import Event
+
     import pyarrow as pa
 
+    from ledger_cli.ports import Bus
+    from ledger_cli.services.broadcast import Delivery
     from ledger_cli.services.moment import Moment
-    from ledger_cli.services.subscriptions import Polled, SubscriptionView
+    from ledger_cli.services.subscriptions import Listener, Polled, SubscriptionView
     from ledger_cli.services.transactions import Ended, Side, Together
     from ledger_cli.services.world import Reducer, World
     from ledger_cli.services.world_apply import ApplyResult
@@ -49,6 +54,8 @@ class WorldApi:
         self._config = config
         self._location = location
         self._kept: dict[str, tuple[Branch, World]] = {}
+        self.undelivered: str | None = None
+        """Why the bus lacks events after the last write; None: it has them all, or there is none."""
 
     def register(
         self,
@@ -129,20 +136,96 @@ class WorldApi:
         lines = map(_bytes, events)
 
         def here(chosen: Iterable[bytes]) -> ApplyResult:
-            return self._apply(chosen, branch, atomic, source, why)
+            result = self._apply(chosen, branch, atomic, source, why)
+            result.unheard += self.tell_bus(branch)
+            return result
 
         if canonical is None:
             return here(lines)
         return apply_by_level(canonical, self._location, strong, list(lines), here, branch, atomic, source, why)
 
-    def _apply(self, lines: Iterable[bytes], branch: str, atomic: bool, source: str, why: str) -> ApplyResult:
-        """On this very ledger."""
+    def apply_taken(
+        self, lines: Sequence[bytes], branch: str, source: str, settle: Settle, first_line: int
+    ) -> ApplyResult:
+        """Apply a batch of a source that is followed; `settle`, `first_line`: see `services.world_apply.apply`."""
+        if self._config.types_from("strong") and self._canonical() is not None:
+            # Two ledgers move: how far the source was read is kept by neither, and events are known the next time.
+            return self.apply(lines, branch, source=source)
+        return self._apply(lines, branch, False, source, "", settle, first_line)
+
+    def _apply(
+        self,
+        lines: Iterable[bytes],
+        branch: str,
+        atomic: bool,
+        source: str,
+        why: str,
+        settle: Settle = unchanged,
+        first_line: int = 1,
+    ) -> ApplyResult:
+        """On this very ledger. The bus is not told yet."""
         from ledger_cli.services.world_apply import apply
 
-        self.recover(branch)
-        rules = self._rules()
+        self._end_transactions(branch)
+        rules = self._rules(branch)
         world = self._world(self._repository.branch(branch))
-        return apply(self._repository, world, branch, lines, rules, source, atomic, why)
+        return apply(
+            self._repository,
+            world,
+            branch,
+            lines,
+            rules,
+            source,
+            atomic,
+            why,
+            settle=settle,
+            first_line=first_line,
+        )
+
+    @cached_property
+    def bus(self) -> Bus | None:
+        """Where applied events are told to others, as in `ledger.toml`. UsageError for a kind that there is not."""
+        return wiring.make_bus(self._config["bus"], self._location)
+
+    def deliver(self, branch: str = MAIN) -> Delivery:
+        """Tell the bus what it has not been told of a branch. Writes do so themselves. UsageError without a bus."""
+        from ledger_cli.services.broadcast import deliver
+
+        if self.bus is None:
+            raise UsageError(f"there is no bus: set bus in {FILE_NAME}, or LEDGER_BUS")
+        return deliver(self._repository, branch, self.bus)
+
+    def tell_bus(self, branch: str) -> list[str]:
+        """Do so after a write, if there is a bus. It stands whatever comes of that: what went wrong, none or one."""
+        self.undelivered = None
+        try:
+            failed = None if self.bus is None else self.deliver(branch).failed
+        except LedgerError as error:
+            failed = str(error)
+        if failed is not None:
+            self.undelivered = (
+                f"the bus could not be told: {failed}; the events are applied, and the next write or `ledger follow` "
+                "tells it"
+            )
+        return [] if self.undelivered is None else [self.undelivered]
+
+    def _broadcast(self, branch: str) -> Callable[[pa.Table], str | None]:
+        """Tells the bus of transient events, which nobody can deliver later: not again once it did not answer."""
+        from ledger_cli.services.broadcast import bus_events
+
+        bus, down = self.bus, list[str]()
+
+        def told(rows: pa.Table) -> str | None:
+            if bus is None or down:
+                return None
+            try:
+                bus.publish(bus_events(self._repository, branch, rows))
+            except LedgerError as error:
+                down.append(f"the bus was not told of transient events, which are gone: {error}")
+                return down[0]
+            return None
+
+        return told
 
     def _canonical(self) -> str | None:
         from ledger_cli.api.canonical import canonical_of
@@ -200,11 +283,14 @@ class WorldApi:
 
         with Ledger.open(location) as other:
             for world in (self, other.world):
-                world.recover(branch)
+                world._end_transactions(branch)
             until = wiring.clock() + round(self._config["max_lock"] * 1e6)
             ours, theirs = ([_bytes(each) for each in every] for every in (events, their_events))
             here, there = self._side(branch), other.world._side(branch)
-            return apply_together(here, there, ours, theirs, wiring.transaction_name(), until, sources, why)
+            done = apply_together(here, there, ours, theirs, wiring.transaction_name(), until, sources, why)
+            done.here.unheard += self.tell_bus(branch)
+            done.there.unheard += other.world.tell_bus(branch)
+            return done
 
     def apply_files_together(
         self, name: str, location: str | os.PathLike[str], their_name: str, branch: str = MAIN, why: str = ""
@@ -218,6 +304,13 @@ class WorldApi:
     def recover(self, branch: str = MAIN, force: bool = False) -> list[Ended]:
         """End the transactions over two ledgers that are under way on a branch, as far as they are decided or their
         time is over; `force`: those too that are not."""
+        ended = self._end_transactions(branch, force)
+        if ended:
+            self.tell_bus(branch)
+        return ended
+
+    def _end_transactions(self, branch: str, force: bool = False) -> list[Ended]:
+        """The same; the bus is told by whoever asks for it."""
         if not self._repository.branch(branch).state.transactions:
             return []
         from ledger_cli.services.transactions import recover
@@ -227,7 +320,8 @@ class WorldApi:
     def _side(self, branch: str) -> Side:
         from ledger_cli.services.transactions import Side
 
-        return Side(self._repository, wiring.absolute(self._location), branch, self._world, self._rules)
+        rules = partial(self._rules, branch)
+        return Side(self._repository, wiring.absolute(self._location), branch, self._world, rules)
 
     def end_session(
         self, branch: str = MAIN, module: str | None = None, entity_id: str | None = None, why: str = ""
@@ -236,7 +330,9 @@ class WorldApi:
         from ledger_cli.services.world_classes import end_session
 
         world = self._world(self._repository.branch(branch))
-        return end_session(self._repository, world, branch, self._rules(), module, entity_id, why)
+        ended = end_session(self._repository, world, branch, self._rules(branch), module, entity_id, why)
+        self.tell_bus(branch)
+        return ended
 
     def drop_cache(self, branch: str = MAIN, why: str = "") -> CacheDrop:
         """Let go of the cache state that a branch keeps; it is folded again from the events when it is asked for."""
@@ -244,8 +340,8 @@ class WorldApi:
 
         return drop_cache(self._repository, branch, why)
 
-    def _rules(self, judged: bool = False) -> Rules:
-        """What events are judged by; `judged`: those that were before, and are taken as they are."""
+    def _rules(self, branch: str, judged: bool = False) -> Rules:
+        """What events of a branch are judged by; `judged`: those that were before, and are taken as they are."""
         from ledger_cli.services.world_judge import Rules, waits_for_canonical
         from ledger_cli.services.world_types import rules_of
 
@@ -257,6 +353,7 @@ class WorldApi:
                 node=wiring.node(self._config["node"]),
                 clock=wiring.clock,
                 max_drift=2**62,
+                broadcast=self._broadcast(branch),
             )
         types = rules_of(self._declared(), wiring.clock())
         strong = self._config.types_from("strong")
@@ -271,6 +368,7 @@ class WorldApi:
             constraints=self.constraints(),
             causal_wait=round(self._config["causal_wait"] * 1e6),
             guardian=partial(wiring.tell_guardian, self._config["guardian"]),
+            broadcast=self._broadcast(branch),
         )
 
     def constraints(self) -> Constraints | None:
@@ -314,6 +412,33 @@ class WorldApi:
         from ledger_cli.services.subscriptions import poll
 
         return poll(self._repository, branch, module, limit)
+
+    def listen(
+        self,
+        module: str,
+        branch: str = MAIN,
+        limit: int = POLLED,
+        *,
+        ack: bool = False,
+        every: float | str = 1,
+        idle: float | str | None = None,
+        stop: Event | None = None,
+    ) -> Iterator[Polled]:
+        """Events for a module as they come, at most `limit` at a time, looked for every so many seconds.
+
+        `ack`: they are acknowledged once the next ones are asked for. Until `stop` is set, or nothing came for `idle`
+        seconds. NotFound without a subscription.
+        """
+        from threading import Event
+
+        from ledger_cli.core.durations import seconds_given
+        from ledger_cli.services.subscriptions import Listener
+
+        if limit < 1:
+            raise UsageError(f"{limit} events cannot be polled: ask for 1 or more")
+        stopped, pause, patience = stop or Event(), seconds_given(every), None if idle is None else seconds_given(idle)
+        listener = Listener(self._repository, branch, module)
+        return wiring.until(stopped, pause, patience, lambda: _heard(listener, limit, ack, stopped))
 
     def ack(self, module: str, position: int, branch: str = MAIN, why: str = "") -> SubscriptionView:
         """Say that a module is done with all events up to a position."""
@@ -440,6 +565,14 @@ class WorldApi:
         world.follow(branch)
         self._kept[branch.name] = branch, world
         return world
+
+
+def _heard(listener: Listener, limit: int, ack: bool, stop: Event) -> Iterator[Polled]:
+    """What there is to be heard now."""
+    while not stop.is_set() and (polled := listener.hear(limit)).events:
+        yield polled
+        if ack:
+            listener.acknowledge()
 
 
 def _bytes(event: bytes | str) -> bytes:

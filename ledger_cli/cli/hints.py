@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ledger_cli.api import Ledger
+    from ledger_cli.render.output import Output
 
 
 def hint_where_settings_do_not_hold(ledger: Ledger, branch: str) -> str | None:
@@ -28,6 +29,12 @@ def hint_where_settings_do_not_hold(ledger: Ledger, branch: str) -> str | None:
         f"{json.dumps(ledger.policy(branch).to_json(), separators=(',', ':'))}; "
         f"another one needs a fork, `{f'ledger replay --fork NAME {options}'.rstrip()}{on}`"
     )
+
+
+def warn_where_the_bus_lacks_events(out: Output, ledger: Ledger) -> None:
+    """Tell that events of the last write are still to come there."""
+    if ledger.world.undelivered is not None:
+        out.warn(ledger.world.undelivered)
 
 
 def hint_where_nothing_is(ledger: Ledger, branch: str) -> str:

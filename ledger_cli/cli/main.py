@@ -45,6 +45,7 @@ COMMANDS = {
     "status": Entry("Look", "Where a branch stands: rows, watermark, open epochs, quarantine."),
     "world": Entry("World", "Change the world behind the ticks by events, and look into it."),
     "schema": Entry("World", "Register the types of world events, compare their schemas, end old versions."),
+    "follow": Entry("Live", "Take ticks and world events as they come, commit, tell the bus."),
     "snapshot": Entry("Keep", "Snapshots of the world: make, list, check, restore and prune them."),
     "archive": Entry("Keep", "Move the entries of old commits out; they are read from there as before."),
     "restore": Entry("Keep", "Put back what was archived."),

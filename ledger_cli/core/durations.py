@@ -16,3 +16,8 @@ def seconds_of(text: str) -> int:
     if found is None:
         raise UsageError(f"{text!r} is no length of time: write a number with s, m, h or d, for example 1h")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def seconds_given(value: float | str) -> float:
+    """The same, or a number of seconds as it is."""
+    return seconds_of(value) if isinstance(value, str) else value

@@ -317,6 +317,19 @@ class Transaction:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """How far a file that grows was read: whole lines, in bytes and lines. `mark`: SHA-256 of the last bytes before.
+
+    `move`: the last move that brought some of it.
+    """
+
+    bytes: int
+    lines: int
+    mark: str
+    move: int = -1
+
+
+@dataclass(frozen=True)
 class State:
     """All that a reader needs to know of a branch after a move, but for its lists."""
 
@@ -353,6 +366,8 @@ class State:
     """A branch that a reconciliation builds on: it is nobody's, and shown nowhere."""
     transactions: Mapping[str, Transaction] = field(default_factory=dict)
     """Those over two ledgers that have not ended here, by name."""
+    followed: Mapping[str, Reached] = field(default_factory=dict)
+    """How far `ledger follow` has read files, by use, node and path (see services.followed)."""
     copy_of: str | None = None
     """Of a copy of another ledger's branch, what it is called there."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -470,6 +485,7 @@ class Move:
         state["tiles"] = tuple(_tile(item) for item in state.get("tiles", ()))
         under_way = state.get("transactions", {})
         state["transactions"] = {name: _transaction(each) for name, each in under_way.items()}
+        state["followed"] = {name: _build(Reached, each) for name, each in state.get("followed", {}).items()}
         listening = state.get("subscriptions", {})
         state["subscriptions"] = {name: _subscription(each) for name, each in listening.items()}
         state["snapshots"] = {name: _build(Snapshot, each) for name, each in state.get("snapshots", {}).items()}

@@ -184,6 +184,8 @@ def _moved(
             world=latest.state.world,
             waiting=latest.state.waiting,
             created=latest.state.created,
+            transactions=latest.state.transactions,
+            followed=latest.state.followed,
             tiles=tiles,
             entities=entities,
         )

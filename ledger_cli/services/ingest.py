@@ -14,6 +14,7 @@ from ledger_cli.core.history import Added, Segment, State
 from ledger_cli.errors import Conflict
 from ledger_cli.ports import Draft, Importer, Source
 from ledger_cli.ports import Mapping as FieldMapping
+from ledger_cli.services.followed import Settle, unchanged
 from ledger_cli.services.refusals import Refusals, by_source, quarantine_files, with_own_text
 from ledger_cli.services.repository import Branch, Repository
 
@@ -68,6 +69,8 @@ class IngestOptions:
     mapping: FieldMapping | None = None
     max_tick_jump: int | None = None
     why: str = ""
+    settle: Settle = unchanged
+    """What else the move changes."""
 
 
 @dataclass
@@ -228,14 +231,14 @@ def _moved(
 ) -> Branch:
     """Publish what is new and move the ref; where nothing is new, the branch as it is."""
     quarantine = quarantine_files(repository, before, sources, intake.refusals, scratch)
-    if not intake.drafts and not quarantine:
+    if not intake.drafts and not quarantine and options.settle(before) == before.state:
         return before
     added = Added(segments=publish_drafts(repository, intake.drafts), quarantine=tuple(quarantine))
     rows = sum(draft.rows for draft in intake.drafts)
     ticks = [draft.tick_max for draft in intake.drafts]
     if before.state.highest_tick is not None:
         ticks.append(before.state.highest_tick)
-    state = replace(before.state, rows=before.state.rows + rows, highest_tick=max(ticks, default=None))
+    state = replace(options.settle(before), rows=before.state.rows + rows, highest_tick=max(ticks, default=None))
     why = options.why or ", ".join(source.name for source in sources[:3]) + (", …" if len(sources) > 3 else "")
     return repository.advance(before.name, before, "ingest", state, why, added)
 

@@ -237,7 +237,8 @@ def _move_to(repository: Repository, branch: Branch, target: Branch, why: str, s
     base, state = begun(repository, target, cut_at(repository, target, None), None)
     waiting = united(read_waiting(repository, each.state) for each in (branch, target))
     state = replace(_clocks_of(state, branch), waiting=write_waiting(repository, waiting, scratch))
-    moved = replace(state, created=branch.seq + 1, base=base, transactions=branch.state.transactions)
+    mine = branch.state
+    moved = replace(state, created=branch.seq + 1, base=base, transactions=mine.transactions, followed=mine.followed)
     return repository.advance(branch.name, branch, KIND, moved, why)
 
 

@@ -104,10 +104,11 @@ def lag(repository: Repository, branch: Branch, one: Subscription, upto: int | N
 
 def views(repository: Repository, branch: Branch) -> list[SubscriptionView]:
     """The subscriptions on a branch with their lag."""
-    return [_view(repository, branch, each) for each in subscriptions(repository, branch)]
+    return [view(repository, branch, each) for each in subscriptions(repository, branch)]
 
 
-def _view(repository: Repository, branch: Branch, one: Subscription) -> SubscriptionView:
+def view(repository: Repository, branch: Branch, one: Subscription) -> SubscriptionView:
+    """A subscription with its lag."""
     return SubscriptionView(one.module, one.branch, one.types, one.cursor, lag(repository, branch, one))
 
 
@@ -140,13 +141,13 @@ def subscribe(
         kept = 0 if known is None else known.cursor
         return Subscription(branch.name, branch.state.created, module, wanted, kept if start is None else start)
 
-    known = _found(repository, branch, module)
+    known = found(repository, branch, module)
     if made_of(known) != known:
         text = why or f"{module} to {', '.join(wanted)}"
         repository.administer(
             "subscribe", text, lambda state: _with(state, made_of(_of(repository, state, branch, module)))
         )
-    return _view(repository, branch, _required(repository, branch, module))
+    return view(repository, branch, _required(repository, branch, module))
 
 
 def unsubscribe(repository: Repository, branch_name: str, module: str, why: str = "") -> None:
@@ -167,9 +168,41 @@ def poll(repository: Repository, branch_name: str, module: str, limit: int) -> P
     one = _required(repository, branch, module)
     if limit < 1:
         raise UsageError(f"{limit} events cannot be polled: ask for 1 or more")
-    table, up_to = log_after(repository, branch, one.cursor, one.types, limit)
+    return _polled(repository, branch, one, one.cursor, limit)
+
+
+def _polled(repository: Repository, branch: Branch, one: Subscription, first: int, limit: int) -> Polled:
+    table, up_to = log_after(repository, branch, first, one.types, limit)
     events = tuple(Delivery(row.pop(POSITION), Transition(row)) for row in table.to_pylist())
-    return Polled(module, branch.name, one.cursor, up_to, events)
+    return Polled(one.module, branch.name, one.cursor, up_to, events)
+
+
+class Listener:
+    """A module that hears events as they come: each time those behind the ones before, acknowledged or not."""
+
+    def __init__(self, repository: Repository, branch_name: str, module: str) -> None:
+        """NotFound without a subscription."""
+        self._repository = repository
+        self._branch = repository.branch(branch_name)
+        self._one = _required(repository, self._branch, module)
+        self._heard = self._one.cursor
+
+    def hear(self, limit: int) -> Polled:
+        """The next events, at most so many. After a reconciliation they come again rather than never."""
+        branch = self._repository.branch(self._branch.name)
+        one = _required(self._repository, branch, self._one.module)
+        if branch.state.created != self._branch.state.created:
+            self._heard = one.cursor
+        first = max(self._heard, one.cursor)
+        self._branch, self._one = branch, one
+        polled = _polled(self._repository, branch, one, first, limit)
+        self._heard = polled.up_to
+        return polled
+
+    def acknowledge(self) -> None:
+        """The module is done with all that it has heard."""
+        if self._heard > self._one.cursor:
+            move_on(self._repository, self._branch, self._one, self._heard, f"{self._one.module} up to {self._heard}")
 
 
 def ack(repository: Repository, branch_name: str, module: str, position: int, why: str = "") -> SubscriptionView:
@@ -190,7 +223,32 @@ def ack(repository: Repository, branch_name: str, module: str, position: int, wh
 
     if position > one.cursor:
         repository.administer("ack", why or f"{module} up to {position}", acknowledged)
-    return _view(repository, branch, _required(repository, branch, module))
+    return view(repository, branch, _required(repository, branch, module))
+
+
+def found(repository: Repository, branch: Branch, module: str) -> Subscription | None:
+    """The subscription of a module on a branch, as it stands there now; None without one."""
+    admin = repository.find(ADMIN)
+    return None if admin is None else _of(repository, admin.state, branch, module)
+
+
+def move_on(repository: Repository, branch: Branch, one: Subscription, position: int, why: str) -> None:
+    """Acknowledge what was read for a subscription as it stood, on a branch as it stood. It is made if there is none.
+
+    Where somebody has changed it since, or it went on in a log that was ordered anew, nothing: it is to be read again.
+    """
+
+    def moved(state: State) -> State:
+        known = state.subscriptions.get(_key(branch, one.module))
+        now = one if known is None else _carried(repository, branch, known)
+        if now is None or now.types != one.types or not one.cursor <= now.cursor < position:
+            return state
+        return _with(state, replace(now, cursor=position))
+
+    admin = repository.find(ADMIN)
+    before = State() if admin is None else admin.state
+    if moved(before) != before:
+        repository.administer("ack", why, moved)
 
 
 def _refuse_old_positions(repository: Repository, branch: Branch, one: Subscription) -> None:
@@ -224,16 +282,11 @@ def _with(state: State, one: Subscription) -> State:
     return replace(state, subscriptions={**state.subscriptions, f"{one.branch}/{one.module}": one})
 
 
-def _found(repository: Repository, branch: Branch, module: str) -> Subscription | None:
-    admin = repository.find(ADMIN)
-    return None if admin is None else _of(repository, admin.state, branch, module)
-
-
 def _required(repository: Repository, branch: Branch, module: str) -> Subscription:
-    found = _found(repository, branch, module)
-    if found is None:
+    known = found(repository, branch, module)
+    if known is None:
         raise _unknown(branch, module)
-    return found
+    return known
 
 
 def _unknown(branch: Branch, module: str) -> NotFound:

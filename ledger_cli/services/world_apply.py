@@ -27,11 +27,12 @@ from ledger_cli.core.history import Added, QuarantineFile, WorldFile, WorldState
 from ledger_cli.core.vector_clock import VectorClock, writer_name
 from ledger_cli.core.world_batch import Events
 from ledger_cli.errors import Conflict
+from ledger_cli.services.followed import Settle, unchanged
 from ledger_cli.services.prepared import Part, locks_of
 from ledger_cli.services.refusals import QUARANTINE
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import World, vector_clock, write_checkpoint
-from ledger_cli.services.world_judge import Batch, Judged, Refusal, Rules, all_or_nothing, judge
+from ledger_cli.services.world_judge import Batch, Judged, Refusal, Rules, all_or_nothing, judge, passed_rows
 from ledger_cli.services.world_reader import EventReader
 from ledger_cli.services.world_waiting import Waiting, read_waiting, write_waiting
 
@@ -63,7 +64,7 @@ class ApplyResult:
     waiting: int = 0
     """Events that wait for their causes afterwards, older ones too."""
     unheard: list[str] = field(default_factory=list)
-    """Why the guardian could not be told."""
+    """Why the guardian or the bus could not be told."""
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -112,19 +113,22 @@ def apply(
     atomic: bool = False,
     why: str = "",
     part: Part | None = None,
+    settle: Settle = unchanged,
+    first_line: int = 1,
 ) -> ApplyResult:
     """Apply events, one a line, to a branch. What is refused goes to quarantine and changes nothing.
 
     An event whose cause is not known waits for it, and is judged again with every batch until then. `atomic`: all of
     them in one move, or none where one is refused or would have to wait. `world`: that of the branch, brought up to
-    date. Without any line, what waits is judged. `part`: what they are, atomic, in a transaction.
+    date. Without any line, what waits is judged. `part`: what they are, atomic, in a transaction. `settle`: what else
+    the move of a batch changes; give at most `BATCH_EVENTS` then. `first_line`: the number of the first one.
     """
     result = ApplyResult(branch)
-    take = partial(_apply_batch, repository, world, branch, rules, source, atomic, why, part, result)
+    take = partial(_apply_batch, repository, world, branch, rules, source, atomic, why, part, settle, result)
     # A batch is read while the one before is judged and written.
     with _uncollected(), EventReader(rules.keys) as reader, ThreadPoolExecutor(1, "ledger-world") as writer:
         before: Future[None] | None = None
-        for numbers, texts in _batches(lines, atomic):
+        for numbers, texts in _batches(lines, atomic, first_line):
             written = writer.submit(_after, before, partial(take, numbers, texts, reader.read(texts)))
             del numbers, texts
             if before is not None:
@@ -163,10 +167,9 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _batches(lines: Iterable[bytes], atomic: bool) -> Iterator[tuple[Sequence[int], list[bytes]]]:
-    """Lines and their numbers, blank ones left out."""
+def _batches(lines: Iterable[bytes], atomic: bool, number: int) -> Iterator[tuple[Sequence[int], list[bytes]]]:
+    """Lines and their numbers, of which `number` is the first; blank ones left out."""
     rest = iter(lines)
-    number = 1
     while taken := list(islice(rest, None if atomic else BATCH_EVENTS)):
         numbers: Sequence[int] = range(number, number + len(taken))
         number += len(taken)
@@ -186,6 +189,7 @@ def _apply_batch(
     atomic: bool,
     why: str,
     part: Part | None,
+    settle: Settle,
     result: ApplyResult,
     lines: Sequence[int],
     texts: Sequence[bytes],
@@ -203,7 +207,7 @@ def _apply_batch(
         if atomic:
             judged = all_or_nothing(judged, batch, promised=part is not None and part.kind == "prepare")
         try:
-            after = _persist(repository, world, before, batch, judged, source, why, waiting, rules.node, part)
+            after = _persist(repository, world, before, batch, judged, source, why, waiting, rules.node, part, settle)
         except Conflict:
             older, before = before, repository.branch(branch)
             if before.state.created != older.state.created:
@@ -214,11 +218,14 @@ def _apply_batch(
             world.moved(after, judged.changed, np.concatenate(hashes))
         result.applied += judged.applied
         result.duplicates += judged.duplicates
-        result.transient += judged.transient
+        result.transient += len(judged.passed)
         result.reasons.update(refusal.reason for refusal in judged.refused)
         result.refused += judged.refused[: REFUSALS_TOLD - len(result.refused)]
         unheard = rules.guardian([each.to_json() for each in judged.refused if each.reason == "causal_gap"])
         result.unheard += [] if unheard is None else [unheard]
+        if judged.passed:
+            unheard = rules.broadcast(passed_rows(judged, batch))
+            result.unheard += [] if unheard is None else [unheard]
         return
     raise Conflict(f"branch {branch} is moved by many processes at once: run the command again")
 
@@ -234,12 +241,13 @@ def _persist(
     waiting: Waiting,
     node: str,
     part: Part | None,
+    settle: Settle,
 ) -> Branch:
     """Write what was accepted, refused or waits, and move the ref; nothing where there is nothing new."""
     with repository.store.scratch() as scratch:
         quarantine = _quarantined(repository, before, batch, judged, source, scratch)
-        settle = None if part is None or judged.refused else part.settle
-        settled = settle is not None and settle(before.state) != before.state
+        decide = None if part is None or judged.refused else part.settle
+        settled = settle(before) != before.state or (decide is not None and decide(before.state) != before.state)
         if not judged.applied and not quarantine and judged.waiting == waiting and not settled:
             return before
         files: tuple[WorldFile, ...] = ()
@@ -253,8 +261,8 @@ def _persist(
         kept = before.state.waiting
         if judged.waiting != waiting:
             kept = write_waiting(repository, judged.waiting, scratch)
-        after = replace(before.state, world=state, waiting=kept)
-        after = after if settle is None else settle(after)
+        after = replace(settle(before), world=state, waiting=kept)
+        after = after if decide is None else decide(after)
         kind = "world" if part is None or judged.refused else part.kind
         return repository.advance(before.name, before, kind, after, why or source, added)
 

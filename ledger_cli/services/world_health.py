@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ledger_cli.core.hlc import Hlc
+from ledger_cli.services.broadcast import MODULE, subscription
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.subscriptions import SubscriptionView, views
+from ledger_cli.services.subscriptions import SubscriptionView, view, views
 from ledger_cli.services.world import read_parquet
 
 LAST_FILES = 16
@@ -23,10 +24,11 @@ _NODE_AT = len(str(Hlc(0, 0, "")))
 
 @dataclass(frozen=True)
 class Limits:
-    """What is told as too much: events of lag, and seconds of skew."""
+    """What is told as too much: events of lag, and seconds of skew. `bus`: whether there is one that listens."""
 
     lag: int
     skew: float
+    bus: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,11 @@ class WorldHealth:
 
 def health(repository: Repository, branch: Branch, limits: Limits) -> WorldHealth:
     """The modules that subscribe to a branch, and the nodes of its last events."""
-    modules = (ModuleHealth(each, each.lag <= limits.lag) for each in views(repository, branch))
+    listening = views(repository, branch)
+    if limits.bus and MODULE not in {each.module for each in listening}:
+        # It is one of them with the first event that it is told.
+        listening = [*listening, view(repository, branch, subscription(repository, branch))]
+    modules = (ModuleHealth(each, each.lag <= limits.lag) for each in listening)
     return WorldHealth(tuple(modules), tuple(_nodes(repository, branch, limits)))
 
 

@@ -56,6 +56,8 @@ class Rules:
     """µs that an event waits for a cause that is not known, before it is refused."""
     guardian: Callable[[list[dict[str, Any]]], str | None] = lambda _: None
     """Told of the events that are refused for their causes; gives what went wrong in that."""
+    broadcast: Callable[[pa.Table], str | None] = lambda _: None
+    """Told of the transient events that were accepted, rows of `WORLD`; gives what went wrong in that."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ class Judged:
     changed: dict[str, Entity] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
     duplicates: int = 0
-    transient: int = 0
+    passed: list[_Accepted] = field(default_factory=list)
+    """Transient events: accepted, but not to be stored. Their version is the one that their entity keeps."""
     gaps: list[tuple[int, WorldEvent, Refused]] = field(default_factory=list)
     """Events whose cause is not known, by their places."""
     waiting: Waiting = field(default_factory=dict)
@@ -202,6 +205,11 @@ def _rows(accepted: Sequence[_Accepted], sent: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=WORLD)
 
 
+def passed_rows(judged: Judged, batch: Batch) -> pa.Table:
+    """The transient events that were accepted of a batch, as rows of `WORLD`. There must be some."""
+    return _rows(judged.passed, batch.events.rows)
+
+
 class _Gap(Refused):
     """A cause is not known yet."""
 
@@ -240,6 +248,7 @@ class _Judge:
             rows=list(judged.rows),
             refused=list(judged.refused),
             changed=dict(judged.changed),
+            passed=list(judged.passed),
             gaps=list(judged.gaps),
         )
         return other
@@ -358,7 +367,7 @@ class _Judge:
             fresh[event_id] = _made(_Accepted, (event, place, kind, version, reading, rule.read_as))
             judged.changed[entity_id] = then
         else:
-            judged.transient += 1
+            judged.passed.append(_made(_Accepted, (event, place, kind, version - 1, reading, rule.read_as)))
 
     def _again(self, event: WorldEvent) -> None:
         """An event whose id is known: the same once more, or another one."""

@@ -52,6 +52,7 @@ def make_all_named(ledger: Run, home: Path) -> None:
     forked = make_forked(ledger, home)
     ticks = forked / "ticks.jsonl.zst"
     (forked / "more").mkdir()
+    ledger("simulate", forked / "ticks.jsonl", "--entities", "3", "--ticks", "50", "--seed", "7")
     sizes = ("--entities", "3", "--ticks", "50", "--seed", "7")
     ledger("simulate", ticks, *sizes)
     ledger("simulate", forked / "more" / "a.parquet", *sizes, "--first-tick", "50")
@@ -100,6 +101,8 @@ def test_the_example_runs(example: str, prepared: Path, ledger: Run) -> None:
         words[2] = "."  # we are in the ledger
     if words[1] == "ingest":
         words = [each.replace("more/*.parquet", str(prepared / "more" / "*.parquet")) for each in words]
+    if "follow" in words or "--follow" in words:
+        words += ["--idle", "1s"]
     ran = ledger(*words[1:])
     assert ran.out
 

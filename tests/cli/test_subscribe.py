@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ledger_cli import wiring
+from ledger_cli import Ledger, wiring
 from ledger_cli.core.world import PROTOCOL
 from tests.cli.conftest import Run
 
@@ -160,3 +161,60 @@ def test_status_tells_lag_and_skew(home: Path, ledger: Run, monkeypatch: pytest.
         ("here", 0.0, True),
         ("there", 30.0, True),
     ]
+
+
+def test_events_are_handed_out_as_they_come(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors", "--types", "building.*")
+    with Ledger.open(home) as opened:
+        heard = opened.world.listen("doors", limit=2, every=0.01, idle=20)
+        assert [each.position for each in next(heard).events] == [1, 3]
+        assert [each.position for each in next(heard).events] == [5]
+        ledger("world", "apply", "-", stdin=lines(event(6), event(7, type=MOVED), event(8)))
+        assert [each.position for each in next(heard).events] == [6, 8]
+        assert opened.world.subscriptions()[0].cursor == 0, "nobody has acknowledged"
+        heard.close()
+
+
+def test_what_was_written_may_be_acknowledged(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors", "--types", "building.*")
+    assert polled(ledger, "doors", "--limit", "2", "--ack") == ["e1", "e3"]
+    assert polled(ledger, "doors", "--limit", "1", "--follow", "--idle", "1s") == ["e5"]
+    assert polled(ledger, "doors", "--follow", "--idle", "1s", "--ack") == ["e5"]
+    assert ledger("world", "poll", "doors", "--follow", "--idle", "1s").out == ""
+    ledger("world", "apply", "-", stdin=lines(event(6)))
+    told = ledger("world", "poll", "doors", "--follow", "--idle", "1s", "--json").out.splitlines()
+    assert [each["upTo"] for each in map(json.loads, told)] == [6]
+    assert "--idle says when --follow ends" in ledger("world", "poll", "doors", "--idle", "1s", code=2).err
+
+
+def test_who_stops_in_between_hears_it_again(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors")
+    with Ledger.open(home) as opened:
+        for found in opened.world.listen("doors", limit=2, ack=True, every=0.01, idle=20):
+            if found.events[0].position == 3:
+                break
+    assert polled(ledger, "doors") == ["e3", "e4", "e5"]
+
+
+def test_what_was_written_before_the_end_is_acknowledged(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors")
+    stop = threading.Event()
+    with Ledger.open(home) as opened:
+        for _ in opened.world.listen("doors", limit=2, ack=True, every=0.01, idle=20, stop=stop):
+            stop.set()
+    assert polled(ledger, "doors") == ["e3", "e4", "e5"]
+
+
+def test_a_listener_goes_on_after_a_reconciliation(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors")
+    ledger("fork", "alt")
+    with Ledger.open(home) as opened:
+        heard = opened.world.listen("doors", ack=True, every=0.01, idle=20)
+        assert len(next(heard).events) == 5
+        ledger("world", "apply", "-", stdin=lines(event(6)))
+        assert [each.position for each in next(heard).events] == [6]
+        ledger("world", "apply", "-", "--branch", "alt", stdin=lines(event(7)))
+        ledger("reconcile", "main", "alt")
+        again = [each.event.event["event_id"] for each in next(heard).events]
+        assert sorted(again) == ["e6", "e7"]
+        heard.close()

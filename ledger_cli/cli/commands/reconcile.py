@@ -62,6 +62,7 @@ def reconcile(
     """
     from ledger_cli import wiring
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.hints import warn_where_the_bus_lacks_events
     from ledger_cli.render.views.reconcile import plan_views, reconciled_line
 
     if out is not None:
@@ -87,6 +88,7 @@ def reconcile(
                 raise NeedsDecision(asked(problem)) from problem
             found = done.plan
             output.emit(done, reconciled_line(done))
+            warn_where_the_bus_lacks_events(output, opened)
         if out is not None:
             opened.draw_reconciliation(out, found)
             output.note(f"drew {out}")

@@ -51,6 +51,7 @@ def sync(
     """
     from ledger_cli.api import Ledger
     from ledger_cli.cli.commands.reconcile import asked
+    from ledger_cli.cli.hints import warn_where_the_bus_lacks_events
     from ledger_cli.render.views.reconcile import synced_views
 
     with Ledger.open(ledger) as opened:
@@ -58,4 +59,6 @@ def sync(
             made = opened.sync(location, branch, remote=remote, consistency=consistency, why=message)
         except NeedsDecision as problem:
             raise NeedsDecision(f"{asked(problem)}, then sync again") from problem
-    Output(as_json).emit(made, *synced_views(made))
+        out = Output(as_json)
+        out.emit(made, *synced_views(made))
+        warn_where_the_bus_lacks_events(out, opened)

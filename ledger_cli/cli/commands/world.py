@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -117,6 +118,8 @@ def apply(
         if together is not None:
             both = opened.world.apply_files_together(file, *together, branch, message)
             out.emit(both, *together_views(both, out.most()))
+            for told in [*both.here.unheard, *both.there.unheard]:
+                out.warn(told)
             _tell_refused(both.here, "nothing was applied", allow_quarantine)
             _tell_refused(both.there, "nothing was applied", allow_quarantine, together[0])
             return
@@ -157,11 +160,14 @@ def recover(ledger: LedgerOption = None, branch: BranchOption = "main", as_json:
     Example: ledger world recover
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.hints import warn_where_the_bus_lacks_events
     from ledger_cli.render.views.world import ended_table
 
+    out = Output(as_json)
     with Ledger.open(ledger) as opened:
         ended = opened.world.recover(branch, force=True)
-    Output(as_json).emit([each.to_json() for each in ended], ended_table(ended))
+        out.emit([each.to_json() for each in ended], ended_table(ended))
+        warn_where_the_bus_lacks_events(out, opened)
     for each in ended:
         if each.outcome == "unreachable":
             raise LedgerError(
@@ -226,6 +232,19 @@ def subscribe(
 def poll(
     module: ModuleArgument,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many events.")] = 1000,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with events as they come, until Ctrl-C, SIGTERM or --idle.")
+    ] = False,
+    acknowledge: Annotated[
+        bool, typer.Option("--ack", help="Acknowledge what was written, at most --limit events at a time.")
+    ] = False,
+    every: Annotated[str, typer.Option("--every", metavar="TIME", help="--follow: how often to look.")] = "1s",
+    idle: Annotated[
+        str | None,
+        typer.Option(
+            "--idle", metavar="TIME", help="--follow: end where nothing came for so long.", show_default=False
+        ),
+    ] = None,
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
     as_json: JsonOption = False,
@@ -235,16 +254,34 @@ def poll(
     The same ones come again until `ledger world ack` says that they are dealt with: each at least once.
 
     JSON: module, branch, cursor, upTo (up to this position these are all), events: a list of position, and the event
-    as it was sent, with version and hlc.
+    as it was sent, with version and hlc. With --follow such an object a line.
 
     Example: ledger world poll physics --limit 10
+
+    Example: ledger world poll physics --follow --ack
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.stopping import stopped_by_signals
+    from ledger_cli.render.output import write
     from ledger_cli.render.views.world import delivered_lines
 
+    if idle is not None and not follow:
+        raise UsageError("--idle says when --follow ends: give both, or neither")
+    out = Output(as_json)
     with Ledger.open(ledger) as opened:
-        found = opened.world.poll(module, branch, limit)
-    Output(as_json).emit(found, *delivered_lines(found.events))
+        if not follow:
+            found = opened.world.poll(module, branch, limit)
+            out.emit(found, *delivered_lines(found.events))
+            if acknowledge and found.events:
+                opened.world.ack(module, found.up_to, branch)
+            return
+        with stopped_by_signals() as stop:
+            listening = opened.world.listen(module, branch, limit, ack=acknowledge, every=every, idle=idle, stop=stop)
+            for found in listening:
+                if as_json:
+                    write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
+                else:
+                    out.emit(None, *delivered_lines(found.events))
 
 
 @app.command()
@@ -492,12 +529,15 @@ def end(
     Example: ledger world session end --entity door-7
     """
     from ledger_cli.api import Ledger
+    from ledger_cli.cli.hints import warn_where_the_bus_lacks_events
     from ledger_cli.render.common.words import counted
 
+    out = Output(as_json)
     with Ledger.open(ledger) as opened:
         ended = opened.world.end_session(branch, module, entity, message)
-    entities = counted(ended.entities, "entity", "entities")
-    Output(as_json).emit(ended, f"ended {counted(ended.parts, 'session part')} of {entities}")
+        entities = counted(ended.entities, "entity", "entities")
+        out.emit(ended, f"ended {counted(ended.parts, 'session part')} of {entities}")
+        warn_where_the_bus_lacks_events(out, opened)
 
 
 @cache_app.callback()
