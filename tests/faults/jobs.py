@@ -116,7 +116,11 @@ def _begin(job: dict[str, Any]) -> tuple[int, int]:
     error = ""
     try:
         with Ledger.open(job["ledger"]) as ledger:
-            attrgetter(job["act"])(ledger)(*job["arguments"], **job["options"])
+            done = attrgetter(job["act"])(ledger)(*job["arguments"], **job["options"])
+            if isinstance(done, Iterator):
+                # It goes on step by step.
+                for _ in done:
+                    pass
     except LedgerError as caught:
         error = f"{type(caught).__name__}: {caught}"
     except BaseException as caught:  # noqa: BLE001 - the parent shows it
