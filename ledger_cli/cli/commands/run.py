@@ -59,6 +59,7 @@ def run(
     Example: ledger run recipes/quickstart.toml --check
     """
     from ledger_cli.api.recipes import check_pictures, load_recipe, open_ledger, run_recipe, write_expectation
+    from ledger_cli.cli.hints import warn_where_the_bus_lacks_events
     from ledger_cli.cli.recipe_shown import Shown
 
     if check and update:
@@ -73,6 +74,7 @@ def run(
     with _place(ledger, recipe, kept) as location, open_ledger(location, read) as opened:
         watcher = Shown(out, opened, read, told=kept and not as_json)
         made = run_recipe(opened, read, watcher, pictures=kept)
+        warn_where_the_bus_lacks_events(out, opened)
     if update:
         write_expectation(recipe, made.branches)
         made = replace(made, differences=())
