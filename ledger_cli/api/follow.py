@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from ledger_cli import wiring
 from ledger_cli.errors import Conflict, LedgerError, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import Tail, Taken
-from ledger_cli.services.followed import reading
+from ledger_cli.services.followed import Settle, reading
 
 if TYPE_CHECKING:
     from ledger_cli.api.ledger import Ledger
+    from ledger_cli.core.history import Reached
     from ledger_cli.services.broadcast import Delivery
     from ledger_cli.services.commit import CommitResult
     from ledger_cli.services.ingest import IngestResult
@@ -108,6 +109,8 @@ class _Followed:
 
     tail: Tail
     key: str
+    reached: Reached | None
+    """How far it was read into the ledger, as kept there."""
     held: Taken | None = None
 
     def take(self, rows: int) -> Taken | None:
@@ -115,6 +118,14 @@ class _Followed:
         if self.held is None and rows > 0:
             self.held = self.tail.take(rows)
         return self.held
+
+    def settle(self, taken: Taken) -> Settle:
+        """Keeps in the ledger how far it was read with what was taken."""
+        return reading(self.key, self.reached, taken.reached)
+
+    def stored(self, taken: Taken) -> None:
+        """What was taken is stored."""
+        self.held, self.reached = None, taken.reached
 
 
 def follow(
@@ -170,9 +181,10 @@ class _Follower:
         # Another node may have other files of the same name.
         key = f"{use} {wiring.node(self._ledger.config['node'])} {os.path.realpath(name)}"
         state = self._repository.branch(self._options.branch).state
-        tail = wiring.make_tail(name, state.followed.get(key))
+        reached = state.followed.get(key)
+        tail = wiring.make_tail(name, reached)
         opened.callback(tail.close)
-        return _Followed(tail, key)
+        return _Followed(tail, key, reached)
 
     @property
     def ended(self) -> bool:
@@ -219,12 +231,10 @@ class _Follower:
             if taken is None:
                 continue
             source = wiring.taken_source(each.tail.name, taken)
-            options = IngestOptions(
-                max_tick_jump=self._ledger.config["max_tick_jump"], settle=reading(each.key, taken.reached)
-            )
+            options = IngestOptions(max_tick_jump=self._ledger.config["max_tick_jump"], settle=each.settle(taken))
             importer = self._ledger._make_importer()
             made = ingest(self._repository, importer, step.branch, [source], options, again=[source].__getitem__)
-            each.held = None
+            each.stored(taken)
             step.ticks.append(made)
             left -= taken.block.count(b"\n")
         self.full |= left <= 0
@@ -253,10 +263,9 @@ class _Follower:
         for each in self._world:
             while taken := each.take(min(left, BATCH_EVENTS)):
                 lines = taken.block.split(b"\n")[:-1]
-                settle = reading(each.key, taken.reached)
-                name = each.tail.name
-                step.world.append(self._ledger.world.apply_taken(lines, step.branch, name, settle, taken.first_line))
-                each.held = None
+                apply = self._ledger.world.apply_taken
+                step.world.append(apply(lines, step.branch, each.tail.name, each.settle(taken), taken.first_line))
+                each.stored(taken)
                 step.notes += step.world[-1].unheard
                 left -= len(lines)
         self.full |= left <= 0

@@ -309,6 +309,17 @@ def test_several_may_follow_at_once(home: Path, follow: Callable[..., Followed])
     assert one.ledger.status().rows == 120
 
 
+def test_two_do_not_follow_the_same_file(home: Path, follow: Callable[..., Followed]) -> None:
+    source = home / "ticks.jsonl"
+    source.write_text(ticks(1) + "{\n")
+    one, other = follow("ticks.jsonl", rows=1), follow("ticks.jsonl", rows=2)
+    one.next()
+    other.next()
+    with pytest.raises(UsageError, match=r"another process follows .*ticks\.jsonl into main: let one do it"):
+        one.next()
+    assert one.ledger.status().quarantined == 1
+
+
 def test_a_fork_reads_from_the_start(home: Path, follow: Callable[..., Followed]) -> None:
     (home / "events.jsonl").write_text(events(1))
     one = follow(world=["events.jsonl"])
