@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from ledger_cli import wiring
 from ledger_cli.buses.file import FileBus
 from ledger_cli.core.world import PROTOCOL
-from ledger_cli.errors import UsageError
+from ledger_cli.errors import Unavailable, UsageError
 from ledger_cli.ports import BusEvent
 from tests.cli.conftest import Run
 from tests.servers import Posted, server
@@ -211,3 +213,23 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="let `bus` name a file of its own"):
         FileBus(str(path)).publish([BusEvent("a", b'{"ledger":"1"}')])
     assert path.read_text() == "milk\nbread"
+
+
+def test_a_full_disk_leaves_whole_lines_alone(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    bus, whole = FileBus(str(path)), BusEvent("a", b'{"ledger":"1"}')
+    bus.publish([whole])
+    write = os.write
+
+    def full(file: int, data: Any) -> int:
+        if len(data) > 20:
+            return write(file, data[:20])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(Unavailable, match="No space left on device"):
+            bus.publish([whole, whole])
+    assert path.read_bytes() == whole.value + b"\n"
+    bus.publish([whole, whole])
+    assert path.read_bytes().splitlines() == [whole.value] * 3
