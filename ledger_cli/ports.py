@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ledger_cli.core.commit import CommitRow
 from ledger_cli.core.history import Box, CommitFile, QuarantineFile, Reached, Segment
 from ledger_cli.core.policy import Json, Weight
 from ledger_cli.core.slices import History
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
+    from ledger_cli.core.commit import CommitRow
     from ledger_cli.core.moments import Regions
 
 
