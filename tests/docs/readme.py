@@ -1,4 +1,4 @@
-"""What the README shows, made anew: the output of its commands, and its tables."""
+"""What the README and the pages that go on with it show, made anew: the output of commands, and tables."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from ledger_cli.wiring import capabilities
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "world.md", ROOT / "docs" / "stores.md")
+"""In the order in which their sessions run, in one shell."""
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PYTHON = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -98,9 +100,8 @@ def comparable(text: str) -> str:
     return re.sub(r"\d[\d ,\u00a0\u202f]* bytes", "N bytes", text)
 
 
-def with_outputs(document: str, made: list[list[Call]]) -> str:
+def with_outputs(document: str, blocks_made: Iterator[list[Call]]) -> str:
     """The document with new output where it differs."""
-    blocks_made = iter(made)
 
     def renewed(found: re.Match[str]) -> str:
         text = "".join(call.text for call in next(blocks_made))

@@ -1,4 +1,4 @@
-"""The README shows what the program does: its sessions are run, its tables made anew, its links followed.
+"""The README and its pages show what the program does: sessions are run, tables made anew, links followed.
 
 `LEDGER_UPDATE_SNAPSHOTS=1 pytest tests/docs` writes new output, tables and the picture into place.
 """
@@ -19,20 +19,25 @@ from ledger_cli.api import Ledger
 from ledger_cli.cli.main import COMMANDS
 from ledger_cli.core.world import PROTOCOL
 from tests.docs import readme
-from tests.docs.readme import README, ROOT
+from tests.docs.readme import PAGES, README, ROOT
 
 UPDATE = os.environ.get("LEDGER_UPDATE_SNAPSHOTS") == "1"
 PICTURE = ROOT / "docs" / "gamma.svg"
 PICTURE_BYTES_MAX = 150_000
-DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
+DOCUMENTS = (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
 
 
 @dataclass(frozen=True)
 class Played:
-    """The folder where all console blocks of the README were run, and what they printed."""
+    """The folder where all console blocks of the pages were run, and what they printed."""
 
     folder: Path
     made: list[list[readme.Call]]
+
+
+def whole() -> str:
+    """The text of all pages."""
+    return "".join(page.read_text() for page in PAGES)
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +45,17 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("readme")
     for name in ("recipes", "fixtures"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    made = readme.rerun(readme.blocks(README.read_text()), folder, readme.command_environment(folder, os.environ))
+    made = readme.rerun(readme.blocks(whole()), folder, readme.command_environment(folder, os.environ))
     if UPDATE:
-        README.write_text(readme.with_outputs(README.read_text(), made))
+        left = iter(made)
+        for page in PAGES:
+            page.write_text(readme.with_outputs(page.read_text(), left))
         shutil.copy(folder / PICTURE.name, PICTURE)
     return Played(folder, made)
 
 
 def test_every_command_prints_what_is_shown(played: Played) -> None:
-    shown = readme.blocks(README.read_text())
+    shown = readme.blocks(whole())
     assert sum(map(len, shown)) > 20
     for calls, made in zip(shown, played.made, strict=True):
         for call, again in zip(calls, made, strict=True):
@@ -58,7 +65,7 @@ def test_every_command_prints_what_is_shown(played: Played) -> None:
 def test_the_python_sessions_run(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(played.folder)
     monkeypatch.delenv("LEDGER_URL", raising=False)
-    sessions = readme.python_blocks(README.read_text())
+    sessions = readme.python_blocks(whole())
     assert sessions
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for number, session in enumerate(sessions):
@@ -72,8 +79,9 @@ def test_tables(tmp_path: Path) -> None:
     with Ledger.create(tmp_path / "world") as ledger:
         made["views"] = readme.views(ledger)
     if UPDATE:
-        README.write_text(readme.with_tables(README.read_text(), made))
-    shown = readme.tables(README.read_text())
+        for page in PAGES:
+            page.write_text(readme.with_tables(page.read_text(), made))
+    shown = readme.tables(whole())
     assert shown.keys() == made.keys()
     for name, text in made.items():
         assert shown[name] == text, f"table {name}: LEDGER_UPDATE_SNAPSHOTS=1 pytest tests/docs"
@@ -94,7 +102,7 @@ def _cells(svg: str) -> list[tuple[str, str, str]]:
 
 
 def test_every_command_is_mentioned() -> None:
-    text = README.read_text()
+    text = whole()
     assert [name for name in COMMANDS if not re.search(rf"ledger {name}\b", text)] == []
 
 
