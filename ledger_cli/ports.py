@@ -145,6 +145,10 @@ class Commits(Protocol):
     reached, NotWritten where it is full, Corrupt where it lacks what a history names.
     """
 
+    def close(self) -> None:
+        """Let go of connections. Nothing that was acknowledged depends on it."""
+        ...
+
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """Store the commits of a batch, in order of (shard, height) within the batch: durable when it returns.
 
@@ -228,10 +232,6 @@ class CommitStore(Commits, Refs, Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Let go of connections. Nothing that was acknowledged depends on it."""
-        ...
-
 
 @dataclass(frozen=True)
 class PackPart:
@@ -310,10 +310,10 @@ class Cache(Protocol):
         """Where the copy is, None where there is none. It stays there for this process, whoever throws it out."""
         ...
 
-    def add(self, key: str, path: Path, sync: bool = True, shared: bool = True) -> Path:
+    def add(self, key: str, path: Path, shared: bool = True) -> Path:
         """Make a finished local file, which is not written to any more, the copy; as `get`.
 
-        `sync`: to the disk; `shared`: others may use it too, it outlives this process and counts against the bound.
+        `shared`: it is synced, others may use it too, it outlives this process and counts against the bound.
         """
         ...
 

@@ -199,6 +199,7 @@ def make_store(location: str, url: str, open_files: ExitStack, config: Config | 
         packed: Store = resolve(PACKED)(resolve(JOINED)(files, engine, cache, now), cache)
     else:
         packed = resolve(PACKED)(files, cache, resolve(PARQUET_COMMITS))
+        open_files.callback(packed.commits.close)
     vault: Vault = resolve(VAULT)(location, known["archive_key"], os.environ)
     made: ArchivedStore = resolve(ARCHIVED_STORE)(packed, vault, cache)
     return made
@@ -237,13 +238,8 @@ def _read_beside(location: str, file: str) -> bytes:
 
 def _write_beside(location: str, file: str, content: bytes) -> None:
     """Write a small file beside those of the store. FileExistsError where it is there."""
-    if is_directory(location):
-        Path(location, file).parent.mkdir(parents=True, exist_ok=True)
-        with open(Path(location, file), "xb") as opened:
-            opened.write(content)
-        return
     with ExitStack() as open_files:
-        store = _objects(location, open_files)
+        store = resolve(STORES[""])(Path(location)) if is_directory(location) else _objects(location, open_files)
         if file == FILE_NAME:
             store.create()
         if not store.put_new(file, content):

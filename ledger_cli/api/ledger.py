@@ -172,7 +172,10 @@ class Ledger:
         return cls(place, wiring.read_config(place))
 
     def close(self) -> None:
-        """Let go of what is held open, at once. Not needed for what was written to last; used again, it opens again."""
+        """Let go of what is held open, at once; whoever goes on opens the ledger again.
+
+        Not needed for what was written to last.
+        """
         self._repository.close()
         if self._importer is not None:
             self._importer.close()

@@ -10,7 +10,6 @@ stands then, and the last commit of an epoch the same as if no row had come late
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +120,12 @@ def told(
     """Commits for an engine, with the column of what contributed to them, where a file tells that."""
     if contributors is None or not repository.store.by_engine:
         return commits
-    known = pq.read_table(repository.store.location(contributors.file))
-    return map(partial(with_contributors, contributors=known), commits)
+    file = repository.store.location(contributors.file)
+
+    def with_own(table: pa.Table) -> pa.Table:
+        return with_contributors(table, pq.read_table(file, filters=pc.field("commit_id").isin(table["commit_id"])))
+
+    return map(with_own, commits)
 
 
 def by_batch(repository: Repository) -> dict[str, ContributorsFile]:

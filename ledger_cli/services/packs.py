@@ -329,8 +329,7 @@ class PackedStore:
                 return own
             with self._cache.draft() as draft:
                 draft.write_bytes(data)
-                # There may be thousands of them.
-                copy = self._cache.add(f"packed/{file}", draft, sync=False)
+                copy = self._cache.add(f"packed/{file}", draft)
         return str(copy)
 
     def rewritten(self, file: str) -> bool:

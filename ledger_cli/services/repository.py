@@ -166,7 +166,7 @@ class Repository:
         return self._engine
 
     def close(self) -> None:
-        """Let go of the engine; another one is made when it is needed again."""
+        """Let go of the engine."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None

@@ -162,12 +162,12 @@ def _settle(judged: Judged, batch: Batch, waiting: Waiting, rules: Rules) -> Non
     """Whether what lacks a cause goes on waiting, or has waited too long."""
     now = rules.clock()
     for place, event, gap in judged.gaps:
-        text = batch.texts[place]
+        text = batch.texts[place].strip()
         since = waiting.get(text, now)
         if now - since >= rules.causal_wait:
             judged.refused.append(Refusal(batch.lines[place], event.event_id, gap.reason, gap.detail))
         else:
-            judged.waiting[text.strip()] = since
+            judged.waiting[text] = since
 
 
 def all_or_nothing(judged: Judged, batch: Batch, promised: bool) -> Judged:

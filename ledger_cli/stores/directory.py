@@ -43,9 +43,6 @@ class DirectoryStore(PlainFiles, ParquetCommits):
     def create(self) -> None:
         """See `ports.CommitStore`. Directories are made when something is put into them."""
 
-    def close(self) -> None:
-        """See `ports.CommitStore`."""
-
     @property
     def commits(self) -> DirectoryStore:
         """See `ports.Store`."""
@@ -89,22 +86,28 @@ class DirectoryStore(PlainFiles, ParquetCommits):
 
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """See `ports.Store`."""
-        target = self._move(branch, seq)
         with disk_errors():
-            _make_directory(target.parent)
             if seq and not self._move(branch, seq - 1).exists():
                 raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
             self._refuse_holes(branch, seq)
-            draft = target.with_name(f".{seq}.{uuid.uuid4().hex}")
-            try:
-                _write(draft, move)
-                os.link(draft, target)
-            except FileExistsError as error:
-                raise Conflict(f"branch {branch} was moved by another process: run the command again") from error
-            finally:
-                draft.unlink(missing_ok=True)
-            _sync_directory(target.parent)
+            if not self.put_new(f"refs/{branch}/{_name_of(seq)}", move):
+                raise Conflict(f"branch {branch} was moved by another process: run the command again")
         self._ends[branch] = seq
+
+    def put_new(self, file: str, content: bytes) -> bool:
+        """Make a small file, whole and for good; False where it is there."""
+        target = self.root / file
+        _make_directory(target.parent)
+        draft = target.with_name(f".{uuid.uuid4().hex}")
+        try:
+            _write(draft, content)
+            os.link(draft, target)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_directory(target.parent)
+        return True
 
     def publish(self, path: Path, file: str) -> Published:
         """See `ports.Store`."""

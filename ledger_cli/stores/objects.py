@@ -67,6 +67,7 @@ class ObjectStore(PlainFiles, ParquetCommits):
 
     def close(self) -> None:
         """See `ports.CommitStore`."""
+        super().close()
         self._workers.shutdown()
         self._cache.close()
 

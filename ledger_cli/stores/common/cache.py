@@ -74,12 +74,12 @@ class FileCache:
         self._given.add(key)
         return mine
 
-    def add(self, key: str, path: Path, sync: bool = True, shared: bool = True) -> Path:
+    def add(self, key: str, path: Path, shared: bool = True) -> Path:
         """See `ports.Cache`."""
         target, mine = self._folder / key, self._mine() / key
         with disk_errors(), self.draft() as draft:
             _link(path, draft)
-            if sync and shared:
+            if shared:
                 with open(draft, "rb") as file:
                     os.fsync(file.fileno())
             mine.parent.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,12 @@ class ParquetCommits:
     def __init__(self, files: ListedFiles) -> None:
         self._files = files
 
+    def close(self) -> None:
+        """See `ports.CommitStore`."""
+        if "_connection" in vars(self):
+            self._connection.close()
+            del self._connection
+
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
         if batch.rpartition("/")[2] not in self._files.folders("commits"):

@@ -1,0 +1,35 @@
+"""What was acknowledged survives a loss of power: every file was synced, and the directory that names it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ledger_cli import Ledger
+from ledger_cli.core.world import PROTOCOL
+from tests.support import events_at
+
+
+def test_what_is_acknowledged_was_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    source = tmp_path / "ticks.jsonl"
+    source.write_text("".join(json.dumps(event) + "\n" for event in events_at(*range(30))))
+    event = {"entityId": "E1", "type": "a.b.v1", "payload": {}, "handshake": {"protocol": PROTOCOL}}
+    with Ledger.create(tmp_path / "ledger", interval=10, bus="../told.jsonl") as ledger:
+        ledger.ingest(source)
+        ledger.commit(final=True)
+        ledger.world.register("a.b.v1")
+        ledger.world.apply([json.dumps(event).encode(), b"{"])
+        ledger.snapshots.create()
+        ledger.archive(20)
+    kept = [path for path in (tmp_path / "ledger").rglob("*") if path.is_file()]
+    kept = [path for path in kept if not {"cache", "scratch"} & {*path.relative_to(tmp_path / "ledger").parts}]
+    folders = {path.relative_to(tmp_path).parts[1] for path in kept}
+    assert folders >= {"segments", "commits", "refs", "quarantine", "snapshots", "archive", "ledger.toml"}
+    for path in [*kept, tmp_path / "told.jsonl"]:
+        assert path.stat().st_ino in synced, path
+        assert path.parent.stat().st_ino in synced, path.parent
