@@ -95,7 +95,7 @@ def test_parts_of_it_by_several_processes_at_once(jobs: Nursery, prepared: Prepa
     assert [outcome.error for outcome in outcomes] == [""] * 4
     found = [row[:2] for row in rows(ledger)]
     assert found == [row[:2] for row in prepared["rows_after"]]
-    events = set(rows(ledger)) | {(line[1], line[2]) for line in refused(ledger)}
+    events = set(rows(ledger)) | {line[:2] for line in refused(ledger)}
     assert len(events) == len(found) + len(refused(ledger))
 
 

@@ -182,11 +182,12 @@ def tile_of(region: str, rows: pa.Table) -> pa.Table:
     return pa.table([[region], [rows.num_rows], [count], *sums], schema=REGION_TILE)
 
 
-def pieces(commits: Iterable[pa.Table], rows: int = _ROWS_AT_ONCE) -> Iterator[pa.Table]:
+def pieces(commits: Iterable[pa.Table], most: int | None = None) -> Iterator[pa.Table]:
     """The same commits in tables of some 250,000 entries, so that neither small nor large ones are a burden.
 
-    `rows`: commits and entries of a table.
+    `most`: commits and entries of a table, where other ones are wanted.
     """
+    rows = _ROWS_AT_ONCE if most is None else most
     kept: list[pa.Table] = []
     size = 0
     for table in commits:
