@@ -256,12 +256,12 @@ def without_cache(entities: Mapping[str, Entity]) -> tuple[Mapping[str, Entity],
 
 def entity_table(entities: Mapping[str, Entity]) -> pa.Table:
     """Entities as rows of `ENTITIES`."""
-    ids = sorted(entities)
-    rows = [entities[each] for each in ids]
-    kinds, versions, readings, event_ids, parts = zip(*rows, strict=True) if rows else [()] * 5
-    columns = [ids, kinds, versions, readings, event_ids, list(map(_state_text, parts))]
+    kinds, versions, readings, event_ids, parts = zip(*entities.values(), strict=True) if entities else [()] * 5
+    columns = [list(entities), kinds, versions, readings, event_ids, list(map(_state_text, parts))]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, ENTITIES, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=ENTITIES)
+    table = pa.Table.from_arrays(arrays, schema=ENTITIES)
+    # As Python sorts texts: bytes of UTF-8 are in the order of code points.
+    return table.take(pc.sort_indices(table["entity_id"]))
 
 
 def _state_text(parts: Mapping[tuple[str, str], Any]) -> str:
