@@ -24,7 +24,7 @@ from ledger_cli.services.followed import Settle, reading
 if TYPE_CHECKING:
     from ledger_cli.api.ledger import Ledger
     from ledger_cli.core.history import Reached
-    from ledger_cli.services.broadcast import Delivery
+    from ledger_cli.services.broadcast import Told
     from ledger_cli.services.commit import CommitResult
     from ledger_cli.services.ingest import IngestResult
     from ledger_cli.services.world_apply import ApplyResult
@@ -49,7 +49,7 @@ class FollowStep:
     committed: CommitResult | None = None
     world: list[ApplyResult] = field(default_factory=list)
     """Of each batch."""
-    bus: Delivery | None = None
+    bus: Told | None = None
     snapshot: int | None = None
     notes: list[str] = field(default_factory=list)
 

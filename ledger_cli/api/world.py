@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ledger_cli.ports import Bus
-    from ledger_cli.services.broadcast import Delivery
+    from ledger_cli.services.broadcast import Told
     from ledger_cli.services.moment import Moment
     from ledger_cli.services.subscriptions import Listener, Polled, SubscriptionView
     from ledger_cli.services.transactions import Ended, Side, Together
@@ -187,7 +187,7 @@ class WorldApi:
         """Where applied events are told to others, as in `ledger.toml`. UsageError for a kind that there is not."""
         return wiring.make_bus(self._config["bus"], self._location)
 
-    def deliver(self, branch: str = MAIN) -> Delivery:
+    def deliver(self, branch: str = MAIN) -> Told:
         """Tell the bus what it has not been told of a branch. Writes do so themselves. UsageError without a bus."""
         from ledger_cli.services.broadcast import deliver
 

@@ -27,7 +27,7 @@ BATCH_EVENTS = 10_000
 
 
 @dataclass(frozen=True)
-class Delivery:
+class Told:
     """What a bus was told of a branch, in events, up to the position `cursor`.
 
     `lag`: those that it has still to be told; `failed`: why, None where nothing went wrong.
@@ -44,7 +44,7 @@ class Delivery:
         return {**vars(self)}
 
 
-def deliver(repository: Repository, branch_name: str, bus: Bus) -> Delivery:
+def deliver(repository: Repository, branch_name: str, bus: Bus) -> Told:
     """Publish what lies behind the cursor of the bus. What goes wrong with the bus is told, and raised by nobody."""
     told = 0
     while True:
@@ -52,12 +52,12 @@ def deliver(repository: Repository, branch_name: str, bus: Bus) -> Delivery:
         one = subscription(repository, branch)
         table, up_to = log_after(repository, branch, one.cursor, one.types, BATCH_EVENTS)
         if up_to == one.cursor:
-            return Delivery(branch_name, told, one.cursor, 0)
+            return Told(branch_name, told, one.cursor, 0)
         try:
             if table.num_rows:
                 bus.publish(bus_events(repository, branch_name, table))
         except LedgerError as error:
-            return Delivery(branch_name, told, one.cursor, lag(repository, branch, one), str(error))
+            return Told(branch_name, told, one.cursor, lag(repository, branch, one), str(error))
         told += table.num_rows
         move_on(repository, branch, one, up_to, f"{MODULE} up to {up_to}")
 

@@ -1,8 +1,8 @@
 """`ledger snapshot`: cuts through the world of a branch, kept as files that others can read too.
 
 A snapshot is announced in the ref `admin`, which fixes the cut: all events up to the branch's present move, and its
-clock then. Its maker waits until every module that subscribes to the branch has acknowledged what it listens to up
-to there, writes the files, and completes the record. What was announced alone is shown nowhere; the next
+clock then. Its maker waits until every module that subscribes to the branch, but for the bus, has acknowledged what it
+listens to up to there, writes the files, and completes the record. What was announced alone is shown nowhere; the next
 announcement on the branch takes it away, so of two makers at once the first gives way. Files are those of a record, or
 are collected. The log of events stays the truth: any snapshot can be proved by a replay from nothing.
 """
@@ -22,6 +22,7 @@ from ledger_cli.core.history import ADMIN, Snapshot, State, WorldCheckpoint, Wor
 from ledger_cli.core.slices import heights_of
 from ledger_cli.core.world import Entity
 from ledger_cli.errors import Conflict, Corrupt, Difference, LedgerError, NotFound, UsageError
+from ledger_cli.services.broadcast import MODULE
 from ledger_cli.services.cut import Cut
 from ledger_cli.services.fork import begin
 from ledger_cli.services.repository import Branch, Repository
@@ -248,14 +249,19 @@ def _announce(repository: Repository, branch: Branch, why: str) -> Snapshot:
 
 
 def _wait(repository: Repository, announced: Snapshot, patience: Iterable[object]) -> None:
-    """Until every module that subscribes has come to the cut. LedgerError where it takes too long."""
+    """Until every module that subscribes has come to the cut. LedgerError where it takes too long.
+
+    The bus is not waited for: it is told what the ledger has, and may be down for long, or be no longer there.
+    """
     behind: list[str] = []
     for _ in patience:
         branch = repository.branch(announced.branch)
         if str(announced.id) not in _records(repository) or branch.state.created != announced.created:
             raise _gave_way(announced)
         behind = [
-            each.module for each in subscriptions(repository, branch) if lag(repository, branch, each, announced.events)
+            each.module
+            for each in subscriptions(repository, branch)
+            if each.module != MODULE and lag(repository, branch, each, announced.events)
         ]
         if not behind:
             return

@@ -76,8 +76,8 @@ class WorldHealth:
 
 
 def health(repository: Repository, branch: Branch, limits: Limits) -> WorldHealth:
-    """The modules that subscribe to a branch, and the nodes of its last events."""
-    listening = views(repository, branch)
+    """The modules that subscribe to a branch, the bus only where there is one, and the nodes of its last events."""
+    listening = [each for each in views(repository, branch) if limits.bus or each.module != MODULE]
     if limits.bus and MODULE not in {each.module for each in listening}:
         # It is one of them with the first event that it is told.
         listening = [*listening, view(repository, branch, subscription(repository, branch))]

@@ -111,6 +111,27 @@ def test_what_the_bus_misses_it_is_told_by_the_next_write(home: Path, ledger: Ru
     assert ids(told(home, "sub/events.jsonl")) == ["e1", "e2", "e3"]
 
 
+def test_no_snapshot_waits_for_a_bus_that_is_down(home: Path, ledger: Run, monkeypatch: Any) -> None:
+    ledger("world", "apply", "-", stdin=events(1))
+    monkeypatch.setenv("LEDGER_BUS", "sub/events.jsonl")
+    ledger("world", "apply", "-", stdin=events(2))
+    assert ledger("status", "--json").json["world"]["modules"][0]["lag"] == 1
+    assert "snapshot" in ledger("snapshot", "create", "--wait", "1").out
+    assert len(ledger("snapshot", "list", "--json").json) == 1
+
+
+def test_status_tells_of_the_bus_where_there_is_one(home: Path, ledger: Run, monkeypatch: Any) -> None:
+    ledger("world", "apply", "-", stdin=events(1))
+    assert "module bus" in ledger("status").out
+    monkeypatch.delenv("LEDGER_BUS")
+    ledger("world", "apply", "-", stdin=events(2))
+    assert "module bus" not in ledger("status").out
+    monkeypatch.setenv("LEDGER_BUS", "events.jsonl")
+    assert ledger("status", "--json").json["world"]["modules"][0]["lag"] == 1
+    ledger("world", "apply", "-", stdin="")
+    assert ids(told(home)) == ["e1", "e2"]
+
+
 def test_events_are_posted(home: Path, ledger: Run, posted: Posted, monkeypatch: Any) -> None:
     monkeypatch.setenv("LEDGER_BUS", posted.url.replace("//", "//ann:s3cret@") + "?token=hidden")
     posted.status = 503
