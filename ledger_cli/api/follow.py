@@ -172,6 +172,7 @@ class _Follower:
         self._options = options
         self._number = 0
         self._bus_at, self._bus_wait = 0.0, 0.0
+        self._stopping = False
         self._ticks = [self._opened("ticks", name, opened) for name in sources]
         self._world = [self._opened("world", name, opened) for name in world]
         self.full = False
@@ -199,6 +200,7 @@ class _Follower:
 
     def stop(self) -> None:
         """Take in no more than what would be lost."""
+        self._stopping = True
         for each in (*self._ticks, *self._world):
             each.tail.stop()
 
@@ -273,9 +275,11 @@ class _Follower:
     def _tell(self, step: FollowStep) -> None:
         if self._ledger.world.bus is None or time.monotonic() < self._bus_at:
             return
-        step.bus = self._ledger.world.deliver(step.branch)
+        # A batch at a time: whoever was not told for long holds up neither what comes nor the end.
+        step.bus = self._ledger.world.deliver(step.branch, batches=1)
         if step.bus.failed is None:
             self._bus_wait = 0.0
+            self.full |= step.bus.lag > 0 and not self._stopping
             return
         self._bus_wait = min(2 * self._bus_wait or self._options.every, _BUS_WAIT_SECONDS)
         self._bus_at = time.monotonic() + self._bus_wait

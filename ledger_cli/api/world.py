@@ -187,13 +187,16 @@ class WorldApi:
         """Where applied events are told to others, as in `ledger.toml`. UsageError for a kind that there is not."""
         return wiring.make_bus(self._config["bus"], self._location)
 
-    def deliver(self, branch: str = MAIN) -> Told:
-        """Tell the bus what it has not been told of a branch. Writes do so themselves. UsageError without a bus."""
+    def deliver(self, branch: str = MAIN, batches: int | None = None) -> Told:
+        """Tell the bus what it has not been told of a branch, at most so many batches of 10,000 events; None: all.
+
+        Writes do so themselves. UsageError without a bus.
+        """
         from ledger_cli.services.broadcast import deliver
 
         if self.bus is None:
             raise UsageError(f"there is no bus: set bus in {FILE_NAME}, or LEDGER_BUS")
-        return deliver(self._repository, branch, self.bus)
+        return deliver(self._repository, branch, self.bus, batches)
 
     def tell_bus(self, branch: str) -> list[str]:
         """Do so after a write, if there is a bus. It stands whatever comes of that: what went wrong, none or one."""

@@ -16,7 +16,7 @@ from ledger_cli.ports import BusEvent
 POST_EVENTS = 1000
 """Events of one request."""
 SECONDS = 10
-"""So long an answer may take."""
+"""So long a server may let each part wait: being connected to, taking some of the request, some of the answer."""
 _LATER = (408, 425, 429)
 """Refusals that the same request may not meet another time, beside those from 500 on."""
 
@@ -49,8 +49,8 @@ class HttpBus:
 
     def _post(self, lines: bytes) -> None:
         try:
-            with self._opener.open(Request(self._url, lines, self._headers), timeout=SECONDS) as answer:
-                answer.read()
+            # The status says all: a body, which may have no end, is not read.
+            self._opener.open(Request(self._url, lines, self._headers), timeout=SECONDS).close()
         except HTTPError as error:
             error.close()
             if error.code >= 500 or error.code in _LATER:

@@ -44,12 +44,17 @@ class Told:
         return {**vars(self)}
 
 
-def deliver(repository: Repository, branch_name: str, bus: Bus) -> Told:
-    """Publish what lies behind the cursor of the bus. What goes wrong with the bus is told, and raised by nobody."""
-    told = 0
+def deliver(repository: Repository, branch_name: str, bus: Bus, batches: int | None = None) -> Told:
+    """Publish what lies behind the cursor of the bus, at most so many batches; None: all.
+
+    What goes wrong with the bus is told, and raised by nobody.
+    """
+    told = done = 0
     while True:
         branch = repository.branch(branch_name)
         one = subscription(repository, branch)
+        if done == batches:
+            return Told(branch_name, told, one.cursor, lag(repository, branch, one))
         table, up_to = log_after(repository, branch, one.cursor, one.types, BATCH_EVENTS)
         if up_to == one.cursor:
             return Told(branch_name, told, one.cursor, 0)
@@ -60,6 +65,7 @@ def deliver(repository: Repository, branch_name: str, bus: Bus) -> Told:
             return Told(branch_name, told, one.cursor, lag(repository, branch, one), str(error))
         told += table.num_rows
         move_on(repository, branch, one, up_to, f"{MODULE} up to {up_to}")
+        done += 1
 
 
 def subscription(repository: Repository, branch: Branch) -> Subscription:

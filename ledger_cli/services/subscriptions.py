@@ -188,10 +188,15 @@ class Listener:
         self._heard = self._one.cursor
 
     def hear(self, limit: int) -> Polled:
-        """The next events, at most so many. After a reconciliation they come again rather than never."""
+        """The next events, at most so many.
+
+        They come again rather than never: after a reconciliation, and where the cursor was moved back or the module
+        listens to other types since, those behind the cursor.
+        """
         branch = self._repository.branch(self._branch.name)
         one = _required(self._repository, branch, self._one.module)
-        if branch.state.created != self._branch.state.created:
+        anew = branch.state.created != self._branch.state.created
+        if anew or one.types != self._one.types or one.cursor < self._one.cursor:
             self._heard = one.cursor
         first = max(self._heard, one.cursor)
         self._branch, self._one = branch, one
@@ -203,6 +208,8 @@ class Listener:
         """The module is done with all that it has heard."""
         if self._heard > self._one.cursor:
             move_on(self._repository, self._branch, self._one, self._heard, f"{self._one.module} up to {self._heard}")
+            # Where that was not to be, the cursor is found behind this one, and what it lacks is heard again.
+            self._one = replace(self._one, cursor=self._heard)
 
 
 def ack(repository: Repository, branch_name: str, module: str, position: int, why: str = "") -> SubscriptionView:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 from ledger_cli import wiring
 from ledger_cli.buses.file import FileBus
+from ledger_cli.buses.http import SECONDS, HttpBus
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import Unavailable, UsageError
 from ledger_cli.ports import BusEvent
@@ -155,6 +159,22 @@ def test_many_events_are_posted_in_order_by_several_requests(
     ledger("world", "apply", "-", stdin=events(*range(2500)))
     assert [len(each) for each in posted.requests] == [1000, 1000, 500]
     assert [each["position"] for each in posted.events] == list(range(1, 2501))
+
+
+def test_an_answer_without_an_end_holds_up_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> socket.socket:
+            connection, _ = listening.accept()
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nand so on")
+            return connection
+
+        answered = pool.submit(answer)
+        begun = time.monotonic()
+        HttpBus(f"http://127.0.0.1:{listening.getsockname()[1]}/").publish([BusEvent("a", b"{}")])
+        assert time.monotonic() - begun < SECONDS / 2
+        answered.result().close()
 
 
 def test_a_server_that_is_gone_loses_nothing(home: Path, ledger: Run, monkeypatch: Any) -> None:

@@ -19,6 +19,7 @@ from ledger_cli import Ledger
 from ledger_cli.api.follow import FollowStep
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import NotFound, UsageError
+from ledger_cli.services import broadcast
 from tests.cli.conftest import Run
 
 TYPE = "building.opened.v1"
@@ -268,6 +269,26 @@ def test_a_bus_that_was_down_is_told_by_who_follows(home: Path, ledger: Run, mon
     assert (step["world"]["applied"], step["bus"]["events"], step["bus"]["lag"]) == (1, 2, 0)
     lines = [json.loads(line) for line in (home / "sub" / "bus.jsonl").read_text().splitlines()]
     assert [(each["position"], each["eventId"]) for each in lines] == [(1, "e1"), (2, "e2")]
+
+
+def test_a_bus_with_much_to_be_told_holds_up_nothing(
+    home: Path, ledger: Run, follow: Callable[..., Followed], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(broadcast, "BATCH_EVENTS", 2)
+    ledger("world", "apply", "-", "--ledger", "world", stdin=events(*range(9)))
+    monkeypatch.setenv("LEDGER_BUS", str(home / "bus.jsonl"))
+    source = home / "ticks.jsonl"
+    source.write_text(ticks(1))
+    one = follow("ticks.jsonl", every=1000)
+    step = one.next()
+    assert (step.lines, step.bus and (step.bus.events, step.bus.lag)) == (2, (2, 7))
+    add(source, ticks(2))
+    step = one.next()
+    assert (step.lines, step.bus and (step.bus.events, step.bus.lag)) == (2, (2, 5))
+    assert [each.bus and each.bus.lag for each in one.rest()] == [3]
+    left = follow(idle=0.05)
+    assert [step.bus and step.bus.lag for step in left._steps] == [1, 0]
+    assert len((home / "bus.jsonl").read_text().splitlines()) == 9
 
 
 def test_standard_input_ends_by_itself(home: Path, ledger: Run) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from ledger_cli import Ledger, wiring
 from ledger_cli.core.world import PROTOCOL
+from ledger_cli.services.subscriptions import Listener
 from tests.cli.conftest import Run
 
 OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
@@ -217,4 +218,38 @@ def test_a_listener_goes_on_after_a_reconciliation(home: Path, ledger: Run) -> N
         ledger("reconcile", "main", "alt")
         again = [each.event.event["event_id"] for each in next(heard).events]
         assert sorted(again) == ["e6", "e7"]
+        heard.close()
+
+
+@pytest.mark.parametrize("ack", [True, False])
+def test_a_listener_goes_back_with_the_cursor(ack: bool, home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors", "--from", "1")
+    with Ledger.open(home) as opened:
+        heard = opened.world.listen("doors", ack=ack, every=0.01, idle=20)
+        assert [each.position for each in next(heard).events] == [2, 3, 4, 5]
+        if ack:
+            ledger("world", "apply", "-", stdin=lines(event(6)))
+            assert [each.position for each in next(heard).events] == [6]
+        ledger("world", "subscribe", "doors", "--from", "0")
+        assert [each.position for each in next(heard).events] == [1, 2, 3, 4, 5, 6][: 6 if ack else 5]
+        heard.close()
+
+
+def test_a_listener_that_was_moved_back_before_it_acknowledged_hears_all_again(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors")
+    with Ledger.open(home) as opened:
+        listener = Listener(opened._repository, "main", "doors")
+        assert len(listener.hear(10).events) == 5
+        listener.acknowledge()
+        ledger("world", "subscribe", "doors", "--from", "0")
+        assert len(listener.hear(10).events) == 5
+
+
+def test_a_listener_whose_types_change_misses_none_of_them(home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors", "--types", "building.*")
+    with Ledger.open(home) as opened:
+        heard = opened.world.listen("doors", every=0.01, idle=20)
+        assert [each.position for each in next(heard).events] == [1, 3, 5]
+        ledger("world", "subscribe", "doors", "--types", "physics.*")
+        assert [each.position for each in next(heard).events] == [2, 4]
         heard.close()
