@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ledger_cli import wiring
 from ledger_cli.errors import Conflict, LedgerError, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import Tail, Taken
-from ledger_cli.services.followed import Settle, reading
+from ledger_cli.services.followed import FILES_KEPT, Settle, reading, still_known
 
 if TYPE_CHECKING:
     from ledger_cli.api.ledger import Ledger
@@ -209,6 +209,7 @@ class _Follower:
         self._number += 1
         self.full, self.failed = False, None
         step = FollowStep(self._options.branch, self._number)
+        self._check_known()
         for part in (self._take_ticks, self._commit, self._take_world, self._tell, self._keep):
             try:
                 part(step)
@@ -221,6 +222,11 @@ class _Follower:
         if self.failed is not None:
             self.full = False
         return step
+
+    def _check_known(self) -> None:
+        branch = self._repository.branch(self._options.branch)
+        for each in (*self._ticks, *self._world):
+            still_known(branch, each.key, each.reached)
 
     def _take_ticks(self, step: FollowStep) -> None:
         from ledger_cli.services.ingest import IngestOptions, ingest
@@ -291,6 +297,20 @@ class _Follower:
             return
         made = self._ledger.snapshots.create(step.branch, 0, every, "follow")
         step.snapshot = made.record.id if made.made else None
+
+
+def check_names(names: Sequence[str]) -> None:
+    """UsageError where a source is named twice, in whatever way, or there are more than are remembered."""
+    found = set[str]()
+    for name in names:
+        path = name if name == "-" else os.path.realpath(name)
+        if path in found:
+            raise UsageError(f"{name} is named twice: follow it once, as ticks or as world events")
+        found.add(path)
+    if len(names) > FILES_KEPT:
+        raise UsageError(
+            f"{len(names)} sources are too many, at most {FILES_KEPT} are remembered on a branch: bring some together"
+        )
 
 
 def options_of(

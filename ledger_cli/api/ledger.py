@@ -6,7 +6,6 @@ What a verb needs is imported when it is called: a command starts as fast as its
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -267,16 +266,15 @@ class Ledger:
         Without any source it only tells the bus, commits and keeps what others bring.
 
         What is better tried again (another writer, a full disk, a bus that is down) is among the step's notes.
-        UsageError where a source is none that grows, NotFound where it is not there.
+        UsageError where a source is none that grows, they are more than 100, or the branch is made again meanwhile;
+        NotFound where a source is not there.
         """
         from threading import Event
 
-        from ledger_cli.api.follow import follow, options_of
+        from ledger_cli.api.follow import check_names, follow, options_of
 
         ticks, events = ([os.fspath(each) for each in some] for some in (sources, world))
-        for name, count in Counter([*ticks, *events]).items():
-            if count > 1:
-                raise UsageError(f"{name} is named twice: follow it once, as ticks or as world events")
+        check_names([*ticks, *events])
         options = options_of(branch, every, rows, snapshot_every, idle)
         return follow(self, ticks, events, options, stop or Event())
 

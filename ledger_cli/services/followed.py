@@ -14,7 +14,7 @@ from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch
 
 FILES_KEPT = 100
-"""So many files are remembered: those that were read last."""
+"""So many files are remembered on a branch: those that were read last. Nobody follows more at once."""
 
 Settle = Callable[[Branch], State]
 """The state of a branch, as it stands before a move, with what else the move changes."""
@@ -28,16 +28,17 @@ def unchanged(branch: Branch) -> State:
 def reading(name: str, before: Reached | None, reached: Reached | None) -> Settle:
     """Keep how far what is called so was read; None: that cannot be kept. `before`: how far that was until now.
 
-    UsageError where another process reads it too: what is wrong in it would be in quarantine twice.
+    UsageError where another process reads it too: what is wrong in it would be in quarantine twice; see `still_known`.
     """
     if reached is None:
         return unchanged
 
     def settled(branch: Branch) -> State:
+        still_known(branch, name, before)
         known = branch.state.followed.get(name)
         if known is not None and not any(_same(known, each) for each in (before, reached)):
             raise UsageError(
-                f"another process follows {name.split(' ', 2)[2]} into {branch.name}: let one do it, and run this "
+                f"another process follows {_path(name)} into {branch.name}: let one do it, and run this "
                 "again once that one has ended"
             )
         kept = {**branch.state.followed, name: replace(reached, move=branch.seq + 1)}
@@ -45,6 +46,19 @@ def reading(name: str, before: Reached | None, reached: Reached | None) -> Settl
         return replace(branch.state, followed={each: kept[each] for each in latest})
 
     return settled
+
+
+def still_known(branch: Branch, name: str, reached: Reached | None) -> None:
+    """UsageError where a branch knew how far a file was read, and does not any more: it lacks what was read before."""
+    if reached is not None and name not in branch.state.followed:
+        raise UsageError(
+            f"{branch.name} does not know any more how far {_path(name)} was read: the branch was made again, or more "
+            f"than {FILES_KEPT} files are followed into it; run this again, which reads it from its start"
+        )
+
+
+def _path(name: str) -> str:
+    return name.split(" ", 2)[2]
 
 
 def _same(one: Reached, other: Reached | None) -> bool:

@@ -341,6 +341,45 @@ def test_two_do_not_follow_the_same_file(home: Path, follow: Callable[..., Follo
     assert one.ledger.status().quarantined == 1
 
 
+def test_a_branch_that_is_made_again_is_not_gone_on_with(home: Path, follow: Callable[..., Followed]) -> None:
+    source = home / "ticks.jsonl"
+    source.write_text(ticks(1))
+    with Ledger.open(home / "world") as other:
+        other.fork("alt")
+        one = follow("ticks.jsonl", branch="alt", every=0.2)
+        one.next()
+        other.delete_branch("alt")
+        other.fork("alt")
+    add(source, ticks(2))
+    with pytest.raises(UsageError, match=r"alt does not know any more how far .*ticks\.jsonl was read: the branch was"):
+        one.next()
+    again = follow("ticks.jsonl", branch="alt")
+    assert again.next().ticks[0].stored == 4
+
+
+def test_a_branch_that_is_made_again_in_a_step_lacks_nothing(
+    home: Path, follow: Callable[..., Followed], monkeypatch: Any
+) -> None:
+    source = home / "events.jsonl"
+    source.write_text(events(1))
+    with Ledger.open(home / "world") as other:
+        other.fork("alt")
+        one = follow(world=["events.jsonl"], branch="alt")
+        one.next()
+        apply = one.ledger.world.apply_taken
+
+        def late(*arguments: Any) -> Any:
+            other.delete_branch("alt")
+            other.fork("alt")
+            return apply(*arguments)
+
+        monkeypatch.setattr(one.ledger.world, "apply_taken", late)
+        add(source, events(2))
+        with pytest.raises(UsageError, match="alt does not know any more"):
+            one.next()
+        assert other.status("alt").world is None
+
+
 def test_a_fork_reads_from_the_start(home: Path, follow: Callable[..., Followed]) -> None:
     (home / "events.jsonl").write_text(events(1))
     one = follow(world=["events.jsonl"])
@@ -358,8 +397,13 @@ def test_errors(home: Path, ledger: Run) -> None:
             next(opened.follow("nope.jsonl"))
         with pytest.raises(UsageError, match="`ledger ingest` reads it as it is now"):
             next(opened.follow("ticks.jsonl.gz"))
+    (home / "link.jsonl").symlink_to("ticks.jsonl")
     for arguments, told in (
         (["ticks.jsonl", "--world", "ticks.jsonl"], "is named twice"),
+        (["ticks.jsonl", "--world", "./ticks.jsonl"], "./ticks.jsonl is named twice"),
+        (["ticks.jsonl", "link.jsonl"], "link.jsonl is named twice"),
+        (["-", "-"], "- is named twice"),
+        ([f"{number}.jsonl" for number in range(101)], "101 sources are too many, at most 100 are remembered"),
         (["--every", "soon"], "is no length of time"),
         (["--snapshot-every", "0s"], "is no length of time"),
         ([".", "--idle", "1s"], "is not a file that grows line by line"),
