@@ -7,7 +7,7 @@ LedgerError                1
 ├── MissingExtra           1
 ├── SourceError            1
 ├── NotWritten             1
-├── Unavailable            1   the engine of a store cannot be reached, or went away
+├── Unavailable            1   what is elsewhere cannot be reached: an engine, a bus, the canonical ledger
 ├── Conflict               1   another process moved the ref first: safe to run again
 ├── Corrupt                1   a stored file is not what its digest says
 ├── MomentOverflow         1   a sum does not fit into 128 bits
@@ -72,7 +72,10 @@ class NotWritten(LedgerError):
 
 
 class Unavailable(LedgerError):
-    """The engine that keeps the commits cannot be reached, or went away. The message says whether to run it again."""
+    """What is elsewhere (an engine, a bus, the canonical ledger) cannot be reached, or went away.
+
+    The message says whether to run it again.
+    """
 
 
 class Conflict(LedgerError):

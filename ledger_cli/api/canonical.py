@@ -9,7 +9,7 @@ import orjson
 
 from ledger_cli import wiring
 from ledger_cli.config import Config
-from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.errors import LedgerError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from ledger_cli.api.ledger import Ledger
@@ -26,13 +26,13 @@ def canonical_of(config: Config, location: str) -> str | None:
 
 
 def open_canonical(place: str, otherwise: str) -> Ledger:
-    """Open it. LedgerError, which says what did not happen, where it cannot be reached."""
+    """Open it. Unavailable, which says what did not happen, where it cannot be reached."""
     from ledger_cli.api.ledger import Ledger
 
     try:
         there = Ledger.open(place)
     except LedgerError as error:
-        raise LedgerError(f"the canonical ledger {place} cannot be reached ({error}): {otherwise}") from error
+        raise Unavailable(f"the canonical ledger {place} cannot be reached ({error}): {otherwise}") from error
     if canonical_of(there.config, there.location) is not None:
         there.close()
         raise UsageError(f"{place} names another canonical ledger itself: let both name the same one")
@@ -49,8 +49,12 @@ def apply_by_level(
     atomic: bool,
     source: str,
     why: str,
+    first_line: int = 1,
 ) -> ApplyResult:
-    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `location`."""
+    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `location`.
+
+    `first_line`: the number of the first one.
+    """
     from ledger_cli.api.ledger import Ledger
     from ledger_cli.services.world_apply import both
 
@@ -64,7 +68,7 @@ def apply_by_level(
     ours = [b"" if each else line for line, each in zip(lines, chosen, strict=True)]
     told = f"of {source} nothing was applied, since {', '.join(sorted(found))} is strong"
     with open_canonical(place, told) as there:
-        decided = there.world.apply(theirs, branch, atomic, source, why)
+        decided = there.world.apply(theirs, branch, atomic, source, why, first_line)
     with Ledger.open(location) as here:
         here.reconcile(branch, here.fetch(place, branch).name, why=why or source)
     return both(decided, apply_here(ours))

@@ -123,35 +123,51 @@ class WorldApi:
         atomic: bool = False,
         source: str = "events",
         why: str = "",
+        first_line: int = 1,
     ) -> ApplyResult:
         """Apply events, each a JSON text. What is refused changes nothing; `atomic`: then none does.
 
         Those of strong types are applied on the canonical ledger first, and taken in from there; atomic, all are if one
-        is of such a type. LedgerError, and nothing has changed, where that ledger cannot be reached.
+        is of such a type. Unavailable, and nothing has changed, where that ledger cannot be reached. `first_line`: the
+        number of the first event, for what is refused.
         """
-        from ledger_cli.api.canonical import apply_by_level
-
-        strong = self._config.types_from("strong")
-        canonical = self._canonical() if strong else None
-        lines = map(_bytes, events)
-
-        def here(chosen: Iterable[bytes]) -> ApplyResult:
-            result = self._apply(chosen, branch, atomic, source, why)
-            result.unheard += self.tell_bus(branch)
-            return result
-
-        if canonical is None:
-            return here(lines)
-        return apply_by_level(canonical, self._location, strong, list(lines), here, branch, atomic, source, why)
+        result = self._apply_by_level(map(_bytes, events), branch, atomic, source, why, first_line)
+        result.unheard += self.tell_bus(branch)
+        return result
 
     def apply_taken(
         self, lines: Sequence[bytes], branch: str, source: str, settle: Settle, first_line: int
     ) -> ApplyResult:
-        """Apply a batch of a source that is followed; `settle`, `first_line`: see `services.world_apply.apply`."""
-        if self._config.types_from("strong") and self._canonical() is not None:
-            # Two ledgers move: how far the source was read is kept by neither, and events are known the next time.
-            return self.apply(lines, branch, source=source)
-        return self._apply(lines, branch, False, source, "", settle, first_line)
+        """Apply a batch of a source that is followed; `settle`: see `services.world_apply.apply`.
+
+        Where the canonical ledger moves too, it moves first: killed before `settle`, its events are known the next
+        time. The bus is not told yet.
+        """
+        return self._apply_by_level(lines, branch, False, source, "", first_line, settle)
+
+    def _apply_by_level(
+        self,
+        lines: Iterable[bytes],
+        branch: str,
+        atomic: bool,
+        source: str,
+        why: str,
+        first_line: int,
+        settle: Settle = unchanged,
+    ) -> ApplyResult:
+        """Those of strong types on the canonical ledger. The bus is not told yet."""
+        from ledger_cli.api.canonical import apply_by_level
+
+        strong = self._config.types_from("strong")
+        canonical = self._canonical() if strong else None
+
+        def here(chosen: Iterable[bytes]) -> ApplyResult:
+            return self._apply(chosen, branch, atomic, source, why, settle, first_line)
+
+        if canonical is None:
+            return here(lines)
+        every = list(lines)
+        return apply_by_level(canonical, self._location, strong, every, here, branch, atomic, source, why, first_line)
 
     def _apply(
         self,
@@ -160,8 +176,8 @@ class WorldApi:
         atomic: bool,
         source: str,
         why: str,
-        settle: Settle = unchanged,
-        first_line: int = 1,
+        settle: Settle,
+        first_line: int,
     ) -> ApplyResult:
         """On this very ledger. The bus is not told yet."""
         from ledger_cli.services.world_apply import apply

@@ -281,3 +281,37 @@ def test_all_of_both(shops: Path, ledger: Run) -> None:
     assert "the canonical ledger has not decided" in elsewhere["with"]["refusals"][0]["detail"]
     for name in ("head", "third"):
         assert ledger("verify", "--ledger", name).code == 0
+
+
+# -- follow -----------------------------------------------------------------------------------------------
+
+
+def test_what_follows_is_read_once_where_another_ledger_decides(shops: Path, ledger: Run) -> None:
+    grown = shops / "grown.jsonl"
+    grown.write_text(line(1) + line(2, PAID) + "{\n")
+    with Ledger.open("branch") as opened:
+        steps = opened.follow(world=["grown.jsonl"], every=0.01, idle=20)
+        assert [each.applied for each in next(steps).world] == [2]
+        for more, applied in ((line(3, PAID), 1), (line(4), 1), (line(5) + "{\n" + line(6, PAID), 2)):
+            with grown.open("a") as file:
+                file.write(more)
+            assert [each.applied for each in next(steps).world] == [applied]
+        steps.close()
+    assert (ids("head"), ids("branch")) == ({"e2", "e3", "e6"}, {f"e{number}" for number in range(1, 7)})
+    assert ledger("follow", "--world", "grown.jsonl", "--ledger", "branch", "--idle", "1s").out == ""
+    with Ledger.open("branch") as opened:
+        assert opened.sql("SELECT line FROM quarantine ORDER BY line").to_pylist() == [{"line": 3}, {"line": 7}]
+
+
+def test_who_follows_waits_for_the_ledger_that_decides(shops: Path) -> None:
+    (shops / "grown.jsonl").write_text(line(1) + line(2, PAID))
+    (shops / "head").rename("away")
+    with Ledger.open("branch") as opened:
+        steps = opened.follow(world=["grown.jsonl"], every=0.01, idle=20)
+        [note] = next(steps).notes
+        assert "tried again at the next step: the canonical ledger" in note
+        assert opened.status().world is None
+        (shops / "away").rename("head")
+        assert [each.applied for each in next(steps).world] == [2]
+        steps.close()
+    assert (ids("head"), ids("branch")) == ({"e2"}, {"e1", "e2"})
