@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from ledger_cli.ports import BusEvent
 _BLOCK = 1 << 16
 _BEGIN = b'{"ledger":'
 """How every line begins."""
+LOCK_SECONDS = 5.0
+"""So long another may hold the file."""
+_PAUSE_SECONDS = 0.01
 
 
 class FileBus:
@@ -24,7 +28,11 @@ class FileBus:
         self._path = Path(url.removeprefix("file://"))
 
     def publish(self, events: Sequence[BusEvent]) -> None:
-        """Either all of them are in the file, or none is seen as whole lines once the next batch comes."""
+        """Append them. Where that fails they are taken back.
+
+        Killed within, the first ones may be there as whole lines, and come twice. A line that was only begun is taken
+        away with the next batch.
+        """
         lines = b"".join([each.value + b"\n" for each in events])
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -33,8 +41,7 @@ class FileBus:
                 f"{self._path} cannot be written ({error.strerror}): let `bus` name a file in a directory that is there"
             ) from error
         try:
-            # Held until the file is closed, also by a process that is killed.
-            fcntl.flock(file, fcntl.LOCK_EX)
+            self._lock(file)
             size = self._mended(file)
             try:
                 self._append(file, lines)
@@ -48,6 +55,21 @@ class FileBus:
             raise Unavailable(f"{self._path} cannot be written: {error.strerror}") from error
         finally:
             os.close(file)
+
+    def _lock(self, file: int) -> None:
+        """It is held until the file is closed, also by a process that is killed. Unavailable where others keep it."""
+        patience = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= patience:
+                    raise Unavailable(
+                        f"{self._path} is locked by another process: find it with fuser, or let `bus` name another file"
+                    ) from error
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
     def _mended(self, file: int) -> int:
         """Take away the beginning of a line that a killed process has left; the bytes that there are then.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from ledger_cli import wiring
+from ledger_cli.buses import file as file_bus
 from ledger_cli.buses.file import FileBus
 from ledger_cli.buses.http import SECONDS, HttpBus
 from ledger_cli.core.world import PROTOCOL
@@ -246,6 +248,24 @@ def test_a_torn_line_is_mended(tmp_path: Path) -> None:
         bus.publish([whole])
         assert set(path.read_bytes().split(b"\n")) == {whole.value, b""}
     assert len(path.read_bytes().splitlines()) == 5
+
+
+def test_a_file_that_another_holds_is_waited_for_a_while(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "events.jsonl"
+    bus, whole = FileBus(str(path)), BusEvent("a", b'{"ledger":"1"}')
+    with path.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        monkeypatch.setattr(file_bus, "LOCK_SECONDS", 0.05)
+        with pytest.raises(Unavailable, match="is locked by another process"):
+            bus.publish([whole])
+        monkeypatch.setattr(file_bus, "LOCK_SECONDS", 30)
+        with ThreadPoolExecutor(1) as pool:
+            published = pool.submit(bus.publish, [whole])
+            time.sleep(0.1)
+            assert path.read_bytes() == b""
+            fcntl.flock(held, fcntl.LOCK_UN)
+            published.result()
+    assert path.read_bytes() == whole.value + b"\n"
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
