@@ -22,8 +22,10 @@ from ledger_cli.ports import Tail, Taken
 from ledger_cli.services.followed import FILES_KEPT, Settle, reading, still_known
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ledger_cli.api.ledger import Ledger
-    from ledger_cli.core.history import Reached
+    from ledger_cli.core.history import Reached, WaitingFile
     from ledger_cli.services.broadcast import Told
     from ledger_cli.services.commit import CommitResult
     from ledger_cli.services.ingest import IngestResult
@@ -48,7 +50,7 @@ class FollowStep:
     """Of each source that had some."""
     committed: CommitResult | None = None
     world: list[ApplyResult] = field(default_factory=list)
-    """Of each batch."""
+    """Of each batch, and of what waited for its causes for too long."""
     bus: Told | None = None
     snapshot: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -62,7 +64,8 @@ class FollowStep:
     def empty(self) -> bool:
         """Whether nothing is to be told of it."""
         told = self.bus is not None and self.bus.events
-        return not (self.lines or self.committed or told or self.snapshot is not None or self.notes)
+        judged = any(each.applied or each.reasons for each in self.world)
+        return not (self.lines or self.committed or judged or told or self.snapshot is not None or self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
@@ -172,6 +175,8 @@ class _Follower:
         self._options = options
         self._number = 0
         self._bus_at, self._bus_wait = 0.0, 0.0
+        self._unheard: str | None = None
+        self._overdue: tuple[WaitingFile, int] | None = None
         self._stopping = False
         self._ticks = [self._opened("ticks", name, opened) for name in sources]
         self._world = [self._opened("world", name, opened) for name in world]
@@ -210,7 +215,7 @@ class _Follower:
         self.full, self.failed = False, None
         step = FollowStep(self._options.branch, self._number)
         self._check_known()
-        for part in (self._take_ticks, self._commit, self._take_world, self._tell, self._keep):
+        for part in (self._take_ticks, self._commit, self._take_world, self._judge_waiting, self._tell, self._keep):
             try:
                 part(step)
             except _LATER as error:
@@ -272,11 +277,36 @@ class _Follower:
             while taken := each.take(min(left, BATCH_EVENTS)):
                 lines = taken.block.split(b"\n")[:-1]
                 apply = self._ledger.world.apply_taken
-                step.world.append(apply(lines, step.branch, each.tail.name, each.settle(taken), taken.first_line))
+                settle, first = each.settle(taken), taken.first_line
+                step.world.append(apply(lines, step.branch, each.tail.name, settle, first, self._pass_on))
                 each.stored(taken)
                 step.notes += step.world[-1].unheard
                 left -= len(lines)
         self.full |= left <= 0
+
+    def _judge_waiting(self, step: FollowStep) -> None:
+        """Nothing waits for longer than it may because nothing comes."""
+        waiting = self._repository.branch(step.branch).state.waiting
+        if waiting is None:
+            return
+        if self._overdue is None or self._overdue[0] != waiting:
+            at = self._ledger.world.overdue_at(step.branch)
+            self._overdue = None if at is None else (waiting, at)
+        if self._overdue is not None and wiring.clock() >= self._overdue[1]:
+            step.world.append(self._ledger.world.apply_overdue(step.branch, self._pass_on))
+            step.notes += step.world[-1].unheard
+
+    def _pass_on(self, rows: pa.Table) -> str | None:
+        """Tell the bus of transient events, unless it is left alone for now."""
+        if time.monotonic() >= self._bus_at:
+            self._unheard = self._ledger.world.pass_on(self._options.branch, rows)
+            if self._unheard is not None:
+                self._leave_bus_alone()
+        return self._unheard
+
+    def _leave_bus_alone(self) -> None:
+        self._bus_wait = min(2 * self._bus_wait or self._options.every, _BUS_WAIT_SECONDS)
+        self._bus_at = time.monotonic() + self._bus_wait
 
     def _tell(self, step: FollowStep) -> None:
         if self._ledger.world.bus is None or time.monotonic() < self._bus_at:
@@ -287,8 +317,8 @@ class _Follower:
             self._bus_wait = 0.0
             self.full |= step.bus.lag > 0 and not self._stopping
             return
-        self._bus_wait = min(2 * self._bus_wait or self._options.every, _BUS_WAIT_SECONDS)
-        self._bus_at = time.monotonic() + self._bus_wait
+        self._leave_bus_alone()
+        self._unheard = f"the bus was not told of transient events, which are gone: {step.bus.failed}"
         step.notes.append(f"the bus could not be told: {step.bus.failed}; it is told once it answers")
 
     def _keep(self, step: FollowStep) -> None:

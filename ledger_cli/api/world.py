@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 MAIN = "main"
 DEPTH = 2
 """Relations between an entity and the last that its graph shows."""
+Broadcast = Callable[["pa.Table"], str | None]
+"""Tells others of rows of `WORLD` that are transient; what went wrong, None: nothing."""
 When = str | int | datetime
 """A moment: a text as `--at` takes it, a tick, or a time with its zone."""
 POLLED = 1000
@@ -136,14 +138,31 @@ class WorldApi:
         return result
 
     def apply_taken(
-        self, lines: Sequence[bytes], branch: str, source: str, settle: Settle, first_line: int
+        self,
+        lines: Sequence[bytes],
+        branch: str,
+        source: str,
+        settle: Settle,
+        first_line: int,
+        broadcast: Broadcast,
     ) -> ApplyResult:
         """Apply a batch of a source that is followed; `settle`: see `services.world_apply.apply`.
 
         Where the canonical ledger moves too, it moves first: killed before `settle`, its events are known the next
         time. The bus is not told yet.
         """
-        return self._apply_by_level(lines, branch, False, source, "", first_line, settle)
+        return self._apply_by_level(lines, branch, False, source, "", first_line, settle, broadcast)
+
+    def apply_overdue(self, branch: str, broadcast: Broadcast) -> ApplyResult:
+        """Judge what waits for its causes, without any batch: what has waited for `causal_wait` is refused."""
+        return self._apply([], branch, False, "what waits", "", unchanged, 1, broadcast)
+
+    def overdue_at(self, branch: str) -> int | None:
+        """When the first event that waits on a branch has done so for `causal_wait`, in µs since 1970; None: none."""
+        from ledger_cli.services.world_waiting import read_waiting
+
+        waiting = read_waiting(self._repository, self._repository.branch(branch).state)
+        return min(waiting.values()) + round(self._config["causal_wait"] * 1e6) if waiting else None
 
     def _apply_by_level(
         self,
@@ -154,6 +173,7 @@ class WorldApi:
         why: str,
         first_line: int,
         settle: Settle = unchanged,
+        broadcast: Broadcast | None = None,
     ) -> ApplyResult:
         """Those of strong types on the canonical ledger. The bus is not told yet."""
         from ledger_cli.api.canonical import apply_by_level
@@ -162,7 +182,7 @@ class WorldApi:
         canonical = self._canonical() if strong else None
 
         def here(chosen: Iterable[bytes]) -> ApplyResult:
-            return self._apply(chosen, branch, atomic, source, why, settle, first_line)
+            return self._apply(chosen, branch, atomic, source, why, settle, first_line, broadcast)
 
         if canonical is None:
             return here(lines)
@@ -178,12 +198,15 @@ class WorldApi:
         why: str,
         settle: Settle,
         first_line: int,
+        broadcast: Broadcast | None,
     ) -> ApplyResult:
-        """On this very ledger. The bus is not told yet."""
+        """On this very ledger. The bus is not told yet but of transient events, by `broadcast` where it is given."""
         from ledger_cli.services.world_apply import apply
 
         self._end_transactions(branch)
         rules = self._rules(branch)
+        if broadcast is not None:
+            rules = replace(rules, broadcast=broadcast)
         world = self._world(self._repository.branch(branch))
         return apply(
             self._repository,
@@ -228,21 +251,26 @@ class WorldApi:
             )
         return [] if self.undelivered is None else [self.undelivered]
 
-    def _broadcast(self, branch: str) -> Callable[[pa.Table], str | None]:
-        """Tells the bus of transient events, which nobody can deliver later: not again once it did not answer."""
+    def pass_on(self, branch: str, rows: pa.Table) -> str | None:
+        """Tell the bus of transient events, which nobody can deliver later. What went wrong; None: nothing."""
         from ledger_cli.services.broadcast import bus_events
 
-        bus, down = self.bus, list[str]()
+        try:
+            if self.bus is not None:
+                self.bus.publish(bus_events(self._repository, branch, rows))
+        except LedgerError as error:
+            return f"the bus was not told of transient events, which are gone: {error}"
+        return None
+
+    def _broadcast(self, branch: str) -> Broadcast:
+        """Passes on transient events, but not again once the bus did not answer. UsageError for no kind of bus."""
+        _ = self.bus
+        down = list[str]()
 
         def told(rows: pa.Table) -> str | None:
-            if bus is None or down:
-                return None
-            try:
-                bus.publish(bus_events(self._repository, branch, rows))
-            except LedgerError as error:
-                down.append(f"the bus was not told of transient events, which are gone: {error}")
-                return down[0]
-            return None
+            failed = None if down else self.pass_on(branch, rows)
+            down.extend([] if failed is None else [failed])
+            return failed
 
         return told
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger
+from ledger_cli import Ledger, wiring
 from ledger_cli.api.follow import FollowStep
 from ledger_cli.core.world import PROTOCOL
-from ledger_cli.errors import NotFound, UsageError
+from ledger_cli.errors import NotFound, Unavailable, UsageError
 from ledger_cli.services import broadcast
 from tests.cli.conftest import Run
 
@@ -241,8 +241,6 @@ def test_commits_are_told_to_be_late_or_complete(home: Path, follow: Callable[..
 
 
 def test_a_snapshot_is_made_where_one_is_due(home: Path, follow: Callable[..., Followed], monkeypatch: Any) -> None:
-    from ledger_cli import wiring
-
     (home / "events.jsonl").write_text(events(1))
     now = "2026-01-01T00:00:00.000Z"
     monkeypatch.setattr(wiring, "now", lambda: now)
@@ -289,6 +287,47 @@ def test_a_bus_with_much_to_be_told_holds_up_nothing(
     left = follow(idle=0.05)
     assert [step.bus and step.bus.lag for step in left._steps] == [1, 0]
     assert len((home / "bus.jsonl").read_text().splitlines()) == 9
+
+
+def test_a_bus_that_does_not_answer_is_left_alone_for_a_while(
+    home: Path, follow: Callable[..., Followed], monkeypatch: Any
+) -> None:
+    asked: list[int] = []
+
+    class Hanging:
+        name = "hanging"
+
+        def publish(self, events: Any) -> None:
+            asked.append(len(events))
+            raise Unavailable("hanging cannot be reached: timed out")
+
+    monkeypatch.setattr(wiring, "make_bus", lambda *_: Hanging())
+    source = home / "events.jsonl"
+    source.write_text(events(1))
+    one = follow(world=["events.jsonl"], every=1000, rows=2)
+    assert "the bus could not be told" in one.next().notes[-1]
+    add(source, events(*range(2, 12), stateClass="transient"))
+    one.stop.wait = lambda _: False  # type: ignore[method-assign]
+    steps = [one.next() for _ in range(5)]
+    assert [step.world[0].transient for step in steps] == [2] * 5
+    assert "which are gone: hanging cannot be reached" in steps[0].notes[0], "it is not hidden that they are"
+    assert len(asked) == 1
+
+
+def test_what_waits_is_judged_where_nothing_comes(
+    home: Path, follow: Callable[..., Followed], monkeypatch: Any
+) -> None:
+    now = 1_767_225_600_000_000
+    monkeypatch.setattr(wiring, "clock", lambda: now)
+    monkeypatch.setenv("LEDGER_CAUSAL_WAIT", "60")
+    (home / "events.jsonl").write_text(events(1) + events(2, causes=["never"]))
+    one = follow(world=["events.jsonl"])
+    assert one.next().to_json()["world"]["waiting"] == 1
+    now += 59_000_000
+    assert one.rest() == []
+    now += 1_000_000
+    step = follow(world=["events.jsonl"]).next().to_json()
+    assert (step["world"]["read"], step["world"]["refused"], step["world"]["waiting"]) == (0, 1, 0)
 
 
 def test_standard_input_ends_by_itself(home: Path, ledger: Run) -> None:

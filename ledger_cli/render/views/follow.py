@@ -16,7 +16,7 @@ def step_line(step: Any) -> str:
         parts.append(_told(f"{counted(ticks['stored'], 'tick')} stored", ticks, "duplicates", "late", "quarantined"))
     if raw["commits"]:
         parts.append(f"{counted(raw['commits'], 'commit')} below tick {raw['watermark']}")
-    if world["read"]:
+    if world["read"] or world["applied"] or world["refused"]:
         told = _told(f"{counted(world['applied'], 'event')} applied", world, "duplicates", "transient", "refused")
         parts.append(told)
     if bus is not None and bus["events"]:
