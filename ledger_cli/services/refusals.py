@@ -1,6 +1,7 @@
 """Refused rows on their way into quarantine: kept on disk, given their source's own text, stored once.
 
-Quarantine is keyed by (SHA-256 of the source, line), so that a second try adds nothing.
+Quarantine is keyed by (SHA-256 of the source, line), so that a second try adds nothing. Of a file that is followed the
+source is the block that was taken: read from its start again in other blocks, what is refused may be there once more.
 """
 
 from __future__ import annotations

@@ -62,6 +62,7 @@ class TakenSource:
         yield chunk
 
     def digest(self) -> str:
+        """Of what was taken alone: a file that grows has none."""
         return hashlib.sha256(self._taken.block).hexdigest()
 
     @property

@@ -47,7 +47,8 @@ def follow(
 
     How far a file was read is kept with what was read of it: killed at any moment, the same command goes on from there,
     and no line is taken twice. A file that was truncated is read from its start, and one that another took the place of
-    to its end first; events that are known are skipped. What a FIFO or stdin has given is gone with a killed process.
+    to its end first; ticks and events that are known are skipped, refused ones may be in quarantine once more. At most
+    100 files are remembered on a branch. What a FIFO or stdin has given is gone with a killed process.
 
     JSON: an object a line: branch, step, ticks (read, stored, duplicates, late, quarantined), commits, watermark (null:
     no run), world (read, applied, duplicates, transient, refused, waiting), bus (null, or branch, events, cursor, lag,
