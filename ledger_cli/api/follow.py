@@ -214,8 +214,8 @@ class _Follower:
         self._number += 1
         self.full, self.failed = False, None
         step = FollowStep(self._options.branch, self._number)
-        self._check_known()
-        for part in (self._take_ticks, self._commit, self._take_world, self._judge_waiting, self._tell, self._keep):
+        parts = self._take_ticks, self._commit, self._take_world, self._judge_waiting, self._tell, self._keep
+        for part in (self._check_known, *parts):
             try:
                 part(step)
             except _LATER as error:
@@ -228,8 +228,9 @@ class _Follower:
             self.full = False
         return step
 
-    def _check_known(self) -> None:
-        branch = self._repository.branch(self._options.branch)
+    def _check_known(self, step: FollowStep) -> None:
+        """Also where nothing comes: what was read before is on no branch otherwise."""
+        branch = self._repository.branch(step.branch)
         for each in (*self._ticks, *self._world):
             still_known(branch, each.key, each.reached)
 

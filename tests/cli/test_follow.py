@@ -419,6 +419,24 @@ def test_a_branch_that_is_made_again_in_a_step_lacks_nothing(
         assert other.status("alt").world is None
 
 
+def test_a_store_that_is_away_for_a_while_ends_nothing(
+    home: Path, follow: Callable[..., Followed], monkeypatch: Any
+) -> None:
+    source = home / "ticks.jsonl"
+    source.write_text(ticks(1))
+    one = follow("ticks.jsonl")
+    one.next()
+    add(source, ticks(2))
+
+    def away(*_: Any) -> Any:
+        raise Unavailable("the store cannot be reached: run it again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.ledger._repository, "branch", away)
+        assert "tried again at the next step: the store cannot be reached" in one.next().notes[0]
+    assert one.next().ticks[0].stored == 2
+
+
 def test_a_fork_reads_from_the_start(home: Path, follow: Callable[..., Followed]) -> None:
     (home / "events.jsonl").write_text(events(1))
     one = follow(world=["events.jsonl"])
