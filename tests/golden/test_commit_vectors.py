@@ -11,6 +11,7 @@ import pytest
 from ledger_cli import Ledger
 from ledger_cli.core.commit import commit_id_of
 from ledger_cli.engines import duck
+from tests.golden.cases import CASES
 from tests.support import settings_of
 
 
@@ -22,33 +23,6 @@ def _cases(shared: Path, name: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def cases(shared: Path) -> dict[str, dict[str, Any]]:
     return {case["name"]: case for case in _cases(shared, "cases.json")}
-
-
-NAMES = [
-    *["one-tick", "fixed-open-epoch", "fixed-gap", "negative-coordinates", "rounding", "nonlinear-base", "softfloor"],
-    *[
-        "adaptive-size",
-        "adaptive-mean-variance",
-        "hybrid-capped",
-        "hybrid-uncapped",
-        "shards",
-        "quadtree",
-        "field",
-        "many-runs",
-    ],
-    *[
-        "late",
-        "late-adaptive",
-        "lateness",
-        "layer",
-        "final-in-the-middle",
-        "final-in-the-middle-adaptive",
-        "late-beside-fresh",
-    ],
-    *["late-in-a-gap", "late-in-a-gap-hybrid", "below-the-first", "into-the-open-epoch", "threshold-tie"],
-    *["small-numbers-in-the-policy", "region-names", "stream-in-time", "stream-too-late", "stream-with-finals"],
-    *["stream-fixed", "idle-run", "order-of-operations", "far-out", "field-values"],
-]
 
 
 def _made(ledger: Ledger) -> list[dict[str, Any]]:
@@ -83,11 +57,11 @@ def _made(ledger: Ledger) -> list[dict[str, Any]]:
 
 
 def test_the_list_of_names_is_that_of_the_published_cases(cases: dict[str, dict[str, Any]]) -> None:
-    assert sorted(cases) == sorted(NAMES)
+    assert sorted(cases) == sorted(CASES)
 
 
 @pytest.mark.parametrize("rows_at_once", [20_000_000, 7])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_published_case(
     cases: dict[str, dict[str, Any]], name: str, rows_at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.world import PROTOCOL, merge_patch
-from ledger_cli.services import world_apply
 from ledger_cli.services.moment import moment_of
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
@@ -22,6 +20,8 @@ from ledger_cli.services.world_apply import apply
 from ledger_cli.services.world_judge import Rules, TypeRule
 from ledger_cli.services.world_query import entities_at, entity_at, history
 from tests.support import make_ledger, open_ledger
+
+pytestmark = pytest.mark.usefixtures("many_checkpoints")
 
 MOVED = "physics.moved.v1"
 REPLACED = "physics.placed.v1"
@@ -46,14 +46,6 @@ _EVENTS = st.lists(
     ),
     max_size=14,
 )
-
-
-@pytest.fixture(autouse=True)
-def _many_checkpoints() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world_apply, "CHECKPOINT_FILES", 2)
-        patch.setattr(world_apply, "CHECKPOINT_EVENTS", 5)
-        yield
 
 
 class Model:

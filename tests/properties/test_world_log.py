@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.world import PROTOCOL, merge_patch
-from ledger_cli.services import snapshots, subscriptions, world_apply
+from ledger_cli.services import snapshots, subscriptions
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.snapshot_files import digest_of_state
 from ledger_cli.services.world import World
 from ledger_cli.services.world_apply import apply
 from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger, open_ledger
+
+pytestmark = pytest.mark.usefixtures("many_checkpoints")
 
 TYPES = ("physics.moved.v1", "building.opened.v1", "building.placed.v2")
 RULES = {name: TypeRule(merge_patch, lambda _: None) for name in TYPES[:2]} | {
@@ -45,14 +47,6 @@ _EVENTS = st.lists(
     min_size=1,
     max_size=14,
 )
-
-
-@pytest.fixture(autouse=True)
-def _many_checkpoints() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world_apply, "CHECKPOINT_FILES", 2)
-        patch.setattr(world_apply, "CHECKPOINT_EVENTS", 5)
-        yield
 
 
 def reducers(name: str) -> Any:
