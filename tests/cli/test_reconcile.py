@@ -11,6 +11,7 @@ import pytest
 
 from ledger_cli import Ledger, wiring
 from tests.cli.conftest import Run
+from tests.conftest import Once
 
 EVENT = {"type": "m.set.v1", "handshake": {"protocol": "55-45-17"}}
 
@@ -31,15 +32,19 @@ def say(ledger: Run, branch: str, number: int, **payload: Any) -> None:
 
 
 @pytest.fixture
-def parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Run) -> Path:
+def parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Run, once: Once) -> Path:
     """Two branches that share the ticks 0 to 9 and then went on apart, with one conflict."""
     monkeypatch.chdir(tmp_path)
-    ledger("init", "world", "--interval", "10", "--regions", "grid:10")
     monkeypatch.setenv("LEDGER_URL", "world")
-    add(ledger, "main", *(tick("a", number, 1) for number in range(11)))
-    ledger("fork", "trial")
-    add(ledger, "main", tick("b", 12, 1), tick("c", 15, 2, second=5), tick("a", 30, 1))
-    add(ledger, "trial", tick("d", 13, 4), tick("c", 15, 3, second=1), tick("d", 41, 1))
+
+    def make() -> None:
+        ledger("init", "world", "--interval", "10", "--regions", "grid:10")
+        add(ledger, "main", *(tick("a", number, 1) for number in range(11)))
+        ledger("fork", "trial")
+        add(ledger, "main", tick("b", 12, 1), tick("c", 15, 2, second=5), tick("a", 30, 1))
+        add(ledger, "trial", tick("d", 13, 4), tick("c", 15, 3, second=1), tick("d", 41, 1))
+
+    once(make)
     return tmp_path / "world"
 
 

@@ -14,9 +14,11 @@ from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.stores.directory import DirectoryStore
 from tests.cli.conftest import Run
+from tests.conftest import Once
 
 MOVED = "crew.moved.v1"
 SECOND = 1_000_000
+DAY = 24 * 3600 * SECOND
 START = 1_767_225_600 * SECOND
 """The first instant of 2026, in µs."""
 
@@ -35,20 +37,26 @@ def moved(ledger: Run, step: int, **fields: Any) -> None:
 
 
 @pytest.fixture
-def story(tmp_path: Path, ledger: Run, clock: list[int], monkeypatch: pytest.MonkeyPatch) -> Path:
+def story(tmp_path: Path, ledger: Run, once: Once, clock: list[int], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A step of Ann before each of two commits, up to the ticks 9 and 19, and one after them; a day apart."""
     root = tmp_path / "story"
-    ledger("init", root, "--interval", "10")
+
+    def make() -> None:
+        ledger("init", root, "--interval", "10")
+        monkeypatch.chdir(root)
+        ledger("schema", "register", MOVED)
+        for day, tick in ((1, 10), (2, 20)):
+            moved(ledger, day)
+            clock[0] = START + day * DAY
+            rows = [{"entityId": "a", "tickId": each, "x": 1, "y": 1, "activity": 1} for each in (tick - 1, tick)]
+            Path("ticks.jsonl").write_text("\n".join(map(json.dumps, rows)))
+            ledger("ingest", "ticks.jsonl")
+            ledger("commit")
+        moved(ledger, 3)
+
+    once(make)
+    clock[0] = START + 2 * DAY
     monkeypatch.chdir(root)
-    ledger("schema", "register", MOVED)
-    for step, tick in ((1, 10), (2, 20)):
-        moved(ledger, step)
-        clock[0] += 24 * 3600 * SECOND
-        tick_event = {"entityId": "a", "tickId": tick, "x": 1, "y": 1, "activity": 1}
-        Path("ticks.jsonl").write_text(json.dumps({**tick_event, "tickId": tick - 1}) + "\n" + json.dumps(tick_event))
-        ledger("ingest", "ticks.jsonl")
-        ledger("commit")
-    moved(ledger, 3)
     return root
 
 

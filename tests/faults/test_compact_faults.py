@@ -31,7 +31,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, jobs: Nursery) -> Prepare
     names = [f"E{number}" for number in range(5)]
     for place in range(12):
         file = write_rows(home / f"{place}.jsonl", range(place * 20, place * 20 + 20), names, spoiled=50)
-        jobs.finish(Job(ledger, "ingest", [str(file)]), Job(ledger, "commit", options=POLICY if not place else {}))
+        with Ledger.open(ledger) as opened:
+            opened.ingest(file)
+            opened.commit(**(POLICY if not place else {}))
     late = write_rows(home / "late.jsonl", range(240, 280), names)
     found: Prepared = {"before": ledger, "late": str(late), "commits": commits(ledger), "rows": ticks(ledger)}
     after = copied(found, home / "after")

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ledger_cli.api import Ledger
 from tests.faults.disks import SmallDisk
 from tests.faults.jobs import ROOT, Job, Nursery
 from tests.faults.worlds import POLICY, SEED, commits, instants, is_swept, new_ledger, refused, rows, write_rows
@@ -140,8 +141,7 @@ def test_a_disk_that_takes_no_more(jobs: Nursery, prepared: Prepared, tmp_path: 
 def test_a_disk_that_is_full_for_the_engine_too(prepared: Prepared, tmp_path: Path, options: list[str]) -> None:
     ledger = copied(prepared, tmp_path / "world")
     for name in ("a.jsonl", "a.csv", "a.parquet"):
-        simulate = [sys.executable, "-m", "ledger_cli", "simulate", str(tmp_path / name), "--entities", "300"]
-        subprocess.run(simulate, cwd=ROOT, capture_output=True, check=True)
+        Ledger.simulate(tmp_path / name, entities=300)
         fails_in_one_line(ingest_by_command(ledger, [str(tmp_path / name), *options], limited(100 << 10)))
         assert rows(ledger) == prepared["rows_before"]
 
