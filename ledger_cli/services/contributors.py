@@ -123,7 +123,9 @@ def told(
     file = repository.store.location(contributors.file)
 
     def with_own(table: pa.Table) -> pa.Table:
-        return with_contributors(table, pq.read_table(file, filters=pc.field("commit_id").isin(table["commit_id"])))
+        return with_contributors(
+            table, pq.read_table(file, filters=pc.field("commit_id").isin(table["commit_id"].combine_chunks()))
+        )
 
     return map(with_own, commits)
 

@@ -143,7 +143,7 @@ class Stage:
 
     def _refuse_lines(self) -> None:
         bad = self._rows(f"""SELECT line, raw, partition, "offset" FROM {self._scan()}
-            WHERE NOT coalesce({_OBJECT}, false)""")
+            WHERE NOT coalesce({_OBJECT}, false) ORDER BY line""")
         self._refused += [Refused(line, raw or "", "broken_json", part, at) for line, raw, part, at in bad]
 
     def _view(self) -> str:
