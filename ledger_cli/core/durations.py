@@ -8,6 +8,7 @@ from ledger_cli.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TEXT = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+_DECIMAL = re.compile(r"([0-9]{1,9}\.[0-9]{1,6})([smhd])")
 
 
 def seconds_of(text: str) -> int:
@@ -19,5 +20,13 @@ def seconds_of(text: str) -> int:
 
 
 def seconds_given(value: float | str) -> float:
-    """The same, or a number of seconds as it is."""
-    return seconds_of(value) if isinstance(value, str) else value
+    """A length of time to wait: a text as above, its number also with decimals (`0.5s`), or seconds.
+
+    UsageError for another text, and where it is not above 0: that would be no waiting.
+    """
+    found = _DECIMAL.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str):
+        value = seconds_of(value) if found is None else float(found[1]) * _UNITS[found[2]]
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{value} seconds are no time to wait: give more than 0")
+    return value

@@ -462,7 +462,14 @@ def test_errors(home: Path, ledger: Run) -> None:
         (["-", "-"], "- is named twice"),
         ([f"{number}.jsonl" for number in range(101)], "101 sources are too many, at most 100 are remembered"),
         (["--every", "soon"], "is no length of time"),
+        (["--every", "0.0s"], "0.0 seconds are no time to wait"),
+        (["--idle", ".5s"], "is no length of time"),
         (["--snapshot-every", "0s"], "is no length of time"),
         ([".", "--idle", "1s"], "is not a file that grows line by line"),
     ):
         assert told in ledger("follow", *arguments, "--ledger", "world", code=2).err
+    with Ledger.open("world") as opened:
+        for every in (0, -1, float("inf"), float("nan")):
+            with pytest.raises(UsageError, match="no time to wait"):
+                opened.follow("ticks.jsonl", every=every)
+    assert ledger("follow", "ticks.jsonl", "--every", "0.1s", "--idle", "0.5s", "--ledger", "world").code == 0
