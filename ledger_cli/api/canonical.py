@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -13,7 +14,7 @@ from ledger_cli.errors import LedgerError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from ledger_cli.api.ledger import Ledger
-    from ledger_cli.services.world_apply import ApplyResult
+    from ledger_cli.services.world_apply import ApplyRequest, ApplyResult
 
 
 def canonical_of(config: Config, location: str) -> str | None:
@@ -43,35 +44,28 @@ def apply_by_level(
     place: str,
     location: str,
     strong: Collection[str],
-    lines: Sequence[bytes],
-    apply_here: Callable[[Sequence[bytes]], ApplyResult],
-    branch: str,
-    atomic: bool,
-    source: str,
-    why: str,
-    first_line: int = 1,
+    request: ApplyRequest,
+    apply_here: Callable[[ApplyRequest], ApplyResult],
 ) -> ApplyResult:
-    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `location`.
-
-    `first_line`: the number of the first one.
-    """
+    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `location`."""
     from ledger_cli.api.ledger import Ledger
     from ledger_cli.services.world_apply import both
 
+    lines, branch, source = list(request.lines), request.branch, request.source
     types = [_type_of(line) for line in lines]
     found = set(types) & set(strong)
     if not found:
-        return apply_here(lines)
-    chosen = [atomic or each in found for each in types]
+        return apply_here(replace(request, lines=lines))
+    chosen = [request.atomic or each in found for each in types]
     # Blank lines stand for the others, so that the numbers of lines stay what they are.
     theirs = [line if each else b"" for line, each in zip(lines, chosen, strict=True)]
     ours = [b"" if each else line for line, each in zip(lines, chosen, strict=True)]
     told = f"of {source} nothing was applied, since {', '.join(sorted(found))} is strong"
     with open_canonical(place, told) as there:
-        decided = there.world.apply(theirs, branch, atomic, source, why, first_line)
+        decided = there.world.apply(theirs, branch, request.atomic, source, request.why, request.first_line)
     with Ledger.open(location) as here:
-        here.reconcile(branch, here.fetch(place, branch).name, why=why or source)
-    return both(decided, apply_here(ours))
+        here.reconcile(branch, here.fetch(place, branch).name, why=request.why or source)
+    return both(decided, apply_here(replace(request, lines=ours)))
 
 
 def _type_of(line: bytes) -> str:

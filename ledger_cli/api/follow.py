@@ -270,16 +270,17 @@ class _Follower:
         return watermark is not None and any(each.tick_min < watermark for each in fresh)
 
     def _take_world(self, step: FollowStep) -> None:
-        from ledger_cli.services.world_apply import BATCH_EVENTS
+        from ledger_cli.services.world_apply import BATCH_EVENTS, ApplyRequest
 
         left = self._options.rows
         self._world = [*self._world[1:], *self._world[:1]]
         for each in self._world:
             while taken := each.take(min(left, BATCH_EVENTS)):
                 lines = taken.block.split(b"\n")[:-1]
-                apply = self._ledger.world.apply_taken
                 settle, first = each.settle(taken), taken.first_line
-                step.world.append(apply(lines, step.branch, each.tail.name, settle, first, self._pass_on))
+                # Killed before `settle`, what the canonical ledger took first is known there the next time.
+                request = ApplyRequest(step.branch, lines, each.tail.name, first_line=first, settle=settle)
+                step.world.append(self._ledger.world._apply(request, self._pass_on))
                 each.stored(taken)
                 step.notes += step.world[-1].unheard
                 left -= len(lines)
@@ -287,6 +288,8 @@ class _Follower:
 
     def _judge_waiting(self, step: FollowStep) -> None:
         """Nothing waits for longer than it may because nothing comes."""
+        from ledger_cli.services.world_apply import ApplyRequest
+
         waiting = self._repository.branch(step.branch).state.waiting
         if waiting is None:
             return
@@ -294,13 +297,14 @@ class _Follower:
             at = self._ledger.world.overdue_at(step.branch)
             self._overdue = None if at is None else (waiting, at)
         if self._overdue is not None and wiring.clock() >= self._overdue[1]:
-            step.world.append(self._ledger.world.apply_overdue(step.branch, self._pass_on))
+            request = ApplyRequest(step.branch, [], "what waits")
+            step.world.append(self._ledger.world._apply(request, self._pass_on))
             step.notes += step.world[-1].unheard
 
     def _pass_on(self, rows: pa.Table) -> str | None:
         """Tell the bus of transient events, unless it is left alone for now."""
         if time.monotonic() >= self._bus_at:
-            self._unheard = self._ledger.world.pass_on(self._options.branch, rows)
+            self._unheard = self._ledger.world._broadcaster.pass_on(self._options.branch, rows)
             if self._unheard is not None:
                 self._leave_bus_alone()
         return self._unheard
@@ -310,7 +314,7 @@ class _Follower:
         self._bus_at = time.monotonic() + self._bus_wait
 
     def _tell(self, step: FollowStep) -> None:
-        if self._ledger.world.bus is None or time.monotonic() < self._bus_at:
+        if self._ledger.world._broadcaster.bus is None or time.monotonic() < self._bus_at:
             return
         # A batch at a time: whoever was not told for long holds up neither what comes nor the end.
         step.bus = self._ledger.world.deliver(step.branch, batches=1)

@@ -519,7 +519,7 @@ class Ledger:
         if self._repository.branch(made.branch).state.waiting is not None:
             # Causes may have come that events of either side wait for.
             self.world.apply([], made.branch, source="reconcile")
-        self.world.tell_bus(made.branch)
+        self.world._broadcaster.deliver_written(made.branch)
         return made
 
     def plan_reconcile(
@@ -611,7 +611,7 @@ class Ledger:
             with _after(f"{branch} has taken in what {place} has"):
                 there = give()
         if untold:
-            self.world.undelivered = "; ".join(
+            self.world._broadcaster.undelivered = "; ".join(
                 [*filter(None, [self.world.undelivered]), *(f"{place}: {each}" for each in untold)]
             )
         return Synced(place, here, there)

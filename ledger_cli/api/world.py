@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
 from ledger_cli.config import FILE_NAME, Config, level_of
-from ledger_cli.errors import LedgerError, UsageError
-from ledger_cli.services.followed import Settle, unchanged
+from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
 
 if TYPE_CHECKING:
@@ -21,13 +20,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ledger_cli.ports import Bus
-    from ledger_cli.services.broadcast import Told
+    from ledger_cli.services.broadcast import Broadcast, Broadcaster, Told
     from ledger_cli.services.moment import Moment
     from ledger_cli.services.subscriptions import Listener, Polled, SubscriptionView
     from ledger_cli.services.transactions import Ended, Side, Together
     from ledger_cli.services.world import Reducer, World
-    from ledger_cli.services.world_apply import ApplyResult
+    from ledger_cli.services.world_apply import ApplyRequest, ApplyResult
     from ledger_cli.services.world_classes import CacheDrop, SessionEnd
     from ledger_cli.services.world_constraints import Constraints
     from ledger_cli.services.world_graph import WorldGraph
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 MAIN = "main"
 DEPTH = 2
 """Relations between an entity and the last that its graph shows."""
-Broadcast = Callable[["pa.Table"], str | None]
-"""Tells others of rows of `WORLD` that are transient; what went wrong, None: nothing."""
 When = str | int | datetime
 """A moment: a text as `--at` takes it, a tick, or a time with its zone."""
 POLLED = 1000
@@ -56,8 +52,6 @@ class WorldApi:
         self._config = config
         self._location = location
         self._kept: dict[str, tuple[Branch, World]] = {}
-        self.undelivered: str | None = None
-        """Why the bus lacks events after the last write; None: it has them all, or there is none."""
 
     def register(
         self,
@@ -133,29 +127,12 @@ class WorldApi:
         is of such a type. Unavailable, and nothing has changed, where that ledger cannot be reached. `first_line`: the
         number of the first event, for what is refused.
         """
-        result = self._apply_by_level(map(_bytes, events), branch, atomic, source, why, first_line)
-        result.unheard += self.tell_bus(branch)
+        from ledger_cli.services.world_apply import ApplyRequest
+
+        lines = map(_bytes, events)
+        result = self._apply(ApplyRequest(branch, lines, source, atomic, why, first_line))
+        result.unheard += self._broadcaster.deliver_written(branch)
         return result
-
-    def apply_taken(
-        self,
-        lines: Sequence[bytes],
-        branch: str,
-        source: str,
-        settle: Settle,
-        first_line: int,
-        broadcast: Broadcast,
-    ) -> ApplyResult:
-        """Apply a batch of a source that is followed; `settle`: see `services.world_apply.apply`.
-
-        Where the canonical ledger moves too, it moves first: killed before `settle`, its events are known the next
-        time. The bus is not told yet.
-        """
-        return self._apply_by_level(lines, branch, False, source, "", first_line, settle, broadcast)
-
-    def apply_overdue(self, branch: str, broadcast: Broadcast) -> ApplyResult:
-        """Judge what waits for its causes, without any batch: what has waited for `causal_wait` is refused."""
-        return self._apply([], branch, False, "what waits", "", unchanged, 1, broadcast)
 
     def overdue_at(self, branch: str) -> int | None:
         """When the first event that waits on a branch has done so for `causal_wait`, in µs since 1970; None: none."""
@@ -164,115 +141,47 @@ class WorldApi:
         waiting = read_waiting(self._repository, self._repository.branch(branch).state)
         return min(waiting.values()) + round(self._config["causal_wait"] * 1e6) if waiting else None
 
-    def _apply_by_level(
-        self,
-        lines: Iterable[bytes],
-        branch: str,
-        atomic: bool,
-        source: str,
-        why: str,
-        first_line: int,
-        settle: Settle = unchanged,
-        broadcast: Broadcast | None = None,
-    ) -> ApplyResult:
-        """Those of strong types on the canonical ledger. The bus is not told yet."""
+    def _apply(self, request: ApplyRequest, broadcast: Broadcast | None = None) -> ApplyResult:
+        """Apply events, those of strong types on the canonical ledger.
+
+        The bus is not told yet but of transient events, by `broadcast` where it is given.
+        """
         from ledger_cli.api.canonical import apply_by_level
 
         strong = self._config.types_from("strong")
         canonical = self._canonical() if strong else None
-
-        def here(chosen: Iterable[bytes]) -> ApplyResult:
-            return self._apply(chosen, branch, atomic, source, why, settle, first_line, broadcast)
-
+        apply_here = partial(self._apply_here, broadcast=broadcast)
         if canonical is None:
-            return here(lines)
-        every = list(lines)
-        return apply_by_level(canonical, self._location, strong, every, here, branch, atomic, source, why, first_line)
+            return apply_here(request)
+        return apply_by_level(canonical, self._location, strong, request, apply_here)
 
-    def _apply(
-        self,
-        lines: Iterable[bytes],
-        branch: str,
-        atomic: bool,
-        source: str,
-        why: str,
-        settle: Settle,
-        first_line: int,
-        broadcast: Broadcast | None,
-    ) -> ApplyResult:
-        """On this very ledger. The bus is not told yet but of transient events, by `broadcast` where it is given."""
+    def _apply_here(self, request: ApplyRequest, broadcast: Broadcast | None) -> ApplyResult:
+        """The same, all of them on this very ledger."""
         from ledger_cli.services.world_apply import apply
 
-        self._end_transactions(branch)
-        rules = self._rules(branch)
+        self._end_transactions(request.branch)
+        rules = self._rules(request.branch)
         if broadcast is not None:
             rules = replace(rules, broadcast=broadcast)
-        world = self._world(self._repository.branch(branch))
-        return apply(
-            self._repository,
-            world,
-            branch,
-            lines,
-            rules,
-            source,
-            atomic,
-            why,
-            settle=settle,
-            first_line=first_line,
-        )
+        return apply(self._repository, self._world(self._repository.branch(request.branch)), request, rules)
 
     @cached_property
-    def bus(self) -> Bus | None:
-        """Where applied events are told to others, as in `ledger.toml`. UsageError for a kind that there is not."""
-        return wiring.make_bus(self._config["bus"], self._location)
+    def _broadcaster(self) -> Broadcaster:
+        from ledger_cli.services.broadcast import Broadcaster
+
+        return Broadcaster(self._repository, lambda: wiring.make_bus(self._config["bus"], self._location))
+
+    @property
+    def undelivered(self) -> str | None:
+        """Why the bus lacks events after the last write; None: it has them all, or there is none."""
+        return self._broadcaster.undelivered
 
     def deliver(self, branch: str = MAIN, batches: int | None = None) -> Told:
         """Tell the bus what it has not been told of a branch, at most so many batches of 10,000 events; None: all.
 
         Writes do so themselves. UsageError without a bus.
         """
-        from ledger_cli.services.broadcast import deliver
-
-        if self.bus is None:
-            raise UsageError(f"there is no bus: set bus in {FILE_NAME}, or LEDGER_BUS")
-        return deliver(self._repository, branch, self.bus, batches)
-
-    def tell_bus(self, branch: str) -> list[str]:
-        """Do so after a write, if there is a bus. It stands whatever comes of that: what went wrong, none or one."""
-        self.undelivered = None
-        try:
-            failed = None if self.bus is None else self.deliver(branch).failed
-        except LedgerError as error:
-            failed = str(error)
-        if failed is not None:
-            self.undelivered = (
-                f"the bus could not be told: {failed}; the events are applied, and the next write or `ledger follow` "
-                "tells it"
-            )
-        return [] if self.undelivered is None else [self.undelivered]
-
-    def pass_on(self, branch: str, rows: pa.Table) -> str | None:
-        """Tell the bus of transient events, which nobody can deliver later. What went wrong; None: nothing."""
-        from ledger_cli.services.broadcast import bus_events
-
-        try:
-            if self.bus is not None:
-                self.bus.publish(bus_events(self._repository, branch, rows))
-        except LedgerError as error:
-            return f"the bus was not told of transient events, which are gone: {error}"
-        return None
-
-    def _broadcast(self, branch: str) -> Broadcast:
-        """Passes on transient events, but not again once the bus did not answer. UsageError for no kind of bus."""
-        _ = self.bus
-        down = list[str]()
-
-        def told(rows: pa.Table) -> str | None:
-            failed = None if down else self.pass_on(branch, rows)
-            down.extend([] if failed is None else [failed])
-            return failed
-
-        return told
+        return self._broadcaster.deliver(branch, batches)
 
     def _canonical(self) -> str | None:
         from ledger_cli.api.canonical import canonical_of
@@ -335,8 +244,8 @@ class WorldApi:
             ours, theirs = ([_bytes(each) for each in every] for every in (events, their_events))
             here, there = self._side(branch), other.world._side(branch)
             done = apply_together(here, there, ours, theirs, wiring.transaction_name(), until, sources, why)
-            done.here.unheard += self.tell_bus(branch)
-            done.there.unheard += other.world.tell_bus(branch)
+            done.here.unheard += self._broadcaster.deliver_written(branch)
+            done.there.unheard += other.world._broadcaster.deliver_written(branch)
             return done
 
     def apply_files_together(
@@ -353,7 +262,7 @@ class WorldApi:
         time is over; `force`: those too that are not."""
         ended = self._end_transactions(branch, force)
         if ended:
-            self.tell_bus(branch)
+            self._broadcaster.deliver_written(branch)
         return ended
 
     def _end_transactions(self, branch: str, force: bool = False) -> list[Ended]:
@@ -378,7 +287,7 @@ class WorldApi:
 
         world = self._world(self._repository.branch(branch))
         ended = end_session(self._repository, world, branch, self._rules(branch), module, entity_id, why)
-        self.tell_bus(branch)
+        self._broadcaster.deliver_written(branch)
         return ended
 
     def drop_cache(self, branch: str = MAIN, why: str = "") -> CacheDrop:
@@ -400,7 +309,7 @@ class WorldApi:
                 node=wiring.node(self._config["node"]),
                 clock=wiring.clock,
                 max_drift=2**62,
-                broadcast=self._broadcast(branch),
+                broadcast=self._broadcaster.passing_on(branch),
             )
         types = rules_of(self._declared(), wiring.clock())
         strong = self._config.types_from("strong")
@@ -415,7 +324,7 @@ class WorldApi:
             constraints=self.constraints(),
             causal_wait=round(self._config["causal_wait"] * 1e6),
             guardian=partial(wiring.tell_guardian, self._config["guardian"]),
-            broadcast=self._broadcast(branch),
+            broadcast=self._broadcaster.passing_on(branch),
         )
 
     def constraints(self) -> Constraints | None:

@@ -7,14 +7,17 @@ reads tells repeated ones by their `eventId`, or by `branch` and `position`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
+from ledger_cli.config import FILE_NAME
 from ledger_cli.core.history import Subscription
-from ledger_cli.errors import LedgerError
+from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.ports import Bus, BusEvent
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.subscriptions import found, lag, move_on
@@ -22,8 +25,13 @@ from ledger_cli.services.world_log import ANY_TYPE, POSITION, log_after, shared_
 from ledger_cli.services.world_query import Transition
 
 MODULE = "bus"
+GONE = "the bus was not told of transient events, which are gone: {}"
 BATCH_EVENTS = 10_000
 """Events that are published at a time, and acknowledged by one move."""
+
+
+Broadcast = Callable[[pa.Table], str | None]
+"""Tells others of rows of `WORLD` that are transient; what went wrong, None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +52,80 @@ class Told:
         return {**vars(self)}
 
 
-def deliver(repository: Repository, branch_name: str, bus: Bus, batches: int | None = None) -> Told:
-    """Publish what lies behind the cursor of the bus, at most so many batches; None: all.
+class Broadcaster:
+    """Tells the bus of a ledger what happens on its branches; without a bus it tells nobody."""
 
-    What goes wrong with the bus is told, and raised by nobody.
-    """
-    told = done = 0
-    while True:
-        branch = repository.branch(branch_name)
-        one = subscription(repository, branch)
-        if done == batches:
-            return Told(branch_name, told, one.cursor, lag(repository, branch, one))
-        table, up_to = log_after(repository, branch, one.cursor, one.types, BATCH_EVENTS)
-        if up_to == one.cursor:
-            return Told(branch_name, told, one.cursor, 0)
+    def __init__(self, repository: Repository, make: Callable[[], Bus | None]) -> None:
+        """`make`: makes the bus when it is first asked for. UsageError for a kind that there is not."""
+        self._repository = repository
+        self._make = make
+        self.undelivered: str | None = None
+        """Why the bus lacks events after the last write; None: it has them all, or there is none."""
+
+    @cached_property
+    def bus(self) -> Bus | None:
+        """Where events are told to others."""
+        return self._make()
+
+    def deliver(self, branch_name: str, batches: int | None = None) -> Told:
+        """Publish what lies behind the cursor of the bus, at most so many batches; None: all.
+
+        What goes wrong with the bus is told, and raised by nobody. UsageError without a bus.
+        """
+        if self.bus is None:
+            raise UsageError(f"there is no bus: set bus in {FILE_NAME}, or LEDGER_BUS")
+        told = done = 0
+        while True:
+            branch = self._repository.branch(branch_name)
+            one = subscription(self._repository, branch)
+            if done == batches:
+                return Told(branch_name, told, one.cursor, lag(self._repository, branch, one))
+            table, up_to = log_after(self._repository, branch, one.cursor, one.types, BATCH_EVENTS)
+            if up_to == one.cursor:
+                return Told(branch_name, told, one.cursor, 0)
+            try:
+                if table.num_rows:
+                    self.bus.publish(_bus_events(self._repository, branch_name, table))
+            except LedgerError as error:
+                return Told(branch_name, told, one.cursor, lag(self._repository, branch, one), str(error))
+            told += table.num_rows
+            move_on(self._repository, branch, one, up_to, f"{MODULE} up to {up_to}")
+            done += 1
+
+    def deliver_written(self, branch: str) -> list[str]:
+        """Deliver after a write, which stands whatever comes of that: what went wrong, none or one."""
+        self.undelivered = None
         try:
-            if table.num_rows:
-                bus.publish(bus_events(repository, branch_name, table))
+            failed = None if self.bus is None else self.deliver(branch).failed
         except LedgerError as error:
-            return Told(branch_name, told, one.cursor, lag(repository, branch, one), str(error))
-        told += table.num_rows
-        move_on(repository, branch, one, up_to, f"{MODULE} up to {up_to}")
-        done += 1
+            failed = str(error)
+        if failed is not None:
+            self.undelivered = (
+                f"the bus could not be told: {failed}; the events are applied, and the next write or `ledger follow` "
+                "tells it"
+            )
+        return [] if self.undelivered is None else [self.undelivered]
+
+    def pass_on(self, branch: str, rows: pa.Table) -> str | None:
+        """Tell of transient events, which nobody can deliver later. What went wrong; None: nothing."""
+        try:
+            if self.bus is not None:
+                self.bus.publish(_bus_events(self._repository, branch, rows))
+        except LedgerError as error:
+            return GONE.format(error)
+        return None
+
+    def passing_on(self, branch: str) -> Broadcast:
+        """Passes on, but not again once the bus did not answer. UsageError for no kind of bus."""
+        _ = self.bus
+        down = list[str]()
+
+        def told(rows: pa.Table) -> str | None:
+            failed = None if down else self.pass_on(branch, rows)
+            down.extend([] if failed is None else [failed])
+            return failed
+
+        return told
 
 
 def subscription(repository: Repository, branch: Branch) -> Subscription:
@@ -84,7 +144,7 @@ def _told_elsewhere(repository: Repository, branch: Branch) -> int:
     return shared_length(parent, branch)
 
 
-def bus_events(repository: Repository, branch: str, rows: pa.Table) -> list[BusEvent]:
+def _bus_events(repository: Repository, branch: str, rows: pa.Table) -> list[BusEvent]:
     """Rows of `WORLD` as a bus is told of them; those without a position were never written."""
     place = {"ledger": repository.identity, "branch": branch}
     events = []

@@ -27,7 +27,7 @@ from ledger_cli.errors import Conflict, LedgerError, UsageError
 from ledger_cli.services.prepared import Part, prepared_lines, with_transaction
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import ApplyResult, apply
+from ledger_cli.services.world_apply import ApplyRequest, ApplyResult, apply
 from ledger_cli.services.world_judge import Rules
 
 _ATTEMPTS = 20
@@ -62,7 +62,8 @@ class Side:
     ) -> ApplyResult:
         """Apply events, all or none."""
         world = self.world(self.latest())
-        return apply(self.repository, world, self.branch, lines, self.rules(judged), source, True, why, part)
+        request = ApplyRequest(self.branch, lines, source, atomic=True, why=why, part=part)
+        return apply(self.repository, world, request, self.rules(judged))
 
 
 Open = Callable[[str, str], AbstractContextManager[Side]]

@@ -45,6 +45,24 @@ _ALIKE = ["entity_kind", "type", "module", "state_class"]
 """Columns with few values: others are larger, and take longer to write, as dictionaries."""
 
 
+@dataclass(frozen=True)
+class ApplyRequest:
+    """Events to be applied to a branch, one a line. `source`: what they are called in the log and in quarantine."""
+
+    branch: str
+    lines: Iterable[bytes]
+    source: str = "events"
+    atomic: bool = False
+    """All of them in one move, or none where one is refused or would have to wait."""
+    why: str = ""
+    first_line: int = 1
+    """The number of the first one, for what is refused."""
+    settle: Settle = unchanged
+    """What else the move of a batch changes; give at most `BATCH_EVENTS` lines then."""
+    part: Part | None = None
+    """What they are, atomic, in a transaction."""
+
+
 @dataclass
 class ApplyResult:
     """What became of the events. `hlc`: the branch's clock afterwards."""
@@ -103,32 +121,18 @@ REFUSALS_TOLD = 1000
 """Refusals that a result lists; all are in quarantine."""
 
 
-def apply(
-    repository: Repository,
-    world: World,
-    branch: str,
-    lines: Iterable[bytes],
-    rules: Rules,
-    source: str,
-    atomic: bool = False,
-    why: str = "",
-    part: Part | None = None,
-    settle: Settle = unchanged,
-    first_line: int = 1,
-) -> ApplyResult:
-    """Apply events, one a line, to a branch. What is refused goes to quarantine and changes nothing.
+def apply(repository: Repository, world: World, request: ApplyRequest, rules: Rules) -> ApplyResult:
+    """Apply events to a branch. What is refused goes to quarantine and changes nothing.
 
-    An event whose cause is not known waits for it, and is judged again with every batch until then. `atomic`: all of
-    them in one move, or none where one is refused or would have to wait. `world`: that of the branch, brought up to
-    date. Without any line, what waits is judged. `part`: what they are, atomic, in a transaction. `settle`: what else
-    the move of a batch changes; give at most `BATCH_EVENTS` then. `first_line`: the number of the first one.
+    An event whose cause is not known waits for it, and is judged again with every batch until then. Without any line,
+    what waits is judged. `world`: that of the branch, brought up to date.
     """
-    result = ApplyResult(branch)
-    take = partial(_apply_batch, repository, world, branch, rules, source, atomic, why, part, settle, result)
+    result = ApplyResult(request.branch)
+    take = partial(_apply_batch, repository, world, request, rules, result)
     # A batch is read while the one before is judged and written.
     with _uncollected(), EventReader(rules.keys) as reader, ThreadPoolExecutor(1, "ledger-world") as writer:
         before: Future[None] | None = None
-        for numbers, texts in _batches(lines, atomic, first_line):
+        for numbers, texts in _batches(request):
             written = writer.submit(_after, before, partial(take, numbers, texts, reader.read(texts)))
             del numbers, texts
             if before is not None:
@@ -138,7 +142,7 @@ def apply(
             take([], [], reader.read([]))
         else:
             before.result()
-    after = repository.branch(branch)
+    after = repository.branch(request.branch)
     result.hlc = None if after.state.world is None else after.state.world.hlc
     result.clock = vector_clock(after)
     result.waiting = 0 if after.state.waiting is None else after.state.waiting.events
@@ -167,10 +171,10 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _batches(lines: Iterable[bytes], atomic: bool, number: int) -> Iterator[tuple[Sequence[int], list[bytes]]]:
-    """Lines and their numbers, of which `number` is the first; blank ones left out."""
-    rest = iter(lines)
-    while taken := list(islice(rest, None if atomic else BATCH_EVENTS)):
+def _batches(request: ApplyRequest) -> Iterator[tuple[Sequence[int], list[bytes]]]:
+    """Lines and their numbers; blank ones left out."""
+    rest, number = iter(request.lines), request.first_line
+    while taken := list(islice(rest, None if request.atomic else BATCH_EVENTS)):
         numbers: Sequence[int] = range(number, number + len(taken))
         number += len(taken)
         if not all(taken) or any(map(bytes.isspace, taken)):
@@ -183,13 +187,8 @@ def _batches(lines: Iterable[bytes], atomic: bool, number: int) -> Iterator[tupl
 def _apply_batch(
     repository: Repository,
     world: World,
-    branch: str,
+    request: ApplyRequest,
     rules: Rules,
-    source: str,
-    atomic: bool,
-    why: str,
-    part: Part | None,
-    settle: Settle,
     result: ApplyResult,
     lines: Sequence[int],
     texts: Sequence[bytes],
@@ -197,17 +196,18 @@ def _apply_batch(
 ) -> None:
     sent = Batch(lines, texts, reading.result(), len(texts))
     result.read += len(texts)
+    branch, part = request.branch, request.part
     before = repository.branch(branch)
     for _ in range(_ATTEMPTS):
         world.follow(before)
         locks = locks_of(repository, before, None if part is None else part.transaction)
-        waiting = {} if atomic else read_waiting(repository, before.state)
+        waiting = {} if request.atomic else read_waiting(repository, before.state)
         batch = sent.and_older(waiting, rules.keys)
         judged = judge(world, before.state.world, batch, rules, waiting, locks)
-        if atomic:
+        if request.atomic:
             judged = all_or_nothing(judged, batch, promised=part is not None and part.kind == "prepare")
         try:
-            after = _persist(repository, world, before, batch, judged, source, why, waiting, rules.node, part, settle)
+            after = _persist(repository, world, before, batch, judged, request, waiting, rules.node)
         except Conflict:
             older, before = before, repository.branch(branch)
             if before.state.created != older.state.created:
@@ -236,16 +236,14 @@ def _persist(
     before: Branch,
     batch: Batch,
     judged: Judged,
-    source: str,
-    why: str,
+    request: ApplyRequest,
     waiting: Waiting,
     node: str,
-    part: Part | None,
-    settle: Settle,
 ) -> Branch:
     """Write what was accepted, refused or waits, and move the ref; nothing where there is nothing new."""
+    part, settle = request.part, request.settle
     with repository.store.scratch() as scratch:
-        quarantine = _quarantined(repository, before, batch, judged, source, scratch)
+        quarantine = _quarantined(repository, before, batch, judged, request.source, scratch)
         decide = None if part is None or judged.refused else part.settle
         settled = settle(before) != before.state or (decide is not None and decide(before.state) != before.state)
         if not judged.applied and not quarantine and judged.waiting == waiting and not settled:
@@ -264,7 +262,7 @@ def _persist(
         after = replace(settle(before), world=state, waiting=kept)
         after = after if decide is None else decide(after)
         kind = "world" if part is None or judged.refused else part.kind
-        return repository.advance(before.name, before, kind, after, why or source, added)
+        return repository.advance(before.name, before, kind, after, request.why or request.source, added)
 
 
 def _state_after(

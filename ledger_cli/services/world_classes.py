@@ -21,7 +21,7 @@ from ledger_cli.core.world import CLASSES, PROTOCOL, Entity, signature
 from ledger_cli.errors import Conflict, LedgerError, NotFound
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_apply import ApplyRequest, apply
 from ledger_cli.services.world_judge import Rules
 from ledger_cli.services.world_types import SESSION_ENDED
 
@@ -92,7 +92,7 @@ def end_session(
         if state_class == SESSION and module in (None, owner)
     ]
     lines = (_ending(*part, rules.keys) for part in parts)
-    result = apply(repository, world, branch, lines, rules, "session end", why=why)
+    result = apply(repository, world, ApplyRequest(branch, lines, "session end", why=why), rules)
     for refusal in result.refused:
         raise LedgerError(f"the session of an entity could not be ended: {refusal.detail}; run the command again")
     return SessionEnd(branch, len({name for name, _, _ in parts}), len(parts), result.hlc)

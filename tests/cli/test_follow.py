@@ -405,14 +405,14 @@ def test_a_branch_that_is_made_again_in_a_step_lacks_nothing(
         other.fork("alt")
         one = follow(world=["events.jsonl"], branch="alt")
         one.next()
-        apply = one.ledger.world.apply_taken
+        apply = one.ledger.world._apply
 
         def late(*arguments: Any) -> Any:
             other.delete_branch("alt")
             other.fork("alt")
             return apply(*arguments)
 
-        monkeypatch.setattr(one.ledger.world, "apply_taken", late)
+        monkeypatch.setattr(one.ledger.world, "_apply", late)
         add(source, events(2))
         with pytest.raises(UsageError, match="alt does not know any more"):
             one.next()

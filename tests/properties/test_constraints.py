@@ -15,7 +15,7 @@ from ledger_cli.core.world import PROTOCOL, merge_patch
 from ledger_cli.errors import UsageError
 from ledger_cli.services import world_judge
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_apply import ApplyRequest, apply
 from ledger_cli.services.world_constraints import Constraints
 from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger
@@ -122,7 +122,9 @@ def test_events_are_judged_as_if_one_by_one(
         for at in range(0, len(events), size):
             batch = events[at : at + size]
             reasons = model.batch(batch)
-            result = apply(repository, world, "main", [json.dumps(each).encode() for each in batch], rules, "test")
+            result = apply(
+                repository, world, ApplyRequest("main", [json.dumps(each).encode() for each in batch]), rules
+            )
             expected = [(line, reason) for line, reason in enumerate(reasons, 1) if reason]
             assert [(each.line, each.reason) for each in result.refused] == expected
         assert {name: each.parts["physics", "persistent"] for name, each in world.entities.items()} == model.states
@@ -173,7 +175,7 @@ def test_what_depends_on_a_refused_event_is_judged_without_it(tmp_path: Path) ->
         ).encode()
         for event_id, name, payload, causes in sent
     ]
-    result = apply(repository, world, "main", lines, rules, "test")
+    result = apply(repository, world, ApplyRequest("main", lines), rules)
     assert [(each.line, each.reason) for each in result.refused] == [
         (1, "constraint_violation"),
         (2, "causal_gap"),

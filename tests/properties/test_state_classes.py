@@ -16,7 +16,7 @@ from ledger_cli.core.world import PROTOCOL, merge_patch
 from ledger_cli.services import world_apply
 from ledger_cli.services.integrity import verify
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_apply import ApplyRequest, apply
 from ledger_cli.services.world_classes import class_sizes, drop_cache, end_session
 from ledger_cli.services.world_judge import Rules
 from ledger_cli.services.world_query import entities_at, entity_at
@@ -85,7 +85,7 @@ def _run(root: Path, acts: list[Any]) -> None:
                 raw = {**event, "eventId": f"e{number}", "type": f"{event['module']}.set.v1"}
                 lines.append(json.dumps({**raw, "handshake": {"protocol": PROTOCOL}}).encode())
                 _apply(model, event)
-            assert apply(repository, world, "main", lines, rules, "test").reasons == {}
+            assert apply(repository, world, ApplyRequest("main", lines), rules).reasons == {}
         branch = repository.branch("main")
         if branch.state.world is not None:
             past.append((Hlc.parse(branch.state.world.hlc), {name: dict(parts) for name, parts in model.items()}))

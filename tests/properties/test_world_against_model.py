@@ -16,7 +16,7 @@ from ledger_cli.core.world import PROTOCOL, merge_patch
 from ledger_cli.services.moment import moment_of
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_apply import ApplyRequest, apply
 from ledger_cli.services.world_judge import Rules, TypeRule
 from ledger_cli.services.world_query import entities_at, entity_at, history
 from tests.support import make_ledger, open_ledger
@@ -133,7 +133,7 @@ def _run(repository: Repository, root: Path, events: list[dict[str, Any]], data:
             repository = open_ledger(root)
             world = World(repository, reducers)
         outcomes = model.batch(batch, patient)
-        result = apply(repository, world, "main", [json.dumps(each).encode() for each in batch], rules, "test")
+        result = apply(repository, world, ApplyRequest("main", [json.dumps(each).encode() for each in batch]), rules)
         assert result.applied == outcomes.count("applied")
         assert result.duplicates == outcomes.count("duplicate")
         assert result.transient == outcomes.count("transient")

@@ -18,7 +18,7 @@ from ledger_cli.services import snapshots, subscriptions
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.snapshot_files import digest_of_state
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import apply
+from ledger_cli.services.world_apply import ApplyRequest, apply
 from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger, open_ledger
 
@@ -73,7 +73,7 @@ def _applied(root: Path, events: list[dict[str, Any]], ticking: Iterator[int]) -
     repository = open_ledger(root)
     rules = Rules(RULES, {}, "here", lambda: next(ticking), 60_000_000)
     lines = [json.dumps(each).encode() for each in events]
-    result = apply(repository, World(repository, reducers), "main", lines, rules, "test")
+    result = apply(repository, World(repository, reducers), ApplyRequest("main", lines), rules)
     assert result.applied == len(events)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ledger_cli.core.world import PROTOCOL, Entity, merge_patch
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import ApplyResult, apply
+from ledger_cli.services.world_apply import ApplyRequest, ApplyResult, apply
 from ledger_cli.services.world_constraints import BatchConstraints, Constraints
 from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger, open_ledger
@@ -25,7 +25,7 @@ def enter(repository: Repository, name: str, constraints: Constraints) -> ApplyR
     rule = TypeRule(merge_patch, lambda _: None)
     rules = Rules({ENTERED: rule}, {}, "here", lambda: 10**15, 60_000_000, constraints)
     world = World(repository, lambda _: merge_patch)
-    return apply(repository, world, "main", [line], rules, "test")
+    return apply(repository, world, ApplyRequest("main", [line]), rules)
 
 
 class Overtaken(Constraints):

@@ -17,7 +17,7 @@ from ledger_cli.errors import Conflict, LedgerError, SourceError
 from ledger_cli.services import world_apply
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world import World
-from ledger_cli.services.world_apply import ApplyResult, apply
+from ledger_cli.services.world_apply import ApplyRequest, ApplyResult, apply
 from ledger_cli.services.world_judge import Rules, TypeRule
 from tests.support import make_ledger, open_ledger
 
@@ -38,7 +38,7 @@ def line(number: int) -> bytes:
 def applied(repository: Repository, lines: Iterator[bytes]) -> ApplyResult:
     world = World(repository, lambda _: merge_patch)
     world.follow(repository.branch("main"))
-    return apply(repository, world, "main", lines, RULES, "test")
+    return apply(repository, world, ApplyRequest("main", lines), RULES)
 
 
 def stored(root: Path) -> int:
