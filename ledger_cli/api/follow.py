@@ -1,9 +1,4 @@
-"""`Ledger.follow`: ticks and world events taken as they come, step by step.
-
-A step takes what is there, each part in one move of the branch: ticks are stored with the place that was reached in
-their file, commits are made where they are complete, world events are applied, the bus is told, and a snapshot is made
-where one is due. Stopped between two steps or killed within one, the next who follows goes on from there.
-"""
+"""`Ledger.follow`: the sources opened, and what their follower needs of the ledger and of this machine."""
 
 from __future__ import annotations
 
@@ -11,349 +6,78 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import takewhile
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ledger_cli import wiring
-from ledger_cli.errors import Conflict, LedgerError, NotWritten, Unavailable, UsageError
-from ledger_cli.ports import Tail, Taken
-from ledger_cli.services.followed import FILES_KEPT, Settle, reading, still_known
+from ledger_cli.core.durations import seconds_given, seconds_of
+from ledger_cli.core.policy import Policy
+from ledger_cli.errors import UsageError
+from ledger_cli.ports import Taken
+from ledger_cli.services.broadcast import Broadcast
+from ledger_cli.services.commit import CommitResult
+from ledger_cli.services.follow import Clocks, Follower, FollowOptions, FollowStep
+from ledger_cli.services.followed import Followed, Settle
+from ledger_cli.services.ingest import IngestOptions, IngestResult, ingest
+from ledger_cli.services.snapshots import SnapshotView
+from ledger_cli.services.world_apply import ApplyRequest, ApplyResult
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from ledger_cli.api.ledger import Ledger
-    from ledger_cli.core.history import Reached, WaitingFile
-    from ledger_cli.services.broadcast import Told
-    from ledger_cli.services.commit import CommitResult
-    from ledger_cli.services.ingest import IngestResult
-    from ledger_cli.services.world_apply import ApplyResult
-
-_LATER = (Conflict, NotWritten, Unavailable)
-"""What may be better at the next step: a race, a full disk, an engine that is away."""
-_BUS_WAIT_SECONDS = 60
-"""A bus that does not answer is asked again after a while that doubles up to this, so that it holds up nothing."""
-
-
-@dataclass
-class FollowStep:
-    """What one step did. None, or 0: there was nothing of that to be done.
-
-    `notes`: what a person should know, such as a file that was truncated, or what is tried again at the next step.
-    """
-
-    branch: str
-    number: int
-    ticks: list[IngestResult] = field(default_factory=list)
-    """Of each source that had some."""
-    committed: CommitResult | None = None
-    world: list[ApplyResult] = field(default_factory=list)
-    """Of each batch, and of what waited for its causes for too long."""
-    bus: Told | None = None
-    snapshot: int | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def lines(self) -> int:
-        """Rows and events that were taken."""
-        return sum(each.read for each in self.ticks) + sum(each.read for each in self.world)
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is to be told of it."""
-        told = self.bus is not None and self.bus.events
-        judged = any(each.applied or each.reasons for each in self.world)
-        return not (self.lines or self.committed or judged or told or self.snapshot is not None or self.notes)
-
-    def to_json(self) -> dict[str, Any]:
-        """As printed with `--json`."""
-
-        def total(results: Sequence[Any], *names: str) -> dict[str, int]:
-            return {name: sum(getattr(each, name) for each in results) for name in names}
-
-        ticks, world = self.ticks, self.world
-        refused = sum(sum(each.reasons.values()) for each in world)
-        return {
-            "branch": self.branch,
-            "step": self.number,
-            "ticks": {
-                **total(ticks, "read", "stored", "duplicates", "late"),
-                "quarantined": sum(each.refused for each in ticks),
-            },
-            "commits": 0 if self.committed is None else self.committed.commits,
-            "watermark": None if self.committed is None else self.committed.watermark,
-            "world": {
-                **total(world, "read", "applied", "duplicates", "transient"),
-                "refused": refused,
-                "waiting": world[-1].waiting if world else None,
-            },
-            "bus": None if self.bus is None else self.bus.to_json(),
-            "snapshot": self.snapshot,
-            "notes": self.notes,
-        }
-
-
-@dataclass(frozen=True)
-class FollowOptions:
-    """How to follow. Seconds; `rows`: taken of all sources together in a step; None: never."""
-
-    branch: str
-    every: float
-    rows: int
-    snapshot_every: str | None
-    idle: float | None
-
-
-@dataclass
-class _Followed:
-    """A source, and what was taken of it but is not stored yet."""
-
-    tail: Tail
-    key: str
-    reached: Reached | None
-    """How far it was read into the ledger, as kept there."""
-    held: Taken | None = None
-
-    def take(self, rows: int) -> Taken | None:
-        """What is to be stored next: what could not be the last time, or more."""
-        if self.held is None and rows > 0:
-            self.held = self.tail.take(rows)
-        return self.held
-
-    def settle(self, taken: Taken) -> Settle:
-        """Keeps in the ledger how far it was read with what was taken."""
-        return reading(self.key, self.reached, taken.reached)
-
-    def stored(self, taken: Taken) -> None:
-        """What was taken is stored."""
-        self.held, self.reached = None, taken.reached
 
 
 def follow(
     ledger: Ledger, sources: Sequence[str], world: Sequence[str], options: FollowOptions, stop: Event
 ) -> Iterator[FollowStep]:
-    """Steps until `stop` is set, nothing came for so long, or nothing can come any more; those that did something."""
+    """Steps: see `services.follow.Follower.steps`."""
     with ExitStack() as opened:
-        follower = _Follower(ledger, sources, world, options, opened)
-        last, told = time.monotonic(), list[str]()
-        while True:
-            stopping = stop.is_set()
-            if stopping:
-                follower.stop()
-            step = follower.step()
-            notes, step.notes = step.notes, [each for each in step.notes if each not in told]
-            told = notes
-            if not step.empty:
-                yield step
-            now = time.monotonic()
-            last = now if step.lines else last
-            left = None if options.idle is None else last + options.idle - now
-            if follower.full:
-                continue
-            if stopping or follower.ended or (left is not None and left <= 0):
-                if follower.failed is not None and follower.holding:
-                    raise follower.failed
-                return
-            stop.wait(options.every if left is None else min(options.every, left))
+        ticks = [_opened(ledger, "ticks", name, options.branch, opened) for name in sources]
+        events = [_opened(ledger, "world", name, options.branch, opened) for name in world]
+        clocks = Clocks(wiring.clock, time.monotonic, round(ledger.config["causal_wait"] * 1e6))
+        verbs, broadcaster = _Verbs(ledger, options.branch), ledger.world._broadcaster
+        follower = Follower(ledger._repository, verbs, broadcaster, ticks, events, options, clocks)
+        yield from follower.steps(stop)
 
 
-class _Follower:
-    """What follows some sources. `full`: there is more to be taken at once; `failed`: what the last step could not."""
+def _opened(ledger: Ledger, use: str, name: str, branch: str, opened: ExitStack) -> Followed:
+    # Another node may have other files of the same name.
+    key = f"{use} {wiring.node(ledger.config['node'])} {os.path.realpath(name)}"
+    reached = ledger._repository.branch(branch).state.followed.get(key)
+    tail = wiring.make_tail(name, reached)
+    opened.callback(tail.close)
+    return Followed(tail, key, reached)
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        sources: Sequence[str],
-        world: Sequence[str],
-        options: FollowOptions,
-        opened: ExitStack,
-    ) -> None:
+
+class _Verbs:
+    """The verbs of a ledger on a branch, as `services.follow.Verbs` has them."""
+
+    def __init__(self, ledger: Ledger, branch: str) -> None:
         self._ledger = ledger
-        self._repository = ledger._repository
-        self._options = options
-        self._number = 0
-        self._bus_at, self._bus_wait = 0.0, 0.0
-        self._unheard: str | None = None
-        self._overdue: tuple[WaitingFile, int] | None = None
-        self._stopping = False
-        self._ticks = [self._opened("ticks", name, opened) for name in sources]
-        self._world = [self._opened("world", name, opened) for name in world]
-        self.full = False
-        self.failed: LedgerError | None = None
+        self._branch = branch
 
-    def _opened(self, use: str, name: str, opened: ExitStack) -> _Followed:
-        # Another node may have other files of the same name.
-        key = f"{use} {wiring.node(self._ledger.config['node'])} {os.path.realpath(name)}"
-        state = self._repository.branch(self._options.branch).state
-        reached = state.followed.get(key)
-        tail = wiring.make_tail(name, reached)
-        opened.callback(tail.close)
-        return _Followed(tail, key, reached)
+    def ingest(self, name: str, taken: Taken, settle: Settle) -> IngestResult:
+        source = wiring.taken_source(name, taken)
+        options = IngestOptions(max_tick_jump=self._ledger.config["max_tick_jump"], settle=settle)
+        repository, importer = self._ledger._repository, self._ledger._make_importer()
+        return ingest(repository, importer, self._branch, [source], options, again=[source].__getitem__)
 
-    @property
-    def ended(self) -> bool:
-        """Whether there were sources, and nothing comes of any of them any more."""
-        every = [*self._ticks, *self._world]
-        return bool(every) and not self.holding and all(each.tail.ended for each in every)
+    def policy(self) -> Policy:
+        return self._ledger.policy(self._branch)
 
-    @property
-    def holding(self) -> bool:
-        """Whether something was taken that could not be stored."""
-        return any(each.held is not None for each in (*self._ticks, *self._world))
+    def commit(self) -> CommitResult:
+        return self._ledger.commit(self._branch)
 
-    def stop(self) -> None:
-        """Take in no more than what would be lost."""
-        self._stopping = True
-        for each in (*self._ticks, *self._world):
-            each.tail.stop()
+    def apply(self, request: ApplyRequest, broadcast: Broadcast) -> ApplyResult:
+        return self._ledger.world._apply(request, broadcast)
 
-    def step(self) -> FollowStep:
-        """One step. What may be better at the next one is noted."""
-        self._number += 1
-        self.full, self.failed = False, None
-        step = FollowStep(self._options.branch, self._number)
-        parts = self._take_ticks, self._commit, self._take_world, self._judge_waiting, self._tell, self._keep
-        for part in (self._check_known, *parts):
-            try:
-                part(step)
-            except _LATER as error:
-                self.failed = error
-                step.notes.append(f"tried again at the next step: {error}")
-        for each in (*self._ticks, *self._world):
-            step.notes += each.tail.notes
-            each.tail.notes.clear()
-        if self.failed is not None:
-            self.full = False
-        return step
-
-    def _check_known(self, step: FollowStep) -> None:
-        """Also where nothing comes: what was read before is on no branch otherwise."""
-        branch = self._repository.branch(step.branch)
-        for each in (*self._ticks, *self._world):
-            still_known(branch, each.key, each.reached)
-
-    def _take_ticks(self, step: FollowStep) -> None:
-        from ledger_cli.services.ingest import IngestOptions, ingest
-
-        left = self._options.rows
-        # None is left out for long where another one always has enough.
-        self._ticks = [*self._ticks[1:], *self._ticks[:1]]
-        for each in self._ticks:
-            taken = each.take(left)
-            if taken is None:
-                continue
-            source = wiring.taken_source(each.tail.name, taken)
-            options = IngestOptions(max_tick_jump=self._ledger.config["max_tick_jump"], settle=each.settle(taken))
-            importer = self._ledger._make_importer()
-            made = ingest(self._repository, importer, step.branch, [source], options, again=[source].__getitem__)
-            each.stored(taken)
-            step.ticks.append(made)
-            left -= taken.block.count(b"\n")
-        self.full |= left <= 0
-
-    def _commit(self, step: FollowStep) -> None:
-        """Where the watermark rises, or ticks came too late."""
-        branch = self._repository.branch(step.branch)
-        state, policy = branch.state, self._ledger.policy(step.branch)
-        if state.highest_tick is None:
-            return
-        watermark = state.watermark
-        if watermark is None or state.highest_tick - policy.lateness > watermark or self._late(step):
-            step.committed = self._ledger.commit(step.branch)
-
-    def _late(self, step: FollowStep) -> bool:
-        branch = self._repository.branch(step.branch)
-        watermark, folded = branch.state.watermark, branch.state.folded
-        fresh = takewhile(lambda each: each.arrival > folded, reversed(branch.added.segments))
-        return watermark is not None and any(each.tick_min < watermark for each in fresh)
-
-    def _take_world(self, step: FollowStep) -> None:
-        from ledger_cli.services.world_apply import BATCH_EVENTS, ApplyRequest
-
-        left = self._options.rows
-        self._world = [*self._world[1:], *self._world[:1]]
-        for each in self._world:
-            while taken := each.take(min(left, BATCH_EVENTS)):
-                lines = taken.block.split(b"\n")[:-1]
-                settle, first = each.settle(taken), taken.first_line
-                # Killed before `settle`, what the canonical ledger took first is known there the next time.
-                request = ApplyRequest(step.branch, lines, each.tail.name, first_line=first, settle=settle)
-                step.world.append(self._ledger.world._apply(request, self._pass_on))
-                each.stored(taken)
-                step.notes += step.world[-1].unheard
-                left -= len(lines)
-        self.full |= left <= 0
-
-    def _judge_waiting(self, step: FollowStep) -> None:
-        """Nothing waits for longer than it may because nothing comes."""
-        from ledger_cli.services.world_apply import ApplyRequest
-
-        waiting = self._repository.branch(step.branch).state.waiting
-        if waiting is None:
-            return
-        if self._overdue is None or self._overdue[0] != waiting:
-            at = self._ledger.world.overdue_at(step.branch)
-            self._overdue = None if at is None else (waiting, at)
-        if self._overdue is not None and wiring.clock() >= self._overdue[1]:
-            request = ApplyRequest(step.branch, [], "what waits")
-            step.world.append(self._ledger.world._apply(request, self._pass_on))
-            step.notes += step.world[-1].unheard
-
-    def _pass_on(self, rows: pa.Table) -> str | None:
-        """Tell the bus of transient events, unless it is left alone for now."""
-        if time.monotonic() >= self._bus_at:
-            self._unheard = self._ledger.world._broadcaster.pass_on(self._options.branch, rows)
-            if self._unheard is not None:
-                self._leave_bus_alone()
-        return self._unheard
-
-    def _leave_bus_alone(self) -> None:
-        self._bus_wait = min(2 * self._bus_wait or self._options.every, _BUS_WAIT_SECONDS)
-        self._bus_at = time.monotonic() + self._bus_wait
-
-    def _tell(self, step: FollowStep) -> None:
-        if self._ledger.world._broadcaster.bus is None or time.monotonic() < self._bus_at:
-            return
-        # A batch at a time: whoever was not told for long holds up neither what comes nor the end.
-        step.bus = self._ledger.world.deliver(step.branch, batches=1)
-        if step.bus.failed is None:
-            self._bus_wait = 0.0
-            self.full |= step.bus.lag > 0 and not self._stopping
-            return
-        self._leave_bus_alone()
-        self._unheard = f"the bus was not told of transient events, which are gone: {step.bus.failed}"
-        step.notes.append(f"the bus could not be told: {step.bus.failed}; it is told once it answers")
-
-    def _keep(self, step: FollowStep) -> None:
-        every = self._options.snapshot_every
-        if every is None or self._repository.branch(step.branch).state.world is None:
-            return
-        made = self._ledger.snapshots.create(step.branch, 0, every, "follow")
-        step.snapshot = made.record.id if made.made else None
-
-
-def check_names(names: Sequence[str]) -> None:
-    """UsageError where a source is named twice, in whatever way, or there are more than are remembered."""
-    found = set[str]()
-    for name in names:
-        path = name if name == "-" else os.path.realpath(name)
-        if path in found:
-            raise UsageError(f"{name} is named twice: follow it once, as ticks or as world events")
-        found.add(path)
-    if len(names) > FILES_KEPT:
-        raise UsageError(
-            f"{len(names)} sources are too many, at most {FILES_KEPT} are remembered on a branch: bring some together"
-        )
+    def snapshot(self, every: str) -> SnapshotView:
+        return self._ledger.snapshots.create(self._branch, 0, every, "follow")
 
 
 def options_of(
     branch: str, every: float | str, rows: int, snapshot_every: str | None, idle: float | str | None
 ) -> FollowOptions:
     """Options as they are given; lengths of time in seconds or as `30s`, `1h`. UsageError for what cannot be one."""
-    from ledger_cli.core.durations import seconds_given, seconds_of
-
     if rows < 1:
         raise UsageError(f"{rows} rows a step come to nothing: give 1 or more")
     if snapshot_every is not None:

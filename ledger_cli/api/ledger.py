@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import polars
     import pyarrow as pa
 
-    from ledger_cli.api.follow import FollowStep
     from ledger_cli.api.recipes import RecipeRun
     from ledger_cli.api.snapshots import SnapshotApi
     from ledger_cli.api.world import WorldApi
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from ledger_cli.services.copy import CopyResult, RefDifference
     from ledger_cli.services.diff import DiffResult, Parting
     from ledger_cli.services.doctor import Diagnosis
+    from ledger_cli.services.follow import FollowStep
     from ledger_cli.services.fork import BranchView, Tag
     from ledger_cli.services.gamma import Gamma, GammaAt
     from ledger_cli.services.graph import GraphLine
@@ -271,7 +271,8 @@ class Ledger:
         """
         from threading import Event
 
-        from ledger_cli.api.follow import check_names, follow, options_of
+        from ledger_cli.api.follow import follow, options_of
+        from ledger_cli.services.followed import check_names
 
         ticks, events = ([os.fspath(each) for each in some] for some in (sources, world))
         check_names([*ticks, *events])

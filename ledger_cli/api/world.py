@@ -134,13 +134,6 @@ class WorldApi:
         result.unheard += self._broadcaster.deliver_written(branch)
         return result
 
-    def overdue_at(self, branch: str) -> int | None:
-        """When the first event that waits on a branch has done so for `causal_wait`, in µs since 1970; None: none."""
-        from ledger_cli.services.world_waiting import read_waiting
-
-        waiting = read_waiting(self._repository, self._repository.branch(branch).state)
-        return min(waiting.values()) + round(self._config["causal_wait"] * 1e6) if waiting else None
-
     def _apply(self, request: ApplyRequest, broadcast: Broadcast | None = None) -> ApplyResult:
         """Apply events, those of strong types on the canonical ledger.
 

@@ -6,11 +6,13 @@ another one), a file is read from its start: what is known of it is skipped then
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from ledger_cli.core.history import Reached, State
 from ledger_cli.errors import UsageError
+from ledger_cli.ports import Tail, Taken
 from ledger_cli.services.repository import Branch
 
 FILES_KEPT = 100
@@ -18,6 +20,31 @@ FILES_KEPT = 100
 
 Settle = Callable[[Branch], State]
 """The state of a branch, as it stands before a move, with what else the move changes."""
+
+
+@dataclass
+class Followed:
+    """A source, and what was taken of it but is not stored yet."""
+
+    tail: Tail
+    key: str
+    reached: Reached | None
+    """How far it was read into the ledger, as kept there."""
+    held: Taken | None = None
+
+    def take(self, rows: int) -> Taken | None:
+        """What is to be stored next: what could not be the last time, or more."""
+        if self.held is None and rows > 0:
+            self.held = self.tail.take(rows)
+        return self.held
+
+    def settle(self, taken: Taken) -> Settle:
+        """Keeps in the ledger how far it was read with what was taken."""
+        return reading(self.key, self.reached, taken.reached)
+
+    def stored(self, taken: Taken) -> None:
+        """What was taken is stored."""
+        self.held, self.reached = None, taken.reached
 
 
 def unchanged(branch: Branch) -> State:
@@ -54,6 +81,20 @@ def still_known(branch: Branch, name: str, reached: Reached | None) -> None:
         raise UsageError(
             f"{branch.name} does not know any more how far {_path(name)} was read: the branch was made again, or more "
             f"than {FILES_KEPT} files are followed into it; run this again, which reads it from its start"
+        )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """UsageError where a source is named twice, in whatever way, or there are more than are remembered."""
+    found = set[str]()
+    for name in names:
+        path = name if name == "-" else os.path.realpath(name)
+        if path in found:
+            raise UsageError(f"{name} is named twice: follow it once, as ticks or as world events")
+        found.add(path)
+    if len(names) > FILES_KEPT:
+        raise UsageError(
+            f"{len(names)} sources are too many, at most {FILES_KEPT} are remembered on a branch: bring some together"
         )
 
 

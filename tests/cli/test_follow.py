@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from ledger_cli import Ledger, wiring
-from ledger_cli.api.follow import FollowStep
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import NotFound, Unavailable, UsageError
 from ledger_cli.services import broadcast
+from ledger_cli.services.follow import FollowStep
 from tests.cli.conftest import Run
 
 TYPE = "building.opened.v1"
