@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
 from ledger_cli.api.arguments import checks_arguments
-from ledger_cli.config import FILE_NAME, Config, TypeSettings, level_of, load, policy_from, template
+from ledger_cli.config import Config, TypeSettings, load, policy_from, template
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import LedgerError, NotWritten, UsageError, told_of
+from ledger_cli.errors import UsageError
 from ledger_cli.ports import SQL_VIEWS, Importer, Source, SqlAnswer
 from ledger_cli.ports import Mapping as FieldMapping
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from ledger_cli.services.integrity import IntegrityReport
     from ledger_cli.services.log import CommitView, LogPage
     from ledger_cli.services.lookup import Place
-    from ledger_cli.services.merge_world import Judgement
     from ledger_cli.services.reconcile import Reconciled, ReconcilePlan, Synced
     from ledger_cli.services.replay import ReplayReport
     from ledger_cli.services.simulate import SimulationResult
@@ -501,27 +500,11 @@ class Ledger:
         conflicts as `asked`, where fields are to be decided by a person: with the choices filled in, that goes into
         `resolutions`.
         """
+        from ledger_cli.api.reconcile import branch_here, reconcile
+
         if a == b:
             raise UsageError(f"{a!r} is one branch: name two")
-        return self._reconciled(a, self._fetched(b, remote), into=into, resolutions=resolutions, why=why)
-
-    def _reconciled(
-        self,
-        a: str,
-        b: str,
-        into: str | None = None,
-        resolutions: Mapping[str, Any] | None = None,
-        why: str = "",
-    ) -> Reconciled:
-        from ledger_cli.services.reconcile import reconcile
-
-        self.world.recover(a)
-        made = reconcile(self._repository, self._make_importer(), a, b, self._judgement(resolutions), into, why)
-        if self._repository.branch(made.branch).state.waiting is not None:
-            # Causes may have come that events of either side wait for.
-            self.world.apply([], made.branch, source="reconcile")
-        self.world._broadcaster.deliver_written(made.branch)
-        return made
+        return reconcile(self, a, branch_here(self, b, remote), into, resolutions, why)
 
     def plan_reconcile(
         self,
@@ -533,23 +516,11 @@ class Ledger:
         resolutions: Mapping[str, Any] | None = None,
     ) -> ReconcilePlan:
         """What `reconcile` would do, with every conflict; nothing is changed, but that another ledger is fetched."""
-        from ledger_cli.services.reconcile import plan
+        from ledger_cli.api.reconcile import branch_here, plan_reconcile
 
         if a == b:
             raise UsageError(f"{a!r} is one branch: name two")
-        theirs = self._fetched(b, remote)
-        with self._repository.store.scratch() as scratch:
-            judgement = self._judgement(resolutions)
-            return plan(self._repository, self._make_importer(), a, theirs, into, judgement, scratch)
-
-    def _judgement(self, resolutions: Mapping[str, Any] | None) -> Judgement:
-        from ledger_cli.services.merge_decisions import decisions_of
-        from ledger_cli.services.merge_world import Judgement
-        from ledger_cli.services.world_types import field_rules, reducer_of, registered
-
-        decisions = {} if resolutions is None else decisions_of(resolutions, "resolutions")
-        reducers = reducer_of(registered(self._repository))
-        return Judgement(field_rules(self._repository), reducers, self.world.constraints(), decisions)
+        return plan_reconcile(self, a, branch_here(self, b, remote), into, resolutions)
 
     def draw_reconciliation(self, target: str | os.PathLike[str], plan: ReconcilePlan) -> None:
         """Draw what becomes of every conflict of a plan into an .svg or .png file."""
@@ -561,16 +532,9 @@ class Ledger:
 
         `remote`: what that ledger is called here [default: the name of its directory].
         """
-        from ledger_cli.services.fetch import Guard, fetch, remote_name
-        from ledger_cli.services.fork import branch_view
-        from ledger_cli.services.other_ledger import OtherLedger
+        from ledger_cli.api.reconcile import fetch
 
-        remote_name(remote, "")
-        with _other(location) as opened:
-            other = OtherLedger(opened._repository, os.fspath(location))
-            name = remote_name(remote, os.path.basename(wiring.absolute(opened.location)))
-            guard = Guard(wiring.clock(), round(self.config["max_drift"] * 1e6))
-            return branch_view(self._repository, fetch(self._repository, other, branch, name, guard))
+        return fetch(self, os.fspath(location), branch, remote)
 
     def sync(
         self,
@@ -587,44 +551,9 @@ class Ledger:
         the other one has, then the other one. causal: the same, but CausalGap, and nothing moves, where the other one
         has an effect without its cause. strong: also, the other one's ref moves first, and this one's only after it.
         """
-        from ledger_cli.services.causality import refuse_gaps
-        from ledger_cli.services.reconcile import Synced
+        from ledger_cli.api.reconcile import sync
 
-        level = None if consistency is None else level_of(consistency)
-        theirs = self.fetch(location, branch, remote=remote).name
-        if level != "eventual":
-            types = self.config.types_from("causal") if level is None else None
-            refuse_gaps(self._repository, self._repository.branch(theirs), self._repository.branch(branch), types)
-        place, untold = os.fspath(location), list[str]()
-
-        def give() -> Reconciled:
-            with _other(location) as other, told_of(place):
-                given = other._reconciled(branch, other.fetch(self.location, branch).name, why=why)
-                untold.extend(each for each in [other.world.undelivered] if each is not None)
-                return given
-
-        if level == "strong":
-            there = give()
-            with _after(f"{place} has taken in what {branch} has here"):
-                here = self._reconciled(branch, self.fetch(location, branch, remote=remote).name, why=why)
-        else:
-            here = self._reconciled(branch, theirs, why=why)
-            with _after(f"{branch} has taken in what {place} has"):
-                there = give()
-        if untold:
-            self.world._broadcaster.undelivered = "; ".join(
-                [*filter(None, [self.world.undelivered]), *(f"{place}: {each}" for each in untold)]
-            )
-        return Synced(place, here, there)
-
-    def _fetched(self, place: str, remote: str | None) -> str:
-        """The branch that a place names, fetched where it is another ledger's."""
-        location, _, branch = place.partition("#")
-        if "/" not in location and "#" not in place and not Path(location, FILE_NAME).is_file():
-            if remote is not None:
-                raise UsageError(f"--as names another ledger, and {place!r} is none: leave it out, or write ./{place}")
-            return place
-        return self.fetch(location, branch or MAIN, remote=remote).name
+        return sync(self, os.fspath(location), branch, remote, consistency, why)
 
     def branches(self) -> list[BranchView]:
         """All branches, `main` first."""
@@ -799,25 +728,6 @@ class Ledger:
             return GammaAt(place.tick)
         found = commit_of(self._repository, place)
         return commit_at(self._repository, place.branch, found.shard, found.height)
-
-
-def _other(location: str | os.PathLike[str]) -> Ledger:
-    """Another ledger. LedgerError names it where it cannot be opened."""
-    with told_of(os.fspath(location)):
-        return Ledger.open(location)
-
-
-@contextmanager
-def _after(done: str) -> Iterator[None]:
-    """What fails now does so after something that stays, and both are told."""
-    try:
-        yield
-    except NotWritten as error:
-        told = f"{error.ledger or 'this ledger'} took in nothing: {error.what}; {error.remedy} and sync again"
-        raise LedgerError(f"{done}, but {told}") from error
-    except LedgerError as error:
-        error.args = (f"{done}, but not the other way round: {error}",)
-        raise
 
 
 def _can_be_read_again(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ledger_cli import Ledger
+from ledger_cli.api import reconcile
 from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services import world_judge
@@ -200,13 +201,13 @@ def test_strong_sync_moves_the_other_ledger_first(shops: Path, ledger: Run, monk
     apply(ledger, "branch", line(1))
     apply(ledger, "head", line(2, entity="door"))
     moved: list[str] = []
-    whole = Ledger._reconciled
+    whole = reconcile.reconcile
 
-    def noted(self: Ledger, *given: Any, **named: Any) -> Any:
-        moved.append(Path(self.location).name)
-        return whole(self, *given, **named)
+    def noted(ledger: Ledger, *given: Any, **named: Any) -> Any:
+        moved.append(Path(ledger.location).name)
+        return whole(ledger, *given, **named)
 
-    monkeypatch.setattr(Ledger, "_reconciled", noted)
+    monkeypatch.setattr(reconcile, "reconcile", noted)
     ledger("sync", "head", "--ledger", "branch", "--consistency", "strong")
     assert moved == ["head", "branch"]
     assert ids("head") == ids("branch") == {"e1", "e2"}
