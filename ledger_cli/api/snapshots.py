@@ -10,7 +10,8 @@ from ledger_cli.services.repository import Repository
 
 if TYPE_CHECKING:
     from ledger_cli.core.history import Snapshot
-    from ledger_cli.services.snapshots import Proof, Reducers, Restored, SnapshotView
+    from ledger_cli.services.snapshot_restore import Proof, Restored
+    from ledger_cli.services.snapshots import Reducers, SnapshotView
 
 MAIN = "main"
 
@@ -53,7 +54,7 @@ class SnapshotApi:
 
     def verify(self, snapshot: int | None = None, branch: str = MAIN) -> Proof:
         """Check the files of a snapshot, and its state against a replay from nothing."""
-        from ledger_cli.services.snapshots import verify
+        from ledger_cli.services.snapshot_restore import verify
 
         return verify(self._repository, self._reducers(), self._found(snapshot, branch))
 
@@ -69,7 +70,7 @@ class SnapshotApi:
 
         `verify`: first compare with a replay from nothing.
         """
-        from ledger_cli.services.snapshots import restore
+        from ledger_cli.services.snapshot_restore import restore
 
         found = self._found(snapshot, branch)
         return restore(self._repository, self._reducers(), found, to, verify, why)

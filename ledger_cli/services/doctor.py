@@ -11,7 +11,8 @@ from typing import Any
 
 from ledger_cli.errors import LedgerError
 from ledger_cli.services.repository import Branch, Repository
-from ledger_cli.services.snapshots import Reducers, damages, drill, newest_of
+from ledger_cli.services.snapshot_restore import damages, drill
+from ledger_cli.services.snapshots import Reducers, newest_of
 from ledger_cli.services.world_health import Limits, health
 from ledger_cli.services.world_log import log_length
 

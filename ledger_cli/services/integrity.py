@@ -33,7 +33,8 @@ from ledger_cli.services.integrity_commits import Links, broken, chains, check_f
 from ledger_cli.services.packs import check
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.snapshot_files import MANIFEST
-from ledger_cli.services.snapshots import damages, path_of, show
+from ledger_cli.services.snapshot_restore import damages
+from ledger_cli.services.snapshots import path_of, show
 
 _RESTORE = "restore it from a copy of the ledger, then run `ledger verify` again"
 _DAMAGE = (

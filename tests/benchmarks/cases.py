@@ -453,7 +453,7 @@ with Ledger.create("{path}") as ledger:
 """
 _REPLAY = """
 from ledger_cli import Ledger
-from ledger_cli.services.snapshots import replayed
+from ledger_cli.services.snapshot_restore import replayed
 with Ledger.open("{path}") as ledger:
     replayed(ledger._repository, ledger.snapshots._reducers(), ledger._repository.branch("main"))
 """

@@ -88,7 +88,7 @@ def main() -> None:
     import ledger_cli.engines.duck
     import ledger_cli.engines.importer
     import ledger_cli.services.compact
-    import ledger_cli.services.snapshots
+    import ledger_cli.services.snapshot_restore
     import ledger_cli.sources.csv
     import ledger_cli.sources.lines  # noqa: F401
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ledger_cli.core.hlc import Hlc
 from ledger_cli.core.world import PROTOCOL, merge_patch
-from ledger_cli.services import snapshots, subscriptions
+from ledger_cli.services import snapshot_restore, snapshots, subscriptions
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.snapshot_files import digest_of_state
 from ledger_cli.services.world import World
@@ -155,13 +155,13 @@ def test_a_snapshot_and_its_tail_are_a_replay_of_all(drawn: list[dict[str, Any]]
         for place, record in enumerate(made):
             prefix = World(repository, reducers)
             prefix.follow(repository.branch_at("main", record.move), cached=False)
-            assert snapshots.load(repository, record) == prefix.entities
+            assert snapshot_restore.load(repository, record) == prefix.entities
             assert record.digest == digest_of_state(prefix.entities)
-            assert snapshots.verify(repository, reducers, record).ok
-            begun = snapshots.restore(repository, reducers, record, f"then-{place}")
+            assert snapshot_restore.verify(repository, reducers, record).ok
+            begun = snapshot_restore.restore(repository, reducers, record, f"then-{place}")
             assert (begun.digest, begun.tail) == (record.digest, 0)
             assert _state(repository, f"then-{place}") == prefix.entities
-            brought = snapshots.restore(repository, reducers, record)
+            brought = snapshot_restore.restore(repository, reducers, record)
             assert (brought.digest, brought.tail) == (digest_of_state(whole.entities), len(drawn) - record.events)
             assert _state(open_ledger(root), "main") == whole.entities
 
