@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ledger_cli.config import FILE_NAME, Config, load
+from ledger_cli.config.file import Config, load
+from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, UsageError
 from ledger_cli.ports import Bus, Capabilities, CommitStore, Engine, Importer, Source, Store, Tail, Taken, Vault
 from ledger_cli.services.repository import Author, Repository

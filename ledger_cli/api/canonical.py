@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ledger_cli import wiring
-from ledger_cli.config import Config
+from ledger_cli.config.file import Config
 from ledger_cli.errors import LedgerError, Unavailable, UsageError
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
 from ledger_cli.api.arguments import checks_arguments
-from ledger_cli.config import Config, TypeSettings, load, policy_from, template
+from ledger_cli.config.file import Config, load, template
+from ledger_cli.config.policies import policy_from
+from ledger_cli.config.types import TypeSettings
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError

@@ -10,7 +10,8 @@ from typing import Any
 
 from ledger_cli import wiring
 from ledger_cli.api.ledger import MAIN, Ledger
-from ledger_cli.config import FILE_NAME, level_of
+from ledger_cli.config.settings import FILE_NAME
+from ledger_cli.config.types import level_of
 from ledger_cli.errors import LedgerError, NotWritten, UsageError, told_of
 from ledger_cli.services.causality import refuse_gaps
 from ledger_cli.services.fetch import Guard, remote_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger_cli import wiring
-from ledger_cli.config import Config
+from ledger_cli.config.file import Config
 from ledger_cli.services.repository import Repository
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli import wiring
-from ledger_cli.config import FILE_NAME, Config, level_of
+from ledger_cli.config.file import Config
+from ledger_cli.config.settings import FILE_NAME
+from ledger_cli.config.types import level_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
 

@@ -13,7 +13,7 @@ def hint_where_settings_do_not_hold(ledger: Ledger, branch: str) -> str | None:
     """What holds on a branch in place of the settings, and how these are tried; None where they hold."""
     import json
 
-    from ledger_cli.config import FILE_NAME
+    from ledger_cli.config.settings import FILE_NAME
 
     ignored = ledger.overruled(branch)
     if not ignored:

@@ -82,7 +82,7 @@ def takes_policy(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _policy_values(given: dict[str, Any]) -> dict[str, Any]:
-    from ledger_cli.config import number_of
+    from ledger_cli.config.settings import number_of
     from ledger_cli.errors import UsageError
 
     made = {name: value for name, value in given.items() if value is not None}

@@ -10,7 +10,8 @@ from typing import Any, cast
 from rich.console import RenderableType
 
 from ledger_cli.api.recipes import Done
-from ledger_cli.config import FILE_NAME, type_lines
+from ledger_cli.config.file import type_lines
+from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.render.common.words import counted
 from ledger_cli.services.recipe import Recipe, Step
 from ledger_cli.services.recipe_verbs import POLICY

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from ledger_cli.config import FILE_NAME
+from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.core.history import Subscription
 from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.ports import Bus, BusEvent

@@ -40,7 +40,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ledger_cli.config import SETTINGS, TypeSettings, load, template, type_settings
+from ledger_cli.config.file import load, template
+from ledger_cli.config.settings import SETTINGS
+from ledger_cli.config.types import TypeSettings, type_settings
 from ledger_cli.core.world import type_parts
 from ledger_cli.core.world_fields import check_rules
 from ledger_cli.errors import UsageError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ledger_cli.config import SETTINGS
+from ledger_cli.config.settings import SETTINGS
 from ledger_cli.core.durations import seconds_of
 from ledger_cli.core.history import branch_name
 from ledger_cli.core.tick_json import FIELDS

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ledger_cli.config import FILE_NAME, FOLDERS
+from ledger_cli.config.settings import FILE_NAME, FOLDERS
 from ledger_cli.errors import NotFound
 from ledger_cli.sources.common.names import DATA_SUFFIXES, STDIN, TEXT_SUFFIXES, data_suffix_of, is_url
 from ledger_cli.sources.common.raw import file_system_of, refuse

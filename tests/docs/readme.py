@@ -13,7 +13,8 @@ from typing import Any
 from ledger_cli import errors
 from ledger_cli.api import Ledger
 from ledger_cli.cli.main import COMMANDS, INTERRUPTED
-from ledger_cli.config import SETTINGS, load
+from ledger_cli.config.file import load
+from ledger_cli.config.settings import SETTINGS
 from ledger_cli.core.events import REASONS
 from ledger_cli.core.policy import STRATEGIES
 from ledger_cli.errors import LedgerError, UsageError

@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from ledger_cli import wiring
-from ledger_cli.config import load
+from ledger_cli.config.file import load
 from ledger_cli.errors import Conflict, Corrupt, LedgerError, NotFound, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import TickRange
 from ledger_cli.stores.common.remote import refusal

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_cli.config import CONSISTENCIES, TypeSettings, load, template
+from ledger_cli.config.file import load, template
+from ledger_cli.config.types import CONSISTENCIES, TypeSettings
 from ledger_cli.core.commit import commit_id_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.recipe import read_recipe
