@@ -36,6 +36,7 @@ from ledger_cli.services.merge_world import Judgement, WorldUnion, state_of, uni
 from ledger_cli.services.prepared import refuse_prepared
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world import vector_clock
+from ledger_cli.services.world_log import log_length, shared_length
 from ledger_cli.services.world_waiting import read_waiting, united, unknown, write_waiting
 
 KIND = "reconcile"
@@ -204,7 +205,7 @@ def _carried_out(
         return _told(made, a, merged)
     if made.outcome == "nothing":
         return _told(made, a, _with_all_of(repository, a, b, why, scratch))
-    kept = None if in_chains(repository, merged, a.state) else keep_old(repository, a, why)
+    kept = None if _goes_on(repository, merged, a) else keep_old(repository, a, why)
     moved = _move_to(repository, a, merged, why, scratch)
     if made.outcome == "merge":
         delete(repository, merged.name, f"{a.name} has moved on to it")
@@ -215,6 +216,11 @@ def _told(made: ReconcilePlan, a: Branch, branch: Branch) -> Reconciled:
     """`a`: the branch as it was before; `branch`: the result."""
     state = branch.state
     return Reconciled(made, branch.name, heads_of(state), state.watermark, state.rows - a.state.rows)
+
+
+def _goes_on(repository: Repository, branch: Branch, old: Branch) -> bool:
+    """Whether the history of `old`, its commits and its log of world events, is the beginning of a branch's."""
+    return in_chains(repository, branch, old.state) and shared_length(branch, old) == log_length(old)
 
 
 def keep_old(repository: Repository, branch: Branch, why: str) -> str:

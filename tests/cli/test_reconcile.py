@@ -95,10 +95,31 @@ def test_what_is_part_of_the_other_just_moves_on(parted: Path, ledger: Run) -> N
     heads = ledger("status", "--json").json["digest"]
     assert ledger("reconcile", "main", "trial").out == "trial is part of main already: nothing changed\n"
     assert ledger("status", "--json").json["digest"] == heads
-    assert ledger("reconcile", "trial", "main").out == "trial is at the head of main now\n"
+    moved_on = "trial is at the head of main now; trial.2 keeps what trial was\n"
+    assert ledger("reconcile", "trial", "main").out == moved_on
     assert ledger("status", "--branch", "trial", "--json").json["digest"] == heads
     add(ledger, "trial", tick("e", 55, 1))
     assert ledger("reconcile", "main", "trial", "--json").json["outcome"] == "advance"
+
+
+def test_both_histories_of_a_world_without_ticks_stay_reachable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Run
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger("init", "world")
+    monkeypatch.setenv("LEDGER_URL", "world")
+    ledger("schema", "register", "m.set.v1")
+    say(ledger, "main", 1, v=1)
+    ledger("fork", "trial")
+    say(ledger, "main", 2, v=2)
+    say(ledger, "trial", 3, v=3)
+    old = ledger("world", "history", "x", "--json").json
+    assert ledger("reconcile", "main", "trial").out.endswith("; main.2 keeps what main was\n")
+    assert [each["eventId"] for each in ledger("world", "history", "x", "--json").json] == ["e1", "e2", "e3"]
+    assert ledger("world", "history", "x", "--branch", "main.2", "--json").json == old
+    assert ledger("reconcile", "trial", "main").out.endswith("of main now; trial.1 keeps what trial was\n")
+    say(ledger, "trial", 4, v=4)
+    assert ledger("reconcile", "main", "trial").out == "main is at the head of trial now\n"
 
 
 def test_what_cannot_be_reconciled(parted: Path, ledger: Run) -> None:
@@ -152,7 +173,8 @@ def test_sync_of_two_ledgers(parted: Path, ledger: Run) -> None:
     assert head.split("  ") == ["ledger", "ticks taken in", "world events taken in", "outcome"]
     assert here.split(maxsplit=3)[:3] == ["here", "2", "0"]
     assert here.endswith("main holds the events of main and other.main now (0 conflicts); main.4 keeps what main was")
-    assert there.split(maxsplit=3) == ["other", "14", "0", "main is at the head of world.main now"]
+    moved_on = "main is at the head of world.main now"
+    assert there.split(maxsplit=3) == ["other", "14", "0", f"{moved_on}; main.2 keeps what main was"]
     digests = [ledger("status", *where, "--json").json["digest"] for where in ((), add_other)]
     assert digests[0] == digests[1]
     assert ledger("replay", "--verify", *add_other).code == 0

@@ -74,9 +74,9 @@ def reconciled_line(made: Any) -> str:
     plan = made.plan
     if plan.outcome == "nothing" and made.branch == plan.a:
         return f"{plan.b} is part of {plan.a} already: nothing changed"
-    if plan.outcome != "merge":
-        return f"{made.branch} is at the head of {plan.b if plan.outcome == 'advance' else plan.a} now"
     kept = "" if made.kept is None else f"; {made.kept} keeps what {plan.a} was"
+    if plan.outcome != "merge":
+        return f"{made.branch} is at the head of {plan.b if plan.outcome == 'advance' else plan.a} now{kept}"
     conflicts = len(plan.ticks.losers) + len(plan.world.conflicts)
     return f"{made.branch} holds the events of {plan.a} and {plan.b} now ({counted(conflicts, 'conflict')}){kept}"
 
