@@ -6,12 +6,14 @@ import json
 import random
 import shutil
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 
 import pytest
 
 from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
+from tests.faults.disks import SmallDisk
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, commits, refused, rows
 
@@ -109,3 +111,22 @@ def test_killed_again_and_again(jobs: Nursery, batch: dict[str, Any], tmp_path: 
     told = (tmp_path / "bus.jsonl").read_text().splitlines()
     positions = list(dict.fromkeys(json.loads(line)["position"] for line in told))
     assert positions == list(range(1, len(batch["found"][5]) + 1))
+
+
+def test_a_full_disk_is_told_once_until_there_is_room(batch: dict[str, Any], small_disk: SmallDisk) -> None:
+    root, ticks = small_disk.path / "world", small_disk.path / "ticks.jsonl"
+    shutil.copytree(batch["template"], root)
+    grown(ticks, batch["ticks"], 1)
+    small_disk.leave(0)
+    with Ledger.open(root) as ledger:
+        stop = Event()
+        steps = ledger.follow(ticks, every=0.01, stop=stop)
+        full = next(steps)
+        assert [note.partition(" at ")[0] for note in full.notes] == ["tried again"]
+        # Nobody is told anything while the steps after it find the same.
+        Timer(0.5, small_disk.leave, [10_000]).start()
+        step = next(steps)
+        assert (step.notes, step.to_json()["ticks"]["read"]) == ([], len(batch["ticks"]))
+        assert step.number > full.number + 1
+        stop.set()
+        list(steps)

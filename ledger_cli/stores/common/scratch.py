@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -32,6 +33,11 @@ def scratch_in(parent: Path) -> Iterator[Path]:
     try:
         with disk_errors(_NO_ROOM):
             yield mine
+    except NotWritten as error:
+        # Which of the unfinished files it was says nothing, and is told otherwise each time.
+        raise NotWritten(
+            re.sub(re.escape(str(mine)) + "[^:]*", lambda _: str(parent), error.what), error.remedy
+        ) from error
     finally:
         shutil.rmtree(mine, ignore_errors=True)
         held.__exit__(None, None, None)
