@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from ledger_cli import wiring
 from ledger_cli.config.file import Config
 from ledger_cli.errors import LedgerError, Unavailable, UsageError
+from ledger_cli.wiring import ledgers
 
 if TYPE_CHECKING:
     from ledger_cli.api.ledger import Ledger
@@ -22,8 +22,8 @@ def canonical_of(config: Config, location: str) -> str | None:
     named = config["canonical"]
     if named is None:
         return None
-    place = wiring.beside(named, location)
-    return None if wiring.absolute(place) == wiring.absolute(location) else place
+    place = ledgers.beside(named, location)
+    return None if ledgers.absolute(place) == ledgers.absolute(location) else place
 
 
 def open_canonical(place: str, otherwise: str) -> Ledger:

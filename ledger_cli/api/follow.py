@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from threading import Event
 from typing import TYPE_CHECKING
 
-from ledger_cli import wiring
 from ledger_cli.core.durations import seconds_given, seconds_of
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import UsageError
@@ -21,6 +20,7 @@ from ledger_cli.services.followed import Followed, Settle
 from ledger_cli.services.ingest import IngestOptions, IngestResult, ingest
 from ledger_cli.services.snapshots import SnapshotView
 from ledger_cli.services.world_apply import ApplyRequest, ApplyResult
+from ledger_cli.wiring import inputs, machine
 
 if TYPE_CHECKING:
     from ledger_cli.api.ledger import Ledger
@@ -33,7 +33,7 @@ def follow(
     with ExitStack() as opened:
         ticks = [_opened(ledger, "ticks", name, options.branch, opened) for name in sources]
         events = [_opened(ledger, "world", name, options.branch, opened) for name in world]
-        clocks = Clocks(wiring.clock, time.monotonic, round(ledger.config["causal_wait"] * 1e6))
+        clocks = Clocks(machine.clock, time.monotonic, round(ledger.config["causal_wait"] * 1e6))
         verbs, broadcaster = _Verbs(ledger, options.branch), ledger.world._broadcaster
         follower = Follower(ledger._repository, verbs, broadcaster, ticks, events, options, clocks)
         yield from follower.steps(stop)
@@ -41,9 +41,9 @@ def follow(
 
 def _opened(ledger: Ledger, use: str, name: str, branch: str, opened: ExitStack) -> Followed:
     # Another node may have other files of the same name.
-    key = f"{use} {wiring.node(ledger.config['node'])} {os.path.realpath(name)}"
+    key = f"{use} {machine.node(ledger.config['node'])} {os.path.realpath(name)}"
     reached = ledger._repository.branch(branch).state.followed.get(key)
-    tail = wiring.make_tail(name, reached)
+    tail = inputs.make_tail(name, reached)
     opened.callback(tail.close)
     return Followed(tail, key, reached)
 
@@ -56,7 +56,7 @@ class _Verbs:
         self._branch = branch
 
     def ingest(self, name: str, taken: Taken, settle: Settle) -> IngestResult:
-        source = wiring.taken_source(name, taken)
+        source = inputs.taken_source(name, taken)
         options = IngestOptions(max_tick_jump=self._ledger.config["max_tick_jump"], settle=settle)
         repository, importer = self._ledger._repository, self._ledger._make_importer()
         return ingest(repository, importer, self._branch, [source], options, again=[source].__getitem__)

@@ -13,16 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger_cli import wiring
 from ledger_cli.api.arguments import checks_arguments
 from ledger_cli.config.file import Config, load, template
 from ledger_cli.config.policies import policy_from
 from ledger_cli.config.types import TypeSettings
 from ledger_cli.core.history import State
 from ledger_cli.core.policy import Policy
-from ledger_cli.errors import UsageError
+from ledger_cli.errors import MissingExtra, UsageError
 from ledger_cli.ports import SQL_VIEWS, Importer, Source, SqlAnswer
 from ledger_cli.ports import Mapping as FieldMapping
+from ledger_cli.wiring import drawing, inputs, ledgers, machine
 
 if TYPE_CHECKING:
     from threading import Event
@@ -87,7 +87,7 @@ class Ledger:
         """The path of its directory, or its URL."""
         self.config = config
         self._open_files = ExitStack()
-        self._repository = wiring.make_repository(location, config, self._open_files)
+        self._repository = ledgers.make_repository(location, config, self._open_files)
         self._importer: Importer | None = None
 
     @cached_property
@@ -129,12 +129,12 @@ class Ledger:
         `store`: the URL of the engine that keeps commits and refs. UsageError where there is a ledger already, here or
         in the engine, or a setting is wrong; Unavailable where the engine cannot be reached.
         """
-        place = wiring.location_of(os.fspath(location))
+        place = ledgers.location_of(os.fspath(location))
         text = template(settings if store is None else {**settings, "store": store}, types)
         load(text, {}).policy()
-        wiring.check_empty(place, store)
-        wiring.make_ledger(place, text)
-        made = cls(place, wiring.read_config(place))
+        ledgers.check_empty(place, store)
+        ledgers.make_ledger(place, text)
+        made = cls(place, ledgers.read_config(place))
         made._repository.create_branch(MAIN, "init", "", None, State())
         return made
 
@@ -152,11 +152,11 @@ class Ledger:
         """
         from ledger_cli.services.copy import copy
 
-        place = wiring.location_of(os.fspath(target))
-        wiring.make_copy(self.location, place, store)
+        place = ledgers.location_of(os.fspath(target))
+        ledgers.make_copy(self.location, place, store)
         # The variable names the store of one of the two: that of the source.
         others = {name: value for name, value in os.environ.items() if name != "LEDGER_STORE"}
-        with Ledger(place, wiring.read_config(place, others)) as there:
+        with Ledger(place, ledgers.read_config(place, others)) as there:
             return copy(self._repository, self.location, there._repository, watch)
 
     def compare(self, other: Ledger) -> list[RefDifference]:
@@ -168,8 +168,8 @@ class Ledger:
     @classmethod
     def open(cls, location: str | os.PathLike[str] | None = None) -> Ledger:
         """Open a ledger; None: `LEDGER_URL`, else the nearest parent directory with a `ledger.toml`."""
-        place = wiring.location_of(wiring.locate(None if location is None else os.fspath(location)))
-        return cls(place, wiring.read_config(place))
+        place = ledgers.location_of(ledgers.locate(None if location is None else os.fspath(location)))
+        return cls(place, ledgers.read_config(place))
 
     def close(self) -> None:
         """Let go of what is held open, at once; whoever goes on opens the ledger again.
@@ -206,11 +206,11 @@ class Ledger:
         from ledger_cli.services.ingest import IngestOptions, ingest
 
         mapping = _mapping(map, sql)
-        names = wiring.expand([os.fspath(source) for source in sources], format)
+        names = inputs.expand([os.fspath(source) for source in sources], format)
         given = {"format": format, "delimiter": delimiter, "comment": comment}
 
         def made(name: str) -> Source:
-            return wiring.make_source(name, columns=None if columns is None else tuple(columns), **given)
+            return inputs.make_source(name, columns=None if columns is None else tuple(columns), **given)
 
         read = [made(name) for name in names]
         jump = self.config["max_tick_jump"] if max_tick_jump is None else max_tick_jump
@@ -423,14 +423,14 @@ class Ledger:
     ) -> SavedGamma:
         """Write gamma to a .csv, .parquet, .png, .svg or .html file (a page with a slider over `frames`)."""
         name = os.fspath(target)
-        if wiring.check_picture(name):
+        if drawing.check_picture(name):
             view = self.gamma_frames(branch, frames=frames, **chosen)
-            wiring.write_picture(name, view)
+            drawing.write_picture(name, view)
             regions = len(view.frames[-1].rows) if view.frames else 0
             return SavedGamma(name, regions, len(view.frames))
         found = self.gamma(branch, **chosen)
         table = Path(name).suffix.lower() in (".csv", ".parquet")
-        wiring.write_picture(name, found.table if table else found.frame)
+        drawing.write_picture(name, found.table if table else found.frame)
         return SavedGamma(name, found.table.num_rows, 1)
 
     def sql(self, statement: str, branch: str = MAIN) -> pa.Table:
@@ -453,7 +453,11 @@ class Ledger:
 
     def to_polars(self, view: str = "commit_entries", branch: str = MAIN) -> polars.DataFrame:
         """A whole view (see `sql`) as a Polars frame. MissingExtra without the extra `polars`."""
-        return wiring.polars_frame(self.to_arrow(view, branch))
+        try:
+            import polars
+        except ImportError as error:
+            raise MissingExtra("polars", "polars") from error
+        return polars.DataFrame(self.to_arrow(view, branch))
 
     def status(self, branch: str = MAIN) -> Status:
         """Where a branch stands."""
@@ -526,8 +530,8 @@ class Ledger:
 
     def draw_reconciliation(self, target: str | os.PathLike[str], plan: ReconcilePlan) -> None:
         """Draw what becomes of every conflict of a plan into an .svg or .png file."""
-        wiring.check_plan_picture(os.fspath(target))
-        wiring.draw_plan(os.fspath(target), plan)
+        drawing.check_plan_picture(os.fspath(target))
+        drawing.draw_plan(os.fspath(target), plan)
 
     def fetch(self, location: str | os.PathLike[str], branch: str = MAIN, *, remote: str | None = None) -> BranchView:
         """Copy a branch of another ledger, with its log, as `REMOTE.BRANCH`; what is here already is not copied again.
@@ -616,7 +620,7 @@ class Ledger:
         """
         from ledger_cli.services.integrity import verify
 
-        return verify(self._repository, branches, wiring.archives_of(self._repository) if archives else None)
+        return verify(self._repository, branches, ledgers.archives_of(self._repository) if archives else None)
 
     def compact(
         self,
@@ -666,7 +670,7 @@ class Ledger:
 
         asked = request(self.config, before, max_activity, None if to is None else os.fspath(to), ticks, world)
         asked = replace(asked, branch=branch, why=why)
-        return archive(self._repository, wiring.archives_of(self._repository), asked, dry_run)
+        return archive(self._repository, ledgers.archives_of(self._repository), asked, dry_run)
 
     def archives(self) -> list[ArchiveView]:
         """The archives of the ledger, newest first, those that were restored too."""
@@ -685,7 +689,7 @@ class Ledger:
         from ledger_cli.services.archive_restore import restore
 
         ticks = None if since is None and until is None else TickRange(since, until)
-        return restore(self._repository, wiring.archives_of(self._repository), pointer, ticks, why)
+        return restore(self._repository, ledgers.archives_of(self._repository), pointer, ticks, why)
 
     def doctor(self, branch: str = MAIN, *, grace: str = "1d") -> Diagnosis:
         """Check the clocks and modules of a branch's world, drill snapshot and restore, look for what nobody needs.
@@ -699,9 +703,9 @@ class Ledger:
         from ledger_cli.services.world_types import reducer_of, registered
 
         reducers = reducer_of(registered(self._repository))
-        found = diagnose(self._repository, reducers, branch, self._limits(), wiring.clock)
-        before = wiring.time_before(seconds_of(grace))
-        checks = sweep(self._repository, wiring.archives_of(self._repository), before, str(self.config["archive_to"]))
+        found = diagnose(self._repository, reducers, branch, self._limits(), machine.clock)
+        before = machine.time_before(seconds_of(grace))
+        checks = sweep(self._repository, ledgers.archives_of(self._repository), before, str(self.config["archive_to"]))
         return Diagnosis(found.branch, (*found.checks, *checks))
 
     # -- helpers ------------------------------------------------------------------------------------------
@@ -713,7 +717,7 @@ class Ledger:
 
     def _make_importer(self) -> Importer:
         if self._importer is None:
-            self._importer = wiring.make_importer(self._repository.store, self.config, self._open_files)
+            self._importer = ledgers.make_importer(self._repository.store, self.config, self._open_files)
         return self._importer
 
     def _other_policy(self, branch: str, options: Mapping[str, Any]) -> Policy | None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ledger_cli import wiring
 from ledger_cli.api.ledger import MAIN, Ledger
 from ledger_cli.errors import Difference, NeedsDecision, NotFound, UsageError
 from ledger_cli.services.recipe import Recipe, Step, read_recipe
 from ledger_cli.services.recipe_expect import FactDifference, Facts, differences, facts_of
+from ledger_cli.wiring import drawing, inputs, ledgers
 
 
 class Done(NamedTuple):
@@ -95,11 +95,11 @@ def check_pictures(recipe: Recipe) -> None:
     """MissingExtra, before any step, where one draws and what it needs is not installed."""
     for step in recipe.steps:
         if _draws(step) and not _is_plan_as_svg(step):
-            wiring.check_drawing()
+            drawing.check_drawing()
 
 
 def _draws(step: Step) -> bool:
-    return step.do in ("gamma", "reconcile") and wiring.is_picture(step.arguments.get("out", ""))
+    return step.do in ("gamma", "reconcile") and drawing.is_picture(step.arguments.get("out", ""))
 
 
 def _is_plan_as_svg(step: Step) -> bool:
@@ -174,7 +174,7 @@ class Runner:
     def _reconcile(self, given: dict[str, Any]) -> Any:
         out, planned = given.pop("out", None), given.pop("plan", False)
         if "resolutions" in given:
-            given["resolutions"] = wiring.read_json_file(given["resolutions"])
+            given["resolutions"] = inputs.read_json_file(given["resolutions"])
         into = given.get("into")
         there = into is not None and self._has(into)
         made = None
@@ -194,7 +194,7 @@ class Runner:
 
     def _schema_register(self, given: dict[str, Any]) -> Any:
         for name in given.keys() & {"schema", "upcast"}:
-            given[name] = wiring.read_json_object(given[name])
+            given[name] = inputs.read_json_object(given[name])
         return self._ledger.world.register(**_named(given, {"field": "fields"}))
 
     def _world_apply(self, given: dict[str, Any]) -> Any:
@@ -239,7 +239,7 @@ class Runner:
 
     def _beside(self, out: str) -> str:
         """Where a picture goes: into the directory of the ledger, or into this one where that is elsewhere."""
-        return wiring.beside(out, self._ledger.location) if wiring.is_directory(self._ledger.location) else out
+        return ledgers.beside(out, self._ledger.location) if ledgers.is_directory(self._ledger.location) else out
 
     def _has(self, branch: str) -> bool:
         return any(each.name == branch for each in self._ledger.branches())

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ledger_cli import wiring
 from ledger_cli.api.ledger import MAIN, Ledger
 from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.config.types import level_of
@@ -23,6 +22,7 @@ from ledger_cli.services.other_ledger import OtherLedger
 from ledger_cli.services.reconcile import Reconciled, ReconcilePlan, Synced, plan
 from ledger_cli.services.reconcile import reconcile as reconcile_branches
 from ledger_cli.services.world_types import field_rules, reducer_of, registered
+from ledger_cli.wiring import ledgers, machine
 
 
 def reconcile(
@@ -75,8 +75,8 @@ def fetch(ledger: Ledger, location: str, branch: str, remote: str | None) -> Bra
     remote_name(remote, "")
     with _other(location) as opened:
         other = OtherLedger(opened._repository, location)
-        name = remote_name(remote, os.path.basename(wiring.absolute(opened.location)))
-        guard = Guard(wiring.clock(), round(ledger.config["max_drift"] * 1e6))
+        name = remote_name(remote, os.path.basename(ledgers.absolute(opened.location)))
+        guard = Guard(machine.clock(), round(ledger.config["max_drift"] * 1e6))
         return branch_view(ledger._repository, fetch_branch(ledger._repository, other, branch, name, guard))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ledger_cli import wiring
 from ledger_cli.config.file import Config
 from ledger_cli.core.durations import seconds_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.archive import Request, Rule
+from ledger_cli.wiring import machine
 
 
 def request(
@@ -31,7 +31,7 @@ def _moment(before: int | str | None) -> tuple[int | None, str | None]:
         return None, None
     if isinstance(before, int) or before.isdigit():
         return int(before), None
-    return None, wiring.time_before(seconds_of(before))
+    return None, machine.time_before(seconds_of(before))
 
 
 def _by_rules(config: Config, to: str) -> Request:
@@ -54,6 +54,6 @@ def _files(config: Config, name: str) -> Rule | None:
 
 def _ago(config: Config, name: str) -> str:
     try:
-        return wiring.time_before(seconds_of(config[name]))
+        return machine.time_before(seconds_of(config[name]))
     except UsageError as error:
         raise UsageError(f"{name} in ledger.toml: {error}") from error

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ledger_cli import wiring
 from ledger_cli.core import simulation
 from ledger_cli.services.simulate import SimulationResult, read_commands
+from ledger_cli.wiring import inputs
 
 
 def simulate(
@@ -25,7 +25,7 @@ def simulate(
     after each batch.
     """
     world = simulation.SimulationSettings(**settings)
-    given = [] if commands is None else read_commands(wiring.read_lines(os.fspath(commands)), os.fspath(commands))
+    given = [] if commands is None else read_commands(inputs.read_lines(os.fspath(commands)), os.fspath(commands))
 
     def watched() -> Iterator[simulation.TickBatch]:
         written = 0
@@ -34,7 +34,7 @@ def simulate(
             written += len(batch["tick_id"])
             watch(written)
 
-    rows = wiring.write_ticks(watched(), os.fspath(target), format)
+    rows = inputs.write_ticks(watched(), os.fspath(target), format)
     return SimulationResult(
         target=os.fspath(target),
         rows=rows,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger_cli import wiring
 from ledger_cli.config.file import Config
 from ledger_cli.services.repository import Repository
+from ledger_cli.wiring import machine
 
 if TYPE_CHECKING:
     from ledger_cli.core.history import Snapshot
@@ -40,7 +40,7 @@ class SnapshotApi:
             self._repository,
             self._reducers(),
             branch,
-            wiring.patience(seconds) if seconds else None,
+            machine.patience(seconds) if seconds else None,
             self._config["keep_snapshots"],
             None if every is None else seconds_of(every),
             why,

@@ -10,12 +10,12 @@ from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from ledger_cli import wiring
 from ledger_cli.config.file import Config
 from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.config.types import level_of
 from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.wiring import drawing, inputs, ledgers, listeners, machine
 
 if TYPE_CHECKING:
     from threading import Event
@@ -107,7 +107,7 @@ class WorldApi:
         for name in named:
             settings = self._config.types[name]
             file = settings.schema
-            schema = None if file is None else wiring.read_json_object(wiring.beside(file, self._location))
+            schema = None if file is None else inputs.read_json_object(ledgers.beside(file, self._location))
             try:
                 register(self._repository, name, schema, settings.reducer, settings.fields, settings.upcast, FILE_NAME)
             except UsageError as error:
@@ -164,7 +164,7 @@ class WorldApi:
     def _broadcaster(self) -> Broadcaster:
         from ledger_cli.services.broadcast import Broadcaster
 
-        return Broadcaster(self._repository, lambda: wiring.make_bus(self._config["bus"], self._location))
+        return Broadcaster(self._repository, lambda: listeners.make_bus(self._config["bus"], self._location))
 
     @property
     def undelivered(self) -> str | None:
@@ -211,7 +211,7 @@ class WorldApi:
                 seen = VectorClock.parse(after)
             except ValueError as error:
                 raise UsageError(f"{error}: give the `clock` that a read or write has printed") from error
-            wiring.wait_until(lambda: vector_clock(world._repository.branch(branch)).holds(seen), wait)
+            machine.wait_until(lambda: vector_clock(world._repository.branch(branch)).holds(seen), wait)
             refuse_stale(world._repository.branch(branch), seen)
         return world
 
@@ -235,10 +235,10 @@ class WorldApi:
         with Ledger.open(location) as other:
             for world in (self, other.world):
                 world._end_transactions(branch)
-            until = wiring.clock() + round(self._config["max_lock"] * 1e6)
+            until = machine.clock() + round(self._config["max_lock"] * 1e6)
             ours, theirs = ([_bytes(each) for each in every] for every in (events, their_events))
             here, there = self._side(branch), other.world._side(branch)
-            done = apply_together(here, there, ours, theirs, wiring.transaction_name(), until, sources, why)
+            done = apply_together(here, there, ours, theirs, machine.transaction_name(), until, sources, why)
             done.here.unheard += self._broadcaster.deliver_written(branch)
             done.there.unheard += other.world._broadcaster.deliver_written(branch)
             return done
@@ -249,7 +249,7 @@ class WorldApi:
         """The same of two files, URLs or `-`."""
         if name == their_name == "-":
             raise UsageError("both files are standard input: give the name of one of them")
-        lines = wiring.open_lines(name), wiring.open_lines(their_name)
+        lines = inputs.open_lines(name), inputs.open_lines(their_name)
         return self.apply_together(lines[0], location, lines[1], branch, (name, their_name), why)
 
     def recover(self, branch: str = MAIN, force: bool = False) -> list[Ended]:
@@ -266,13 +266,13 @@ class WorldApi:
             return []
         from ledger_cli.services.transactions import recover
 
-        return recover(self._side(branch), _opened_side, wiring.clock(), force)
+        return recover(self._side(branch), _opened_side, machine.clock(), force)
 
     def _side(self, branch: str) -> Side:
         from ledger_cli.services.transactions import Side
 
         rules = partial(self._rules, branch)
-        return Side(self._repository, wiring.absolute(self._location), branch, self._world, rules)
+        return Side(self._repository, ledgers.absolute(self._location), branch, self._world, rules)
 
     def end_session(
         self, branch: str = MAIN, module: str | None = None, entity_id: str | None = None, why: str = ""
@@ -301,24 +301,24 @@ class WorldApi:
             return Rules(
                 types={name: replace(rule, check=_take) for name, rule in types.items()},
                 keys={},
-                node=wiring.node(self._config["node"]),
-                clock=wiring.clock,
+                node=machine.node(self._config["node"]),
+                clock=machine.clock,
                 max_drift=2**62,
                 broadcast=self._broadcaster.passing_on(branch),
             )
-        types = rules_of(self._declared(), wiring.clock())
+        types = rules_of(self._declared(), machine.clock())
         strong = self._config.types_from("strong")
         if strong and self._canonical() is not None:
             types |= {name: replace(types[name], check=waits_for_canonical) for name in strong}
         return Rules(
             types=types,
-            keys=wiring.module_keys(self._config["keys"]),
-            node=wiring.node(self._config["node"]),
-            clock=wiring.clock,
+            keys=machine.module_keys(self._config["keys"]),
+            node=machine.node(self._config["node"]),
+            clock=machine.clock,
             max_drift=round(self._config["max_drift"] * 1e6),
             constraints=self.constraints(),
             causal_wait=round(self._config["causal_wait"] * 1e6),
-            guardian=partial(wiring.tell_guardian, self._config["guardian"]),
+            guardian=partial(listeners.tell_guardian, self._config["guardian"]),
             broadcast=self._broadcaster.passing_on(branch),
         )
 
@@ -331,7 +331,7 @@ class WorldApi:
 
     def apply_file(self, name: str, branch: str = MAIN, atomic: bool = False, why: str = "") -> ApplyResult:
         """Apply the events of a file, URL or `-`, one a line."""
-        return self.apply(wiring.open_lines(name), branch, atomic, name, why)
+        return self.apply(inputs.open_lines(name), branch, atomic, name, why)
 
     def subscribe(
         self,
@@ -389,7 +389,7 @@ class WorldApi:
             raise UsageError(f"{limit} events cannot be polled: ask for 1 or more")
         stopped, pause, patience = stop or Event(), seconds_given(every), None if idle is None else seconds_given(idle)
         listener = Listener(self._repository, branch, module)
-        return wiring.until(stopped, pause, patience, lambda: _heard(listener, limit, ack, stopped))
+        return machine.until(stopped, pause, patience, lambda: _heard(listener, limit, ack, stopped))
 
     def ack(self, module: str, position: int, branch: str = MAIN, why: str = "") -> SubscriptionView:
         """Say that a module is done with all events up to a position."""
@@ -486,9 +486,9 @@ class WorldApi:
         depth: int = DEPTH,
     ) -> WorldGraph:
         """Write `graph` to a .dot, .svg or .png file; Graphviz is not needed. MissingExtra: .png is of `render`."""
-        format = wiring.check_graph(os.fspath(target))
+        format = drawing.check_graph(os.fspath(target))
         found = self.graph(entity_id, branch, at, depth)
-        wiring.write_graph(os.fspath(target), found, format)
+        drawing.write_graph(os.fspath(target), found, format)
         return found
 
     def _moment(self, at: When | None, branch: str) -> Moment:

@@ -29,12 +29,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ledger_cli import wiring
 from ledger_cli.core.commit import COMMIT, ENTRY, commit_id_of
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.slices import CommitSlice, History
 from ledger_cli.ports import CommitStore, TickRange
 from ledger_cli.stores.common.urls import local_path
+from ledger_cli.wiring import ledgers
 from tests.stores.engines import SERVERS, place
 
 _BATCH = "commits/bench.parquet"
@@ -414,7 +414,7 @@ def compared(name: str, scale: float, rounds: int) -> Iterator[tuple[str, float,
 def _store(name: str) -> Iterator[tuple[CommitStore, Callable[[], Client]]]:
     """A new store, and what makes a client of the same place."""
     with tempfile.TemporaryDirectory(prefix="ledger-bench-") as directory, place(name) as url:
-        store = wiring.make_commit_store(url, Path(directory))
+        store = ledgers.make_commit_store(url, Path(directory))
         with closing(store):
             store.create()
             yield store, partial(CLIENTS[name], url, Path(directory))

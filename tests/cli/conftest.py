@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.cli.main import main
+from ledger_cli.wiring import machine
 from tests.conftest import Once
 
 
@@ -73,8 +73,8 @@ class Clock:
 def settled(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Neither the clock nor the host nor the terminal of the day shows in what is compared."""
     clock = Clock()
-    monkeypatch.setattr(wiring, "now", clock)
-    monkeypatch.setattr(wiring, "author", lambda: "tester@host")
+    monkeypatch.setattr(machine, "now", clock)
+    monkeypatch.setattr(machine, "author", lambda: "tester@host")
     for name in ("LEDGER_URL", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LEDGER_THREADS", "2")

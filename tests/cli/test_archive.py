@@ -153,9 +153,9 @@ def test_rules_of_the_file(world: Path, ledger: Run, monkeypatch: pytest.MonkeyP
     assert "set archive_after and the like in ledger.toml" in refused.err
     settings(world, archive_quiet_after="10h", archive_quiet_activity=2.2, archive_after="30d")
     assert ledger("archive").out == "nothing to archive\n"
-    monkeypatch.setattr("ledger_cli.wiring.now", lambda: "2026-01-02T00:00:00.000Z")
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-01-02T00:00:00.000Z")
     assert "of 2 commits" in ledger("archive").out
-    monkeypatch.setattr("ledger_cli.wiring.now", lambda: "2026-03-02T00:00:00.000Z")
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-03-02T00:00:00.000Z")
     settings(world, archive_keep=1)
     assert "of 1 commit (ticks 20…30)" in ledger("archive").out
     settings(world, archive_after="soon")
@@ -171,7 +171,7 @@ def test_rules_keep_the_newest_files(world: Path, ledger: Run, monkeypatch: pyte
         ledger("ingest", segments)
         ledger("world", "apply", "-", stdin=json.dumps({**event, "eventId": f"e{number}"}) + "\n")
     before, state = reads(ledger), ledger("world", "find", "--json").out
-    monkeypatch.setattr("ledger_cli.wiring.now", lambda: "2026-03-02T00:00:00.000Z")
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-03-02T00:00:00.000Z")
     settings(world, archive_ticks_after="1d", archive_ticks_keep=2, archive_world_after="1d", archive_world_keep=1)
     would = ledger("archive", "--dry-run", "--json").json["archive"]
     assert (would["segments"], would["worldFiles"]) == (2, 2)
@@ -229,7 +229,7 @@ def test_ticks_and_world_events_go_as_whole_files(world: Path, ledger: Run, monk
     ledger("schema", "register", "a.b.v1", code=0)
     ledger("world", "apply", "-", stdin=json.dumps(event) + "\n")
     before, state = reads(ledger), ledger("world", "find", "--json").out
-    monkeypatch.setattr("ledger_cli.wiring.now", lambda: "2026-03-02T00:00:00.000Z")
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-03-02T00:00:00.000Z")
     told = ledger("archive", "--before", "1d", "--ticks", "--world")
     assert "1 segment, 1 file of world events" in told.out
     assert not [*(world / "segments").iterdir()]
@@ -320,7 +320,7 @@ def test_encrypted(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) ->
         in ledger("archive", "--before", "30", code=2).err
     )
     monkeypatch.setenv("SECRET", "correct horse battery staple")
-    monkeypatch.setattr("ledger_cli.wiring.now", lambda: "2026-03-02T00:00:00.000Z")
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-03-02T00:00:00.000Z")
     ledger("archive", "--before", "30", "--ticks")
     ledger("archive", "--before", "1d", "--ticks")
     for path in (world / "archive").glob("*.parquet"):
@@ -377,7 +377,7 @@ def test_status_and_doctor_tell(world: Path, ledger: Run, monkeypatch: pytest.Mo
     told = {each["name"]: each["found"] for each in ledger("doctor", "--json").json["checks"]}
     assert "1 files are of no archive of this ledger, left.parquet among them" in told["archives in archive"]
     assert left.exists()
-    monkeypatch.setattr("ledger_cli.wiring.now", lambda: "2099-01-01T00:00:00.000Z")
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2099-01-01T00:00:00.000Z")
     told = {each["name"]: each["found"] for each in ledger("doctor", "--json").json["checks"]}
     assert told["batches of commits"] == "1 that no move names removed"
     assert "removed from the cache" in told["local copies"]

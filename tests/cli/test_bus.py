@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.buses import file as file_bus
 from ledger_cli.buses.file import FileBus
 from ledger_cli.buses.http import SECONDS, HttpBus
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import Unavailable, UsageError
 from ledger_cli.ports import BusEvent
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 from tests.servers import Posted, server
 
@@ -39,7 +39,7 @@ def events(*numbers: int, **fields: Any) -> str:
 @pytest.fixture
 def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger with two types and a file as its bus; it is the present directory."""
-    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000)
+    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
     monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")

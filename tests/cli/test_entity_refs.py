@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.api import Ledger
+from ledger_cli.wiring import ledgers
 from tests.cli.conftest import Run
 from tests.stores.engines import NAMES, place
 
@@ -217,7 +217,7 @@ def _duckdb(home: Path, _: str) -> list[tuple[Any, ...]]:
 
 
 def _chdb(home: Path, url: str) -> list[tuple[Any, ...]]:
-    with closing(wiring.make_commit_store(url, home)) as store:
+    with closing(ledgers.make_commit_store(url, home)) as store:
         sql = """SELECT toString(commit_id) AS id, region_id, toString(entity_refs) AS refs FROM commit_entries FINAL
             LIMIT 1 BY id, region_id"""
         rows = store._table(sql).to_pylist()
@@ -234,7 +234,7 @@ def _postgres(_: Path, url: str) -> list[tuple[Any, ...]]:
 
 
 def _cassandra(home: Path, url: str) -> list[tuple[Any, ...]]:
-    with closing(wiring.make_commit_store(url, home)) as store:
+    with closing(ledgers.make_commit_store(url, home)) as store:
         rows = store._connection.rows("SELECT commit_id, region_id, entity_refs FROM commit_entries")
         return [(str(commit_id), region, refs) for commit_id, region, refs in rows]
 

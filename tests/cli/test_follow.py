@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import NotFound, Unavailable, UsageError
 from ledger_cli.services import broadcast
 from ledger_cli.services.follow import FollowStep
+from ledger_cli.wiring import listeners, machine
 from tests.cli.conftest import Run
 
 TYPE = "building.opened.v1"
@@ -243,7 +244,7 @@ def test_commits_are_told_to_be_late_or_complete(home: Path, follow: Callable[..
 def test_a_snapshot_is_made_where_one_is_due(home: Path, follow: Callable[..., Followed], monkeypatch: Any) -> None:
     (home / "events.jsonl").write_text(events(1))
     now = "2026-01-01T00:00:00.000Z"
-    monkeypatch.setattr(wiring, "now", lambda: now)
+    monkeypatch.setattr(machine, "now", lambda: now)
     one = follow(world=["events.jsonl"], snapshot_every="1h")
     assert one.next().snapshot is not None
     add(home / "events.jsonl", events(2))
@@ -301,7 +302,7 @@ def test_a_bus_that_does_not_answer_is_left_alone_for_a_while(
             asked.append(len(events))
             raise Unavailable("hanging cannot be reached: timed out")
 
-    monkeypatch.setattr(wiring, "make_bus", lambda *_: Hanging())
+    monkeypatch.setattr(listeners, "make_bus", lambda *_: Hanging())
     source = home / "events.jsonl"
     source.write_text(events(1))
     one = follow(world=["events.jsonl"], every=1000, rows=2)
@@ -318,7 +319,7 @@ def test_what_waits_is_judged_where_nothing_comes(
     home: Path, follow: Callable[..., Followed], monkeypatch: Any
 ) -> None:
     now = 1_767_225_600_000_000
-    monkeypatch.setattr(wiring, "clock", lambda: now)
+    monkeypatch.setattr(machine, "clock", lambda: now)
     monkeypatch.setenv("LEDGER_CAUSAL_WAIT", "60")
     (home / "events.jsonl").write_text(events(1) + events(2, causes=["never"]))
     one = follow(world=["events.jsonl"])

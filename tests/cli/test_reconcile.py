@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 from tests.conftest import Once
 
@@ -480,11 +481,11 @@ def test_a_clock_that_is_far_ahead_stays_outside(parted: Path, ledger: Run, monk
     ledger("fork", "more")
     ledger("init", "other", "--interval", "10", "--regions", "grid:10")
     ledger("schema", "register", "m.set.v1", "--ledger", "other")
-    now = wiring.clock()
-    monkeypatch.setattr(wiring, "clock", lambda: now + 365 * 86_400 * 10**6)
+    now = machine.clock()
+    monkeypatch.setattr(machine, "clock", lambda: now + 365 * 86_400 * 10**6)
     event = {**EVENT, "eventId": "e", "entityId": "x", "payload": {}}
     ledger("world", "apply", "-", "--ledger", "other", stdin=json.dumps(event))
-    monkeypatch.setattr(wiring, "clock", lambda: now)
+    monkeypatch.setattr(machine, "clock", lambda: now)
     told = ledger("sync", "other", code=1).err
     assert told.startswith("ledger: other: its clock stands at ")
     assert "s ahead of this machine's" in told

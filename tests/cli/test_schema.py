@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import UsageError
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 
 COUNTER = "building.counter.v1"
@@ -48,7 +50,7 @@ def event(number: int, type: str, entity: str = "door-7", **fields: Any) -> dict
 @pytest.fixture
 def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with files; the ledger of the commands is beside it, and its clock stands at the start of 2026."""
-    monkeypatch.setattr(wiring, "clock", lambda: 1767225600000000)
+    monkeypatch.setattr(machine, "clock", lambda: 1767225600000000)
     monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.setenv("LEDGER_URL", str(tmp_path / "home"))
@@ -191,8 +193,8 @@ def test_older_versions_are_read_through_upcasters_until_they_end(
     ledger("schema", "deprecate", OPENED, "--until", "2026-01-31")
     assert ledger("schema", "list", "--json").json[0]["until"] == "2026-01-31"
     for at, reasons in (("2026-01-31T23:59:59+00:00", {}), ("2026-02-01T00:00:00+00:00", {"unknown_type": 1})):
-        moment = int(wiring.datetime.fromisoformat(at).timestamp() * 1e6)
-        monkeypatch.setattr(wiring, "clock", lambda moment=moment: moment)
+        moment = int(datetime.fromisoformat(at).timestamp() * 1e6)
+        monkeypatch.setattr(machine, "clock", lambda moment=moment: moment)
         late = lines(event(4, OPENED, f"door-{at}", payload={"open": "no"}))
         result = ledger("world", "apply", "-", "--json", "--allow-quarantine", stdin=late.replace("e4", at)).json
         assert result["refused"] == reasons

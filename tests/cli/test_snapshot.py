@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from ledger_cli import wiring
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 from tests.cli.test_subscribe import MOVED, event, home, lines
 
@@ -108,7 +108,7 @@ def test_modules_may_come_along_while_it_waits(home: Path, ledger: Run, monkeypa
                     other.world.ack("doors", 5)
             yield
 
-    monkeypatch.setattr(wiring, "patience", patience)
+    monkeypatch.setattr(machine, "patience", patience)
     assert ledger("snapshot", "create", "--json").json["events"] == 5
     assert looks == [0, 1]
 
@@ -123,7 +123,7 @@ def test_of_two_makers_the_first_gives_way(home: Path, ledger: Run, monkeypatch:
             other.snapshots.create(wait=0)
         yield
 
-    monkeypatch.setattr(wiring, "patience", patience)
+    monkeypatch.setattr(machine, "patience", patience)
     assert "another snapshot of main was announced meanwhile" in ledger("snapshot", "create", code=1).err
     (left,) = ledger("snapshot", "list", "--json").json
     assert ledger("snapshot", "verify", str(left["id"])).code == 0
@@ -133,9 +133,9 @@ def test_of_two_makers_the_first_gives_way(home: Path, ledger: Run, monkeypatch:
 def test_every_so_often(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ledger("snapshot", "create", "--every", "1h", "--json").json["id"]
     more(ledger, 6)
-    monkeypatch.setattr(wiring, "now", lambda: "2026-01-01T00:59:59.000Z")
+    monkeypatch.setattr(machine, "now", lambda: "2026-01-01T00:59:59.000Z")
     assert ledger("snapshot", "create", "--every", "1h", "--json").json["id"] == first
-    monkeypatch.setattr(wiring, "now", lambda: "2026-01-01T01:00:00.000Z")
+    monkeypatch.setattr(machine, "now", lambda: "2026-01-01T01:00:00.000Z")
     assert ledger("snapshot", "create", "--every", "1h", "--json").json["id"] != first
     assert "no length of time" in ledger("snapshot", "create", "--every", "hourly", code=2).err
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger_cli import wiring
+from ledger_cli.wiring import ledgers
 from tests.cli.conftest import Run
 from tests.stores.engines import ELSEWHERE, NAMES, place
 
@@ -22,7 +22,7 @@ POLICY = ["--regions", "grid:25", "--shards", "2", "--interval", "10", "--weight
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(wiring.COMMIT_STORES, "elsewhere", "tests.stores.elsewhere:Elsewhere")
+    monkeypatch.setitem(ledgers.COMMIT_STORES, "elsewhere", "tests.stores.elsewhere:Elsewhere")
 
 
 @pytest.fixture(params=STORES)
@@ -127,7 +127,7 @@ def test_the_engine_has_the_state_of_entities(ledger: Run, tmp_path: Path, url: 
     ledger("commit", "--ledger", home)
     sql = "SELECT entity_id, last_tick, activity, activity_history AS history FROM entity_state ORDER BY entity_id"
     expected = ledger("sql", sql, "--ledger", home, "--json").json
-    store = wiring.make_commit_store(url, home)
+    store = ledgers.make_commit_store(url, home)
     rows = store.entity_state().to_pylist()
     store.close()
     assert [row["entity_id"] for row in rows] == [each["entity_id"] for each in expected]
@@ -174,6 +174,6 @@ def test_unknown_stores(ledger: Run, tmp_path: Path) -> None:
 
 def test_stores_are_listed(ledger: Run) -> None:
     listed = ledger("stores", "--json").json
-    assert [each["url"] for each in listed] == ["PATH", "s3://", *(f"{scheme}://" for scheme in wiring.COMMIT_STORES)]
+    assert [each["url"] for each in listed] == ["PATH", "s3://", *(f"{scheme}://" for scheme in ledgers.COMMIT_STORES)]
     assert "Parquet" in ledger("stores").out
     assert all(each["durable"] for each in listed)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services.subscriptions import Listener
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 
 OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
@@ -35,8 +36,8 @@ def lines(*events: dict[str, Any]) -> str:
 @pytest.fixture
 def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger with five events: e1, e3 and e5 of doors, e2 and e4 of physics; moves are made when its clock stands."""
-    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000)
-    monkeypatch.setattr(wiring, "now", lambda: "2026-01-01T00:00:00.000Z")
+    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
+    monkeypatch.setattr(machine, "now", lambda: "2026-01-01T00:00:00.000Z")
     monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")

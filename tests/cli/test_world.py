@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.core.world import PROTOCOL, signature
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 
 OPENED = "building.opened.v1"
@@ -63,7 +63,7 @@ def lines(*events: dict[str, Any]) -> str:
 @pytest.fixture
 def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger that knows one type, its clock standing at the beginning of 2026."""
-    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000)
+    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
     monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
@@ -263,9 +263,9 @@ def test_what_waits_too_long_is_refused_and_told(home: Path, ledger: Run, monkey
     monkeypatch.setenv("LEDGER_GUARDIAN", "sh -c 'cat >> heard; echo >> heard'")
     monkeypatch.setenv("LEDGER_CAUSAL_WAIT", "60")
     ledger("world", "apply", "-", stdin=lines(event(2, causes=["e1"])))
-    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000 + 59_000_000)
+    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000 + 59_000_000)
     assert ledger("world", "apply", "-", "--json", stdin="").json["waiting"] == 1
-    monkeypatch.setattr(wiring, "clock", lambda: 1_767_225_600_000_000 + 60_000_000)
+    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000 + 60_000_000)
     told = ledger("world", "apply", "-", "--json", stdin="", code=3).json
     assert (told["waiting"], told["refused"]) == (0, {"causal_gap": 1})
     (row,) = ledger("sql", "SELECT raw, reason FROM quarantine", "--json").json

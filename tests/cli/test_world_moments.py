@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.stores.directory import DirectoryStore
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 from tests.conftest import Once
 
@@ -26,7 +27,7 @@ START = 1_767_225_600 * SECOND
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     now = [START]
-    monkeypatch.setattr(wiring, "clock", lambda: now[0])
+    monkeypatch.setattr(machine, "clock", lambda: now[0])
     monkeypatch.setenv("LEDGER_NODE", "here")
     return now
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import wiring
+from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 from tests.cli.test_schema import event, lines, state
 
@@ -33,7 +33,7 @@ constraints = ["(SELECT count(*) FROM entities e WHERE e.room = entity.room) <= 
 @pytest.fixture
 def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger whose ledger.toml names types."""
-    monkeypatch.setattr(wiring, "clock", lambda: 1767225600000000)
+    monkeypatch.setattr(machine, "clock", lambda: 1767225600000000)
     monkeypatch.setenv("LEDGER_NODE", "here")
     home = tmp_path / "home"
     ledger("init", home)

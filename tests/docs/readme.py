@@ -19,7 +19,7 @@ from ledger_cli.core.events import REASONS
 from ledger_cli.core.policy import STRATEGIES
 from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.sources.common.names import DATA_SUFFIXES, FORMATS, TEXT_SUFFIXES, format_of
-from ledger_cli.wiring import capabilities
+from ledger_cli.wiring.ledgers import capabilities
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import Conflict, Corrupt, LedgerError
 from ledger_cli.services.doctor import Check
 from ledger_cli.services.world_apply import ApplyResult
 from ledger_cli.stores.directory import DirectoryStore
+from ledger_cli.wiring import machine
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants
 
@@ -224,7 +225,7 @@ class Stopped:
     def __init__(self, pair: Path, patch: pytest.MonkeyPatch) -> None:
         self.pair = pair
         self.now = 1_900_000_000_000_000
-        patch.setattr(wiring, "clock", lambda: self.now)
+        patch.setattr(machine, "clock", lambda: self.now)
         kill_once_promised(pair, patch)
 
     def apply(self, name: str, *lines: str) -> ApplyResult:

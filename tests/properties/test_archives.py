@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ledger_cli import wiring
 from ledger_cli.api import Ledger
 from ledger_cli.core.history import ADMIN
 from ledger_cli.services.packs import member_names
+from ledger_cli.wiring import ledgers
 
 TICKS = 60
 
@@ -137,7 +137,7 @@ def _read(ledger: Ledger, branch: str) -> list[Any]:
 
 def _packed_and_archived(ledger: Ledger) -> set[str]:
     repository = ledger._repository
-    store, admin = wiring.archives_of(repository), repository.find(ADMIN)
+    store, admin = ledgers.archives_of(repository), repository.find(ADMIN)
     if admin is None:
         return set()
     held = [store.manifest(record) for record in admin.state.archives.values() if not record.restored]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger_cli import wiring
 from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
+from ledger_cli.wiring import machine
 
 SETTINGS: dict[str, Any] = {"strategy": "fixed", "interval": 10, "shards": 2, "regions": "grid:10", "lateness": 3}
 ACTS = ["ingest", "ingest", "commit", "commit", "final", "apply", "apply", "fork", "delete", "compact", "compact"]
@@ -131,8 +131,8 @@ def without_time(value: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "clock", lambda: CLOCK)
-    monkeypatch.setattr(wiring, "now", lambda: "2026-01-01T00:00:00.000Z")
+    monkeypatch.setattr(machine, "clock", lambda: CLOCK)
+    monkeypatch.setattr(machine, "now", lambda: "2026-01-01T00:00:00.000Z")
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])

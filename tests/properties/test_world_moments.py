@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services import world_apply
+from ledger_cli.wiring import machine
 
 TYPE = "crew.moved.v1"
 World = dict[str, int]
@@ -28,7 +29,7 @@ _STEPS = st.lists(st.sampled_from(["event a", "event b", "run", "run", "fork"]),
 def test_moments_are_what_was_there_then(steps: Sequence[str]) -> None:
     ticking = iter(range(10**15, 10**16, 1000))
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as directory:
-        patch.setattr(wiring, "clock", lambda: next(ticking))
+        patch.setattr(machine, "clock", lambda: next(ticking))
         patch.setattr(world_apply, "CHECKPOINT_FILES", 2)
         with Ledger.create(Path(directory) / "world", interval=10) as ledger:
             _play(ledger, Path(directory) / "ticks.jsonl", steps)

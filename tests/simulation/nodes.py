@@ -17,13 +17,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ledger_cli import Ledger, wiring
+from ledger_cli import Ledger
 from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import Conflict, LedgerError
 from ledger_cli.services.world import vector_clock
 from ledger_cli.services.world_waiting import read_waiting
 from ledger_cli.stores.directory import DirectoryStore
+from ledger_cli.wiring import machine
 
 TYPE = "sim.set.v1"
 STRONG = "sim.paid.v1"
@@ -67,7 +68,7 @@ class Simulation:
         self._ticks = 0
         self._numbered = 0
         self._pairs: list[tuple[str, str]] = []
-        patch.setattr(wiring, "clock", lambda: self._now + self._skew)
+        patch.setattr(machine, "clock", lambda: self._now + self._skew)
         for name in ("advance_ref", "publish"):
             patch.setattr(DirectoryStore, name, self._burning(getattr(DirectoryStore, name)))
         policy = self._random.choice(_POLICIES)

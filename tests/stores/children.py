@@ -12,9 +12,9 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from ledger_cli import wiring
 from ledger_cli.errors import Conflict, LedgerError
 from ledger_cli.stores.common.sql import Session, SqlStore
+from ledger_cli.wiring import ledgers
 from tests.stores.histories import AT, REGIONS, chain
 
 SMALL_FILES = 2**20
@@ -61,7 +61,7 @@ def interrupt(store: SqlStore, at: int, act: Callable[[], None]) -> list[int]:
 
 def opened(url: str, directory: Path) -> SqlStore:
     """The store of a URL."""
-    store = wiring.make_commit_store(url, directory)
+    store = ledgers.make_commit_store(url, directory)
     assert isinstance(store, SqlStore)
     store.create()
     return store

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
-from ledger_cli import wiring
 from ledger_cli.ports import CommitStore
 from ledger_cli.stores.objects import ObjectStore
+from ledger_cli.wiring import ledgers
 from tests.memory_store import MemoryStore
 
 Open = Callable[[], CommitStore]
@@ -57,7 +57,7 @@ def fresh(name: str, directory: Path) -> Iterator[Open]:
         if url.startswith(tuple(ELSEWHERE.values())):
             made: CommitStore = ObjectStore(url, directory / "cache")
         else:
-            made = wiring.make_commit_store(url, directory)
+            made = ledgers.make_commit_store(url, directory)
         made.create()
         opened[:] = [made]
         return made

@@ -14,12 +14,12 @@ from typing import Any
 import fsspec
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.config.file import load
 from ledger_cli.errors import Conflict, Corrupt, LedgerError, NotFound, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import TickRange
 from ledger_cli.stores.common.remote import refusal
 from ledger_cli.stores.objects import ObjectStore
+from ledger_cli.wiring import ledgers
 from tests.services import s3
 from tests.stores.histories import AT, chain, file_of, history
 
@@ -82,7 +82,7 @@ def test_a_store_without_compare_and_set_is_refused(store: ObjectStore, url: str
 @pytest.mark.parametrize("scheme", ["ftp", "zip", "nothing", "sqlite"])
 def test_places_that_no_ledger_can_be_at(scheme: str) -> None:
     with pytest.raises(LedgerError, match=r"no store for|give a directory"):
-        wiring.make_ledger(wiring.location_of(f"{scheme}://bucket/world"), "")
+        ledgers.make_ledger(ledgers.location_of(f"{scheme}://bucket/world"), "")
 
 
 def _race(url: str, cache: str, number: int, start: Any, won: Any) -> None:
@@ -283,7 +283,10 @@ def test_the_size_of_the_cache() -> None:
 
 
 def test_no_such_bucket(url: str) -> None:
-    for act in (lambda: wiring.make_ledger("s3://no-such-bucket/world", ""), lambda: wiring.read_config("s3://no-b/w")):
+    for act in (
+        lambda: ledgers.make_ledger("s3://no-such-bucket/world", ""),
+        lambda: ledgers.read_config("s3://no-b/w"),
+    ):
         with pytest.raises(NotFound, match="no such bucket"):
             act()
 
@@ -295,7 +298,7 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch, url: str, tmp_path: Path) -> No
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     s3._forget_clients()
     with pytest.raises(UsageError, match="AWS_ACCESS_KEY_ID"):
-        wiring.make_ledger(url, "")
+        ledgers.make_ledger(url, "")
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -303,7 +306,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     s3._forget_clients()
     with pytest.raises(Unavailable, match="AWS_ENDPOINT_URL") as raised:
-        wiring.read_config(url)
+        ledgers.read_config(url)
     assert "\n" not in str(raised.value)
 
 
@@ -355,7 +358,7 @@ def _busy() -> OSError:
 
 def test_a_password_is_never_told() -> None:
     place = "ftp://someone:secret@host/world"
-    for act in (lambda: wiring.make_ledger(place, ""), lambda: wiring.read_config(place)):
+    for act in (lambda: ledgers.make_ledger(place, ""), lambda: ledgers.read_config(place)):
         with pytest.raises(LedgerError) as raised:
             act()
         assert "secret" not in str(raised.value)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.errors import UsageError
+from ledger_cli.wiring import ledgers
 from tests.stores.children import large, on_full_disk, opened, processes
 from tests.stores.engines import EMBEDDED
 from tests.stores.histories import AT, rows_of
@@ -41,7 +41,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_done(engine: str, tmp_path: Pat
 @pytest.mark.parametrize("rest", ["", "/", "commits.file"])
 def test_a_url_without_a_file(engine: str, rest: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{engine}:///NAME"):
-        wiring.make_commit_store(f"{engine}://{rest}", tmp_path)
+        ledgers.make_commit_store(f"{engine}://{rest}", tmp_path)
 
 
 def test_relative_and_absolute_files(engine: str, tmp_path: Path) -> None:

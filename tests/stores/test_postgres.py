@@ -14,11 +14,11 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.errors import Conflict, LedgerError, Unavailable, UsageError
 from ledger_cli.stores import postgresql
 from ledger_cli.stores.common.sql import SqlStore
+from ledger_cli.wiring import ledgers
 from tests.services.postgres import cluster
 from tests.stores.children import interrupt, opened
 from tests.stores.engines import SERVERS, place
@@ -219,4 +219,4 @@ def test_a_character_that_it_cannot_hold(store: SqlStore) -> None:
 def test_without_its_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
     with pytest.raises(LedgerError, match=r"pip install 'ledger-cli\[postgres\]'"):
-        wiring.make_commit_store(SERVER, tmp_path)
+        ledgers.make_commit_store(SERVER, tmp_path)

@@ -13,7 +13,7 @@ from ledger_cli.engines.importer import DuckImporter
 from ledger_cli.errors import UsageError
 from ledger_cli.ports import Mapping
 from ledger_cli.services.ingest import IngestOptions, ingest
-from ledger_cli.wiring import make_source
+from ledger_cli.wiring.inputs import make_source
 from tests.importing import COLUMNS
 from tests.support import make_ledger
 

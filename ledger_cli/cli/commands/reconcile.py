@@ -60,16 +60,16 @@ def reconcile(
 
     Example: ledger reconcile main ../other-ledger
     """
-    from ledger_cli import wiring
     from ledger_cli.api import Ledger
     from ledger_cli.cli.hints import warn_where_the_bus_lacks_events
     from ledger_cli.render.views.reconcile import plan_views, reconciled_line
+    from ledger_cli.wiring import drawing, inputs
 
     if out is not None:
-        wiring.check_plan_picture(out)
+        drawing.check_plan_picture(out)
     decided = None
     if resolutions is not None:
-        decided = wiring.read_json_file(resolutions)
+        decided = inputs.read_json_file(resolutions)
         named = decided if isinstance(decided, dict) else {}
         if any(not isinstance(named.get(name), str | None) for name in ("a", "b", "into")):
             raise UsageError(f"{resolutions}: a, b and into must be names: take them from a fresh file")
@@ -103,10 +103,10 @@ def asked(problem: NeedsDecision) -> str:
 
 def ask(problem: NeedsDecision) -> tuple[str, str]:
     """Write what is asked into a file: what is said of it, and its name."""
-    from ledger_cli import wiring
+    from ledger_cli.wiring import inputs
 
     questions = problem.asked
     count = len(questions["conflicts"])
-    name = wiring.write_new_json(f"reconcile-{questions['a']}-{questions['b']}.json", questions)
+    name = inputs.write_new_json(f"reconcile-{questions['a']}-{questions['b']}.json", questions)
     told = "1 field needs" if count == 1 else f"{count} fields need"
     return f"{told} a person's decision", name

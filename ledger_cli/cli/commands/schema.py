@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger_cli import wiring
 from ledger_cli.cli.options import JsonOption, LedgerOption, MessageOption, command_app
 from ledger_cli.errors import Difference, UsageError
 from ledger_cli.render.output import Output
+from ledger_cli.wiring import inputs
 
 app = command_app()
 TypeArgument = Annotated[str, typer.Argument(metavar="TYPE", help="The type, written as module.name.v1.")]
@@ -78,7 +78,7 @@ def register(
 
 
 def _json(file: str | None) -> Any:
-    return None if file is None else wiring.read_json_object(file)
+    return None if file is None else inputs.read_json_object(file)
 
 
 def _rule(text: str) -> tuple[str, str]:
