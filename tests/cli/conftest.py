@@ -82,6 +82,13 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
+def standing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """World events are judged by a clock that stands at the beginning of 2026, on the node `here`."""
+    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
+    monkeypatch.setenv("LEDGER_NODE", "here")
+
+
+@pytest.fixture
 def once(once: Once, settled: Clock, tmp_path: Path) -> Once:
     """As for all tests; and the clock goes on from where it was then."""
 

@@ -18,29 +18,22 @@ import pytest
 from ledger_cli.buses import file as file_bus
 from ledger_cli.buses.file import FileBus
 from ledger_cli.buses.http import SECONDS, HttpBus
-from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import Unavailable, UsageError
 from ledger_cli.ports import BusEvent
-from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
+from tests.cli.worlds import event, lines
 from tests.servers import Posted, server
 
 OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
 
 
 def events(*numbers: int, **fields: Any) -> str:
-    made = (
-        {"eventId": f"e{number}", "entityId": f"door-{number}", "type": OPENED, "payload": {"n": number}}
-        for number in numbers
-    )
-    return "".join(json.dumps({**each, "handshake": {"protocol": PROTOCOL}, **fields}) + "\n" for each in made)
+    return lines(*(event(each, OPENED, f"door-{each}", **{"payload": {"n": each}, **fields}) for each in numbers))
 
 
 @pytest.fixture
-def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger with two types and a file as its bus; it is the present directory."""
-    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
-    monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     for name in (OPENED, MOVED):

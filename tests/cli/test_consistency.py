@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
@@ -14,17 +13,16 @@ import pytest
 from ledger_cli import Ledger
 from ledger_cli.api import reconcile
 from ledger_cli.core.vector_clock import VectorClock
-from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services import world_judge
 from tests.cli.conftest import Run
+from tests.cli.worlds import event, lines
 
 PAID = "shop.paid.v1"
 SEEN = "shop.seen.v1"
 
 
 def line(number: int, type: str = SEEN, entity: str = "till", **fields: Any) -> str:
-    event = {"eventId": f"e{number}", "entityId": entity, "type": type, "payload": {"n": number}}
-    return json.dumps({**event, "handshake": {"protocol": PROTOCOL}, **fields}) + "\n"
+    return lines(event(number, type, entity, **{"payload": {"n": number}, **fields}))
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL, merge_patch
-from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 
 TYPE = "building.set.v1"
@@ -38,9 +37,8 @@ def put(ledger: Run, branch: str, entity: str, payload: Any, **fields: Any) -> N
 
 
 @pytest.fixture
-def rebuilt(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+def rebuilt(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A world on `main`, and on `rebuilt`, where some of it is otherwise."""
-    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEDGER_URL", "home")
     ledger("init", "home", "--interval", "10")

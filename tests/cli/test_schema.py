@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ledger_cli import Ledger
-from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import UsageError
 from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
+from tests.cli.worlds import event, lines
 
 COUNTER = "building.counter.v1"
 OPENED, OPENED_2, OPENED_3 = (f"building.opened.v{version}" for version in (1, 2, 3))
@@ -32,26 +32,9 @@ building.counter.v2  merge    any object  –                                   
 """
 
 
-def lines(*events: dict[str, Any]) -> str:
-    return "".join(json.dumps(each) + "\n" for each in events)
-
-
-def event(number: int, type: str, entity: str = "door-7", **fields: Any) -> dict[str, Any]:
-    return {
-        "eventId": f"e{number}",
-        "entityId": entity,
-        "type": type,
-        "payload": {},
-        "handshake": {"protocol": PROTOCOL},
-        **fields,
-    }
-
-
 @pytest.fixture
-def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with files; the ledger of the commands is beside it, and its clock stands at the start of 2026."""
-    monkeypatch.setattr(machine, "clock", lambda: 1767225600000000)
-    monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.setenv("LEDGER_URL", str(tmp_path / "home"))
     return tmp_path / "home"

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from ledger_cli.services import world_apply
-from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
-from tests.cli.test_schema import event, lines
+from tests.cli.worlds import event, lines
 
 OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
 STATE = (
@@ -20,11 +19,9 @@ STATE = (
 
 
 @pytest.fixture
-def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger with state of each class; a checkpoint is made at every second batch."""
-    monkeypatch.setattr(machine, "clock", lambda: 1767225600000000)
     monkeypatch.setattr(world_apply, "CHECKPOINT_FILES", 1)
-    monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.setenv("LEDGER_URL", str(tmp_path / "home"))
     ledger("schema", "register", OPENED)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from ledger_cli import Ledger
-from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services.subscriptions import Listener
 from ledger_cli.wiring import machine
+from tests.cli import worlds
 from tests.cli.conftest import Run
+from tests.cli.worlds import lines
 
 OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
 STANDING = """\
@@ -25,20 +26,13 @@ engine  *                2    3
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:
-    usual = {"eventId": f"e{number}", "entityId": f"door-{number}", "type": OPENED, "payload": {"n": number}}
-    return {**usual, "handshake": {"protocol": PROTOCOL}, **fields}
-
-
-def lines(*events: dict[str, Any]) -> str:
-    return "".join(json.dumps(each) + "\n" for each in events)
+    return worlds.event(number, OPENED, f"door-{number}", **{"payload": {"n": number}, **fields})
 
 
 @pytest.fixture
-def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger with five events: e1, e3 and e5 of doors, e2 and e4 of physics; moves are made when its clock stands."""
-    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
     monkeypatch.setattr(machine, "now", lambda: "2026-01-01T00:00:00.000Z")
-    monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     for name in (OPENED, MOVED):

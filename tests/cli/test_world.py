@@ -10,7 +10,9 @@ import pytest
 
 from ledger_cli.core.world import PROTOCOL, signature
 from ledger_cli.wiring import machine
+from tests.cli import worlds
 from tests.cli.conftest import Run
+from tests.cli.worlds import lines
 
 OPENED = "building.opened.v1"
 APPLIED = """\
@@ -52,19 +54,12 @@ version  hlc                                    type                event  paylo
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:
-    usual = {"eventId": f"e{number}", "entityId": "door-7", "type": OPENED, "handshake": {"protocol": PROTOCOL}}
-    return {**usual, "payload": {"open": False}, **fields}
-
-
-def lines(*events: dict[str, Any]) -> str:
-    return "".join(json.dumps(each) + "\n" for each in events)
+    return worlds.event(number, OPENED, **{"payload": {"open": False}, **fields})
 
 
 @pytest.fixture
-def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger that knows one type, its clock standing at the beginning of 2026."""
-    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
-    monkeypatch.setenv("LEDGER_NODE", "here")
     ledger("init", tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     assert ledger("schema", "register", OPENED).out == f"{OPENED} is registered\n"

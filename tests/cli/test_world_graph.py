@@ -17,7 +17,6 @@ from ledger_cli import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.render import relations
 from ledger_cli.services.world_graph import Related, Relation, WorldGraph
-from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
 
 TYPE = "building.set.v1"
@@ -53,8 +52,7 @@ def relate(number: int, source: Any, target: Any, kind: str | None = None) -> tu
 
 
 @pytest.fixture
-def building(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(machine, "clock", lambda: 1_767_225_600_000_000)
+def building(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEDGER_URL", "home")
     ledger("init", "home")

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
-from tests.cli.test_schema import event, lines, state
+from tests.cli.worlds import event, lines, state
 
 MOVED, ENDS = "physics.moved.v1", "social.knows.v1"
 TYPES = """
@@ -31,10 +30,8 @@ constraints = ["(SELECT count(*) FROM entities e WHERE e.room = entity.room) <= 
 
 
 @pytest.fixture
-def home(tmp_path: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, ledger: Run, standing: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger whose ledger.toml names types."""
-    monkeypatch.setattr(machine, "clock", lambda: 1767225600000000)
-    monkeypatch.setenv("LEDGER_NODE", "here")
     home = tmp_path / "home"
     ledger("init", home)
     monkeypatch.setenv("LEDGER_URL", str(home))
