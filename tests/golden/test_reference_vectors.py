@@ -18,19 +18,8 @@ import rfc8785
 import zstandard
 
 from tests.golden.cases import CASES
-from tests.reference import (
-    Branch,
-    Commit,
-    Entries,
-    Event,
-    fold,
-    merged,
-    policy_digest,
-    q,
-    region_of,
-    shard_of,
-    stats,
-)
+from tests.reference.commits import Commit, Entries, Event, policy_digest, q, region_of, shard_of, stats
+from tests.reference.history import Branch, fold, merged
 from tests.support import policy_json
 
 REAL = ["pedestrians-fixed", "pedestrians-hybrid", "flights-fixed", "flights-hybrid"]

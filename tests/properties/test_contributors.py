@@ -22,7 +22,7 @@ from ledger_cli.services.lookup import Place
 from ledger_cli.services.query import sql
 from ledger_cli.services.replay import verify_replay
 from ledger_cli.services.repository import Repository
-from tests import reference
+from tests.reference import commits
 from tests.support import add_events, make_ledger, open_ledger, policy_json, run
 
 IDS = ["E1", "E10", "E2", "e", "Ä ö", "a,b", 'q"\\', "\x01\n", "𝄞", "\ufb01", "z" * 80]
@@ -68,8 +68,8 @@ def expected(policy: dict[str, Any], events: list[Event], row: dict[str, Any], m
     weights: Counter[str] = Counter()
     for event in events:
         inside = row["epoch_start"] <= event["tickId"] < row["epoch_end"]
-        if inside and reference.region_of(policy, event) == row["region"]:
-            weights[event["entityId"]] += reference.q(reference.weight_of(policy, event["activity"]))
+        if inside and commits.region_of(policy, event) == row["region"]:
+            weights[event["entityId"]] += commits.q(commits.weight_of(policy, event["activity"]))
     return sorted(weights, key=lambda entity: (-weights[entity], entity))[:most]
 
 
@@ -172,7 +172,7 @@ def test_a_region_that_is_closed_by_force_has_its_own(tmp_path: Path) -> None:
     policy = policy_json({"kind": "fixed", "interval": 100})
     events = events_of(random.Random(1), 100)
     add_events(repository, "main", events)
-    run(repository, "main", policy, force=reference.region_of(policy, events[0]))
+    run(repository, "main", policy, force=commits.region_of(policy, events[0]))
     found = entries(repository)
     assert found
     assert all(row["entity_refs"] == expected(policy, events, row, 2) for row in found.values())

@@ -22,7 +22,7 @@ from ledger_cli.services.fork import fork
 from ledger_cli.services.lookup import Place, find_commit
 from ledger_cli.services.replay import verify_replay, what_if
 from ledger_cli.services.repository import Repository
-from tests import reference
+from tests.reference import commits, history
 from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
 
 TICKS = 120
@@ -43,7 +43,7 @@ class Histories:
         self.chance = chance
         self.ledger: Repository = make_ledger(root)
         self.policy = self._policy()
-        self.model: dict[str, reference.Branch] = {"main": reference.Branch(self.policy)}
+        self.model: dict[str, history.Branch] = {"main": history.Branch(self.policy)}
         self._entity = 0
 
     def _policy(self, **changes: Any) -> dict[str, Any]:
@@ -62,15 +62,15 @@ class Histories:
             name = self._fork(name, model, what)
         self.compare(name)
 
-    def _force(self, name: str, model: reference.Branch, region: str) -> None:
-        if any(reference.region_of(model.policy, event) == region for event in model.events):
+    def _force(self, name: str, model: history.Branch, region: str) -> None:
+        if any(commits.region_of(model.policy, event) == region for event in model.events):
             model.force(region)
             run(self.ledger, name, model.policy, force=region)
         else:
             with pytest.raises(UsageError, match="nothing ever fell into region"):
                 run(self.ledger, name, model.policy, force=region)
 
-    def _ingest(self, name: str, model: reference.Branch) -> None:
+    def _ingest(self, name: str, model: history.Branch) -> None:
         low = self.chance.randrange(TICKS)
         events = [self._event(low) for _ in range(self.chance.randrange(1, 25))]
         model.ingest(events)
@@ -87,7 +87,7 @@ class Histories:
             "activity": round(draw(0, 3), 6),
         }
 
-    def _fork(self, name: str, model: reference.Branch, what: str) -> str:
+    def _fork(self, name: str, model: history.Branch, what: str) -> str:
         made = f"{name[:1]}{len(self.model)}"
         at, place = self._place(name, model, what)
         policy = self.chance.choice(
@@ -101,7 +101,7 @@ class Histories:
         fork(self.ledger, name, made, place, None if policy is None else Policy.from_json(policy))
         return made
 
-    def _place(self, name: str, model: reference.Branch, what: str) -> tuple[int | str | None, Place | None]:
+    def _place(self, name: str, model: history.Branch, what: str) -> tuple[int | str | None, Place | None]:
         if what == "fork at a tick":
             tick = self.chance.randrange(TICKS)
             return tick, Place(str(tick), "tick", name, tick=tick)
@@ -181,7 +181,7 @@ def test_a_what_if_is_what_the_policy_would_have_made(tmp_path: Path, seed: int)
     parent = histories.model["main"]
     policy = policy_json(STRATEGIES[seed % len(STRATEGIES)], baseWeight=2, shards=1 + seed % 3)
     what_if(histories.ledger, "main", "other", Policy.from_json(policy))
-    alone = reference.Branch(policy)
+    alone = history.Branch(policy)
     alone.ingest(parent.events)
     alone.run(final=True)
     histories.model["other"] = alone
@@ -191,7 +191,7 @@ def test_a_what_if_is_what_the_policy_would_have_made(tmp_path: Path, seed: int)
 
 def test_a_row_behind_an_empty_open_epoch_is_committed_once(tmp_path: Path) -> None:
     policy = policy_json({"kind": "fixed", "interval": 20}, lateness=10)
-    ledger, model = make_ledger(tmp_path / "ledger"), reference.Branch(policy)
+    ledger, model = make_ledger(tmp_path / "ledger"), history.Branch(policy)
     for events in (events_at(3, 105), events_at(122), events_at(140)):
         add_events(ledger, "main", events)
         model.ingest(events)

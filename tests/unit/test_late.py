@@ -15,7 +15,7 @@ from ledger_cli.ports import TickRange
 from ledger_cli.services.commits import read_commits
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.scope import measure_of
-from tests import reference
+from tests.reference import history
 from tests.support import add_events, events_at, make_ledger, open_ledger, policy_json, run
 
 EVERY_TICK = policy_json({"kind": "fixed", "interval": 1}, shards=2)
@@ -58,7 +58,7 @@ STRATEGIES = [{"kind": "fixed", "interval": 3}, {"kind": "hybrid", "minInterval"
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=["fixed", "hybrid"])
 def test_many_late_epochs_and_gaps_are_those_of_the_model(tmp_path: Path, strategy: dict[str, Any]) -> None:
     policy = policy_json(strategy, shards=2)
-    repository, model = make_ledger(tmp_path / "ledger"), reference.Branch(policy)
+    repository, model = make_ledger(tmp_path / "ledger"), history.Branch(policy)
     # Every run makes a file, and gaps of all widths lie within files and between them.
     parts = [events_over(range(first, first + 40, 5 + first % 7), "E") for first in range(20, 300, 60)]
     late = [events_over(range(0, 310, 4), "F"), events_at(150, entity="G"), events_over(range(1, 330, 3), "H")]
@@ -122,7 +122,7 @@ def test_a_late_row_of_a_gap_reads_its_neighbours(long_history: Path, monkeypatc
 
 def test_a_gap_between_files_is_bounded_by_the_next_epochs(tmp_path: Path) -> None:
     policy = policy_json({"kind": "adaptive", "maxSize": 1})
-    repository, model = make_ledger(tmp_path / "ledger"), reference.Branch(policy)
+    repository, model = make_ledger(tmp_path / "ledger"), history.Branch(policy)
     for events in (events_at(10, 11), events_at(90, 91), events_at(95, 96), events_at(40, 3, entity="F")):
         add_events(repository, "main", events)
         model.ingest(events)
