@@ -13,7 +13,7 @@ from ledger_cli import Ledger
 from ledger_cli.errors import UsageError
 from ledger_cli.wiring import machine
 from tests.cli.conftest import Run
-from tests.cli.worlds import event, lines
+from tests.cli.worlds import event, lines, state
 
 COUNTER = "building.counter.v1"
 OPENED, OPENED_2, OPENED_3 = (f"building.opened.v{version}" for version in (1, 2, 3))
@@ -44,10 +44,6 @@ def file(home: Path, name: str, value: Any) -> Path:
     path = home / name
     path.write_text(json.dumps(value))
     return path
-
-
-def state(ledger: Run, entity: str = "door-7") -> Any:
-    return ledger("world", "get", entity, "--json").json["state"]["persistent"]["building"]
 
 
 def test_rules_per_field(home: Path, ledger: Run) -> None:
