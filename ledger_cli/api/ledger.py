@@ -17,7 +17,7 @@ from ledger_cli.api.arguments import checks_arguments
 from ledger_cli.config.file import Config, load, template
 from ledger_cli.config.policies import policy_from
 from ledger_cli.config.types import TypeSettings
-from ledger_cli.core.history import State
+from ledger_cli.core.history import MAIN, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import MissingExtra, UsageError
 from ledger_cli.ports import SQL_VIEWS, Importer, Source, SqlAnswer
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from ledger_cli.services.status import Status
     from ledger_cli.services.world_health import Limits
 
-MAIN = "main"
 FRAMES = 200
 """Frames of a page with a slider, at most."""
 

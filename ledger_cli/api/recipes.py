@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ledger_cli.api.ledger import MAIN, Ledger
+from ledger_cli.api.ledger import Ledger
+from ledger_cli.core.history import MAIN
 from ledger_cli.errors import Difference, NeedsDecision, NotFound, UsageError
 from ledger_cli.services.recipe import Recipe, Step, read_recipe
 from ledger_cli.services.recipe_expect import FactDifference, Facts, differences, facts_of

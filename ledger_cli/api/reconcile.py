@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ledger_cli.api.ledger import MAIN, Ledger
+from ledger_cli.api.ledger import Ledger
 from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.config.types import level_of
+from ledger_cli.core.history import MAIN
 from ledger_cli.errors import LedgerError, NotWritten, UsageError, told_of
 from ledger_cli.services.causality import refuse_gaps
 from ledger_cli.services.fetch import Guard, remote_name

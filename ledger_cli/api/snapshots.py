@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger_cli.config.file import Config
+from ledger_cli.core.history import MAIN
 from ledger_cli.services.repository import Repository
 from ledger_cli.wiring import machine
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from ledger_cli.core.history import Snapshot
     from ledger_cli.services.snapshot_restore import Proof, Restored
     from ledger_cli.services.snapshots import Reducers, SnapshotView
-
-MAIN = "main"
 
 
 class SnapshotApi:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ledger_cli.config.file import Config
 from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.config.types import level_of
+from ledger_cli.core.history import MAIN
 from ledger_cli.errors import UsageError
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.wiring import drawing, inputs, ledgers, listeners, machine
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ledger_cli.services.world_query import EntityView, Transition
     from ledger_cli.services.world_types import RegisteredType, SchemaCheck
 
-MAIN = "main"
 DEPTH = 2
 """Relations between an entity and the last that its graph shows."""
 When = str | int | datetime

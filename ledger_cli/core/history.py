@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ledger_cli.errors import UsageError
 
 CHECKPOINT_EVERY = 100
+MAIN = "main"
 ADMIN = "admin"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ledger_cli.core.history import MAIN
+
 Order = Literal["equal", "before", "after", "concurrent"]
 
 _ENTRY = re.compile(r"([A-Za-z0-9._-]{1,64}~[0-9a-f]{8}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?):([0-9]{1,19})")
-MAIN = "main"
 
 
 def writer_name(node: str, ledger: str, branch: str) -> str:

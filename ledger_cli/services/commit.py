@@ -15,7 +15,7 @@ from ledger_cli.core.history import Added, CommitFile, Run, State
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Conflict, UsageError
 from ledger_cli.ports import Batches
-from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.repository import Branch, Repository, overtaken
 from ledger_cli.services.scope import Scope
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _moved(
                 raise Conflict(
                     f"another process committed on {before.name} meanwhile: nothing was changed, run it again"
                 ) from None
-    raise Conflict(f"branch {before.name} is moved by many processes at once: run the command again")
+    raise overtaken(f"branch {before.name}")
 
 
 def _kind(request: CommitRequest) -> str:

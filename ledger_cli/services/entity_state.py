@@ -9,9 +9,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ledger_cli.core.events import ENTITY_STATE
+from ledger_cli.core.history import MAIN
 from ledger_cli.services.repository import Branch, Repository
 
-BRANCH = "main"
 _HISTORY = 16
 _FRESH = f"""
     SELECT entity_id, max(tick_id) AS last_tick, arg_max(coalesce(meta, '{{}}'), tick_id) AS metadata,
@@ -35,7 +35,7 @@ _UNITED = f"""
 def refresh(repository: Repository, branch: Branch) -> int | None:
     """Bring the table up to the branch as it stands; the move it is up to then. For `main` alone, in engines alone."""
     known = branch.state.entities
-    if branch.name != BRANCH or not repository.store.by_engine:
+    if branch.name != MAIN or not repository.store.by_engine:
         return known
     files = [segment.file for segment in branch.segments() if known is None or segment.arrival > known]
     if files:

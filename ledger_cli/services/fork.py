@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ledger_cli.core.history import State, branch_name
+from ledger_cli.core.history import MAIN, State, branch_name
 from ledger_cli.core.jcs import digest_of
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Conflict, NotFound, UsageError
@@ -14,8 +14,6 @@ from ledger_cli.services.cut import Cut, begun, cut_at
 from ledger_cli.services.lookup import CommitRef, Place, commit_of, find_commit
 from ledger_cli.services.prepared import refuse_prepared
 from ledger_cli.services.repository import Branch, Repository
-
-MAIN = "main"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from ledger_cli.ports import Draft, Importer, Source
 from ledger_cli.ports import Mapping as FieldMapping
 from ledger_cli.services.followed import Settle, unchanged
 from ledger_cli.services.refusals import Refusals, by_source, quarantine_files, with_own_text
-from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.repository import ATTEMPTS, Branch, Repository, overtaken
 
-_ATTEMPTS = 20
 _PUBLISHED_AT_ONCE = 2
 """Files that are digested and brought to the disk at a time."""
 FAR_TICKS = 1000
@@ -116,7 +115,7 @@ def ingest(
         far_above = _inspect_ticks(importer, intake, before.state, options, scratch, texts)
         drafts = intake.drafts
         _deduplicate(importer, intake, drafts, before, scratch, texts)
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 after = _moved(repository, before, sources, intake, options, scratch)
             except Conflict:
@@ -133,7 +132,7 @@ def ingest(
             watermark = before.state.watermark
             late = 0 if watermark is None else importer.count_below(intake.drafts, watermark)
             return _result(after, intake, late, far_above, len(sources))
-    raise Conflict(f"branch {branch} is moved by many processes at once: run the command again")
+    raise overtaken(f"branch {branch}")
 
 
 def _read(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ledger_cli.core.commit import commit_id_of
 from ledger_cli.core.events import TICK_LIMIT
+from ledger_cli.core.history import MAIN
 from ledger_cli.core.slices import CommitSlice, History, heights_of
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.commits import read_commits
@@ -60,7 +61,7 @@ class Place:
     tick: int | None = None
 
 
-def resolve(repository: Repository, text: str | int, branch: str = "main", *, ticks: bool = True) -> Place:
+def resolve(repository: Repository, text: str | int, branch: str = MAIN, *, ticks: bool = True) -> Place:
     """The place that `text` names: a tag, a branch, a tick, or a commit by id, digest or a prefix of these.
 
     An int is a tick. Commits are looked for on `branch` first, then on the others. Without `ticks`, digits are part

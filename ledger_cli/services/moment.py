@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from ledger_cli.core.events import TICK_LIMIT
+from ledger_cli.core.history import MAIN
 from ledger_cli.core.hlc import COUNTER_BITS, Hlc
 from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.lineage import made_at
@@ -49,7 +50,7 @@ class Moment:
     """As the beginning of a range: its lowest reading; None: what `branch` has not."""
 
 
-def moment_of(repository: Repository, text: str | None, branch: str = "main") -> Moment:
+def moment_of(repository: Repository, text: str | None, branch: str = MAIN) -> Moment:
     """The moment of a branch that `text` names; None is now. `KIND:` in front says what is meant.
 
     UsageError where it may be two things, NotFound where nothing is called so, or no run has got to the tick.

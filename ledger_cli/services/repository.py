@@ -10,6 +10,7 @@ from typing import Any
 from ledger_cli.core.history import (
     ADMIN,
     CHECKPOINT_EVERY,
+    MAIN,
     Added,
     Base,
     Move,
@@ -27,7 +28,8 @@ from ledger_cli.core.slices import CommitSlice
 from ledger_cli.errors import Conflict, Corrupt, NotFound, UsageError
 from ledger_cli.ports import Engine, Store
 
-_RETRIES = 20
+ATTEMPTS = 20
+"""At a move of a ref that others move too."""
 _NOTHING = Added()
 
 
@@ -38,6 +40,11 @@ class Author:
     name: str
     now: Callable[[], str]
     """RFC 3339 UTC."""
+
+
+def overtaken(ref: str) -> Conflict:
+    """What is raised where others were first at every attempt."""
+    return Conflict(f"{ref} is moved by many processes at once: run the command again")
 
 
 class Branch:
@@ -217,7 +224,7 @@ class Repository:
         names = [name for name in self.store.branches() if name != ADMIN]
         found = {name: branch.state for name in names if (branch := self.find(name)) is not None}
         alive = [name for name, state in found.items() if not state.deleted and not state.temporary]
-        return sorted(alive, key=lambda name: (name != "main", name))
+        return sorted(alive, key=lambda name: (name != MAIN, name))
 
     def move(self, name: str, seq: int) -> Move:
         """One move of a ref."""
@@ -251,7 +258,7 @@ class Repository:
     @cached_property
     def identity(self) -> str:
         """8 hex digits that tell this ledger from others: of the first move of `main`. Copies share them."""
-        return digest_of_move(self._raw("main", 0))[:8]
+        return digest_of_move(self._raw(MAIN, 0))[:8]
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -306,14 +313,14 @@ class Repository:
 
     def administer(self, kind: str, why: str, change: Callable[[State], State]) -> None:
         """Move the ref `admin`; a race is run again, since `change` is made anew from what is there."""
-        for _ in range(_RETRIES):
+        for _ in range(ATTEMPTS):
             admin = self.find(ADMIN)
             try:
                 self.advance(ADMIN, admin, kind, change(State() if admin is None else admin.state), why)
                 return
             except Conflict:
                 continue
-        raise Conflict("the ref `admin` is moved by many processes at once: run the command again")
+        raise overtaken("the ref `admin`")
 
     def create_branch(
         self, name: str, kind: str, why: str, base: Base | None, state: State, added: Added = _NOTHING

@@ -14,7 +14,7 @@ from ledger_cli.core.world import Entity
 from ledger_cli.errors import Conflict, Corrupt, Difference, UsageError
 from ledger_cli.services.cut import Cut
 from ledger_cli.services.fork import begin
-from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.repository import ATTEMPTS, Branch, Repository, overtaken
 from ledger_cli.services.snapshot_files import (
     MANIFEST,
     SnapshotFile,
@@ -28,8 +28,6 @@ from ledger_cli.services.snapshot_files import (
 from ledger_cli.services.snapshots import Reducers, files_of, path_of
 from ledger_cli.services.world import World, write_checkpoint
 from ledger_cli.services.world_log import log_length
-
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def _begin_from(repository: Repository, branch: Branch, world: World, target: st
         cut = Cut(parent, heights_of(parent.state), parent.state.watermark, whole=True)
         begin(repository, parent, target, cut, None, why, "restore")
         return
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
             repository.advance(branch.name, branch, "restore", _with(branch, checkpoint), why)
             return
@@ -159,7 +157,7 @@ def _begin_from(repository: Repository, branch: Branch, world: World, target: st
             created, branch = branch.state.created, repository.branch(branch.name)
             if branch.state.created != created:
                 break
-    raise Conflict(f"branch {branch.name} is moved by many processes at once: run the command again")
+    raise overtaken(f"branch {branch.name}")
 
 
 def _with(branch: Branch, checkpoint: WorldCheckpoint) -> State:

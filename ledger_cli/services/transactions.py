@@ -25,12 +25,10 @@ from ledger_cli.core.world import WorldEvent, hashes_of
 from ledger_cli.core.world_batch import read_events
 from ledger_cli.errors import Conflict, LedgerError, UsageError
 from ledger_cli.services.prepared import Part, prepared_lines, with_transaction
-from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.repository import ATTEMPTS, Branch, Repository, overtaken
 from ledger_cli.services.world import World
 from ledger_cli.services.world_apply import ApplyRequest, ApplyResult, apply
 from ledger_cli.services.world_judge import Rules
-
-_ATTEMPTS = 20
 
 Outcome = Literal["carried out", "given up", "undecided", "unreachable"]
 
@@ -201,14 +199,14 @@ def _forget(side: Side, name: str, stage: str) -> None:
 
 def _change(side: Side, kind: str, why: str, change: Callable[[State], State]) -> None:
     """Move the ref of a branch to another state; a race is run again, since `change` is made anew."""
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         branch = side.repository.find(side.branch)
         if branch is None or change(branch.state) == branch.state:
             return
         with suppress(Conflict):
             side.repository.advance(branch.name, branch, kind, change(branch.state), why)
             return
-    raise Conflict(f"branch {side.branch} of {side.location} is moved by many processes at once: run the command again")
+    raise overtaken(f"branch {side.branch} of {side.location}")
 
 
 def _prepare(

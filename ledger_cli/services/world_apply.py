@@ -30,7 +30,7 @@ from ledger_cli.errors import Conflict
 from ledger_cli.services.followed import Settle, unchanged
 from ledger_cli.services.prepared import Part, locks_of
 from ledger_cli.services.refusals import QUARANTINE
-from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.repository import ATTEMPTS, Branch, Repository, overtaken
 from ledger_cli.services.world import World, vector_clock, write_checkpoint
 from ledger_cli.services.world_judge import Batch, Judged, Refusal, Rules, all_or_nothing, judge, passed_rows
 from ledger_cli.services.world_reader import EventReader
@@ -40,7 +40,6 @@ BATCH_EVENTS = 10_000
 CHECKPOINT_FILES = 64
 CHECKPOINT_EVENTS = 20_000
 """A checkpoint is due after so many files, or after twice as many events as entities, but at least so many."""
-_ATTEMPTS = 20
 _ALIKE = ["entity_kind", "type", "module", "state_class"]
 """Columns with few values: others are larger, and take longer to write, as dictionaries."""
 
@@ -198,7 +197,7 @@ def _apply_batch(
     result.read += len(texts)
     branch, part = request.branch, request.part
     before = repository.branch(branch)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         world.follow(before)
         locks = locks_of(repository, before, None if part is None else part.transaction)
         waiting = {} if request.atomic else read_waiting(repository, before.state)
@@ -227,7 +226,7 @@ def _apply_batch(
             unheard = rules.broadcast(passed_rows(judged, batch))
             result.unheard += [] if unheard is None else [unheard]
         return
-    raise Conflict(f"branch {branch} is moved by many processes at once: run the command again")
+    raise overtaken(f"branch {branch}")
 
 
 def _persist(

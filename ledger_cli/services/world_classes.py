@@ -19,14 +19,13 @@ from ledger_cli.core.history import WorldCheckpoint
 from ledger_cli.core.jcs import digest_of
 from ledger_cli.core.world import CLASSES, PROTOCOL, Entity, signature
 from ledger_cli.errors import Conflict, LedgerError, NotFound
-from ledger_cli.services.repository import Repository
+from ledger_cli.services.repository import ATTEMPTS, Repository, overtaken
 from ledger_cli.services.world import World
 from ledger_cli.services.world_apply import ApplyRequest, apply
 from ledger_cli.services.world_judge import Rules
 from ledger_cli.services.world_types import SESSION_ENDED
 
 SESSION = "session"
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _ending(entity_id: str, module: str, last: str, keys: Mapping[str, bytes]) -
 
 def drop_cache(repository: Repository, branch: str, why: str = "") -> CacheDrop:
     """Let go of the state of the class `cache` that a branch keeps. Where there is none, nothing changes."""
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         before = repository.branch(branch)
         world = before.state.world
         checkpoint = None if world is None else world.checkpoint
@@ -122,7 +121,7 @@ def drop_cache(repository: Repository, branch: str, why: str = "") -> CacheDrop:
         except Conflict:
             continue
         return CacheDrop(branch, checkpoint.cached, checkpoint.cache.bytes)
-    raise Conflict(f"branch {branch} is moved by many processes at once: run the command again")
+    raise overtaken(f"branch {branch}")
 
 
 def _dropped(checkpoint: WorldCheckpoint) -> WorldCheckpoint:
