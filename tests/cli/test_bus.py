@@ -28,7 +28,7 @@ OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
 
 
 def events(*numbers: int, **fields: Any) -> str:
-    return lines(*(event(each, OPENED, f"door-{each}", **{"payload": {"n": each}, **fields}) for each in numbers))
+    return lines(*({**event(each, OPENED, f"door-{each}", payload={"n": each}), **fields} for each in numbers))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SEEN = "shop.seen.v1"
 
 
 def line(number: int, type: str = SEEN, entity: str = "till", **fields: Any) -> str:
-    return lines(event(number, type, entity, **{"payload": {"n": number}, **fields}))
+    return lines({**event(number, type, entity, payload={"n": number}), **fields})
 
 
 @pytest.fixture

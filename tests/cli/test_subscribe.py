@@ -26,7 +26,7 @@ engine  *                2    3
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:
-    return worlds.event(number, OPENED, f"door-{number}", **{"payload": {"n": number}, **fields})
+    return {**worlds.event(number, OPENED, f"door-{number}", payload={"n": number}), **fields}
 
 
 @pytest.fixture

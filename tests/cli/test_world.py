@@ -54,7 +54,7 @@ version  hlc                                    type                event  paylo
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:
-    return worlds.event(number, OPENED, **{"payload": {"open": False}, **fields})
+    return {**worlds.event(number, OPENED, payload={"open": False}), **fields}
 
 
 @pytest.fixture
