@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli.config.file import Config
-from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.config.types import level_of
 from ledger_cli.core.history import MAIN
 from ledger_cli.errors import UsageError
@@ -84,35 +83,9 @@ class WorldApi:
 
     def types(self) -> list[RegisteredType]:
         """The types that are known."""
-        from ledger_cli.services.world_types import registered
+        from ledger_cli.api.world_rules import types_of
 
-        return [self._with_settings(each) for each in registered(self._repository).values()]
-
-    def _with_settings(self, known: RegisteredType) -> RegisteredType:
-        """A type with what ledger.toml alone says of it."""
-        settings = self._config.types.get(known.name)
-        if settings is None:
-            return known
-        return replace(known, constraints=settings.constraints, consistency=settings.consistency)
-
-    def _declared(self) -> dict[str, RegisteredType]:
-        """The types that are known, those that ledger.toml names registered now. UsageError where they differ."""
-        from ledger_cli.core.world import type_parts
-        from ledger_cli.services.world_types import register, registered
-
-        try:
-            named = sorted(self._config.types, key=type_parts)
-        except ValueError as error:
-            raise UsageError(f"{FILE_NAME}, [types]: {error}") from error
-        for name in named:
-            settings = self._config.types[name]
-            file = settings.schema
-            schema = None if file is None else inputs.read_json_object(ledgers.beside(file, self._location))
-            try:
-                register(self._repository, name, schema, settings.reducer, settings.fields, settings.upcast, FILE_NAME)
-            except UsageError as error:
-                raise UsageError(f"{FILE_NAME}: {error}") from error
-        return registered(self._repository)
+        return types_of(self._repository, self._config)
 
     def apply(
         self,
@@ -292,42 +265,16 @@ class WorldApi:
         return drop_cache(self._repository, branch, why)
 
     def _rules(self, branch: str, judged: bool = False) -> Rules:
-        """What events of a branch are judged by; `judged`: those that were before, and are taken as they are."""
-        from ledger_cli.services.world_judge import Rules, waits_for_canonical
-        from ledger_cli.services.world_types import rules_of
+        from ledger_cli.api.world_rules import rules_for
 
-        if judged:
-            types = rules_of(self._declared(), 0)
-            return Rules(
-                types={name: replace(rule, check=_take) for name, rule in types.items()},
-                keys={},
-                node=machine.node(self._config["node"]),
-                clock=machine.clock,
-                max_drift=2**62,
-                broadcast=self._broadcaster.passing_on(branch),
-            )
-        types = rules_of(self._declared(), machine.clock())
-        strong = self._config.types_from("strong")
-        if strong and self._canonical() is not None:
-            types |= {name: replace(types[name], check=waits_for_canonical) for name in strong}
-        return Rules(
-            types=types,
-            keys=machine.module_keys(self._config["keys"]),
-            node=machine.node(self._config["node"]),
-            clock=machine.clock,
-            max_drift=round(self._config["max_drift"] * 1e6),
-            constraints=self.constraints(),
-            causal_wait=round(self._config["causal_wait"] * 1e6),
-            guardian=partial(listeners.tell_guardian, self._config["guardian"]),
-            broadcast=self._broadcaster.passing_on(branch),
-        )
+        broadcast = self._broadcaster.passing_on(branch)
+        return rules_for(self._repository, self._config, self._location, broadcast, judged=judged)
 
     def constraints(self) -> Constraints | None:
         """Those of ledger.toml, None without any. The engine is made where there are some."""
-        from ledger_cli.services.world_constraints import Constraints
+        from ledger_cli.api.world_rules import constraints_of
 
-        by_type = {name: each.constraints for name, each in self._config.types.items() if each.constraints}
-        return Constraints(self._repository.engine.query, by_type) if by_type else None
+        return constraints_of(self._repository, self._config)
 
     def apply_file(self, name: str, branch: str = MAIN, atomic: bool = False, why: str = "") -> ApplyResult:
         """Apply the events of a file, URL or `-`, one a line."""
@@ -528,10 +475,6 @@ def _heard(listener: Listener, limit: int, ack: bool, stop: Event) -> Iterator[P
 
 def _bytes(event: bytes | str) -> bytes:
     return event.encode() if isinstance(event, str) else event
-
-
-def _take(_: Any) -> None:
-    """Whatever a payload is."""
 
 
 @contextmanager
