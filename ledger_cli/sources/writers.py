@@ -31,8 +31,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ledger_cli.core.simulation import TickBatch
 from ledger_cli.errors import LedgerError, UsageError
+from ledger_cli.sources.common.names import FORMATS, check_format
 
-FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "arrow", "kcat", "kafka-console")
 KAFKA_PARTITIONS = 3
 STDOUT = "-"
 
@@ -84,7 +84,8 @@ def write_ticks(
     """
     location = os.fspath(target)
     chosen = format_name if format_name is not None else format_of(location)
-    _check_format(chosen, location)
+    if check_format(chosen) in ("parquet", "arrow") and _compression_of(location):
+        raise UsageError(f"{chosen} is not compressed as a whole: leave off {_compression_of(location)}.")
     rows = 0
     with _open_sink(location) as sink:
         writer = _make_writer(chosen, sink, topic)
@@ -123,13 +124,6 @@ def _parts(batches: Iterable[TickBatch]) -> Iterator[TickBatch]:
 
 def _compression_of(target: str) -> str:
     return next((suffix for suffix in _COMPRESSIONS if target.lower().endswith(suffix)), "")
-
-
-def _check_format(format_name: str, target: str) -> None:
-    if format_name not in FORMATS:
-        raise UsageError(f'Unknown format "{format_name}": use one of {", ".join(FORMATS)}.')
-    if format_name in ("parquet", "arrow") and _compression_of(target):
-        raise UsageError(f"{format_name} is not compressed as a whole: leave off {_compression_of(target)}.")
 
 
 def _check_finite(batch: TickBatch) -> None:

@@ -17,8 +17,9 @@ from ledger_cli.core.simulation import SimulationSettings, TickBatch, simulate
 from ledger_cli.errors import NotFound, SourceError, UsageError
 from ledger_cli.ports import Source
 from ledger_cli.sources.catalog import SourceOptions, source_of
+from ledger_cli.sources.common.names import FORMATS
 from ledger_cli.sources.opening import expand
-from ledger_cli.sources.writers import FORMATS, write_ticks
+from ledger_cli.sources.writers import write_ticks
 
 WORLD = SimulationSettings(entities=9, ticks=40, seed=5, tick_duration_ms=250)
 

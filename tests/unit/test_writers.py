@@ -22,7 +22,8 @@ import zstandard
 from ledger_cli.core.simulation import SimulationSettings, TickBatch, simulate
 from ledger_cli.errors import LedgerError, UsageError
 from ledger_cli.sources import writers
-from ledger_cli.sources.writers import FORMATS, format_of, write_ticks
+from ledger_cli.sources.common.names import FORMATS
+from ledger_cli.sources.writers import format_of, write_ticks
 
 Row = tuple[str, int, str, str, str, str, int]
 WORLD = SimulationSettings(entities=9, ticks=40, seed=5, tick_duration_ms=250)
