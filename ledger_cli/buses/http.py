@@ -33,7 +33,12 @@ class HttpBus:
 
     def __init__(self, url: str) -> None:
         """A user and password in the URL are sent as basic authorization, and shown nowhere; nor is its query."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            if not parts.hostname or parts.port == 0:
+                raise ValueError("it names no host, or no port")
+        except ValueError as error:
+            raise UsageError(f"bus is no URL to post to ({error}): correct it, like https://host/events") from error
         login, _, host = parts.netloc.rpartition("@")
         self.name = urlunsplit((parts.scheme, host, parts.path, "", ""))
         self._url = urlunsplit(parts._replace(netloc=host, fragment=""))

@@ -163,6 +163,16 @@ class Entity(NamedTuple):
         }
 
 
+def id_in(text: bytes) -> str | None:
+    """The id of what is no event, as far as it has one: whoever sent it knows it by that."""
+    try:
+        raw = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    event_id = raw.get("eventId") if type(raw) is dict else None
+    return event_id if type(event_id) is str else None
+
+
 def parse_event(text: bytes, keys: Mapping[str, bytes]) -> tuple[WorldEvent, Sent]:
     """An event of its JSON. `keys`: by module, what its events are signed with.
 

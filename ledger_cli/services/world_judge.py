@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ledger_cli.core.history import WorldState
 from ledger_cli.core.hlc import LAST_WALL, WALL_LENGTH, Hlc, send
-from ledger_cli.core.world import WORLD, Entity, Refused, WorldEvent, hashes_of, with_part
+from ledger_cli.core.world import WORLD, Entity, Refused, WorldEvent, hashes_of, id_in, with_part
 from ledger_cli.core.world_batch import ROWS_PER_PIECE, Events, read_events
 from ledger_cli.services.prepared import Locks
 from ledger_cli.services.world import Known, Reducer, World
@@ -62,16 +62,24 @@ class Rules:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An event that was refused: its line, its id where it has one, a code of `core.world.REASONS`, and why."""
+    """An event that was refused: its line, its id where it has one, a code of `core.world.REASONS`, and why.
+
+    What had waited for its causes has a line below 0, of no source: none is told of it.
+    """
 
     line: int
     event_id: str | None
     reason: str
     detail: str
 
+    @property
+    def number(self) -> int | None:
+        """The number of its line in the source; None where it had waited."""
+        return self.line if self.line > 0 else None
+
     def to_json(self) -> dict[str, Any]:
         """As printed with `--json`."""
-        return {"line": self.line, "eventId": self.event_id, "reason": self.reason, "detail": self.detail}
+        return {"line": self.number, "eventId": self.event_id, "reason": self.reason, "detail": self.detail}
 
 
 @dataclass
@@ -260,7 +268,7 @@ class _Judge:
 
     def refuse(self, place: int, event: WorldEvent | None, why: Refused) -> None:
         """Leave out what stands at a place."""
-        event_id = None if event is None else event.event_id
+        event_id = id_in(self.batch.texts[place]) if event is None else event.event_id
         self.judged.refused.append(Refusal(self.batch.lines[place], event_id, why.reason, why.detail))
 
     def on(self, events: Sequence[Placed]) -> _Judge:

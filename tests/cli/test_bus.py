@@ -220,7 +220,12 @@ def test_other_writes_tell_the_bus_too(home: Path, ledger: Run, tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("bus", "answer"),
-    [("ftp://host/events", "no bus for ftp://: give bus in ledger.toml a path or one of file://, http://, https://")],
+    [
+        ("ftp://host/events", "no bus for ftp://: give bus in ledger.toml a path or one of file://, http://, https://"),
+        ("http://[::bad/events", "bus is no URL to post to (Invalid IPv6 URL)"),
+        ("http://host:99999/events", "bus is no URL to post to (Port out of range 0-65535)"),
+        ("https:///events", "bus is no URL to post to (it names no host, or no port)"),
+    ],
 )
 def test_a_bus_that_cannot_be_is_told_before_anything_is_applied(
     bus: str, answer: str, home: Path, ledger: Run, monkeypatch: Any

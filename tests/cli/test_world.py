@@ -229,7 +229,8 @@ def test_bad_input(home: Path, ledger: Run) -> None:
     bad = "\n".join(["{", "[]", json.dumps(event(1, payload=[])), json.dumps(event(2, expectedVersion=-1)), "", "7"])
     result = ledger("world", "apply", "-", "--json", stdin=bad, code=3).json
     assert (result["read"], result["refused"]) == (5, {"invalid_event": 5})
-    assert [each["line"] for each in result["refusals"]] == [1, 2, 3, 4, 6]
+    told = [(each["line"], each["eventId"]) for each in result["refusals"]]
+    assert told == [(1, None), (2, None), (3, "e1"), (4, "e2"), (6, None)], "whoever sent one knows it by its id"
     assert "no such file" in ledger("world", "apply", "nope.jsonl", code=2).err
 
 
@@ -267,6 +268,17 @@ def test_what_waits_too_long_is_refused_and_told(home: Path, ledger: Run, monkey
     assert (json.loads(row["raw"])["eventId"], row["reason"]) == ("e2", "causal_gap")
     assert [each["eventId"] for each in report("heard")] == ["e2"]
     assert ledger("verify").code == 0
+
+
+def test_causes_in_a_circle_wait_in_vain(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    circle = lines(event(1, causes=["e2"]), event(2, causes=["e1"]), event(3, causes=["e3"]))
+    assert ledger("world", "apply", "-", "--json", stdin=circle).json["waiting"] == 3
+    monkeypatch.setenv("LEDGER_CAUSAL_WAIT", "0")
+    told = ledger("world", "apply", "-", "--json", stdin=lines(event(4, causes=["e1"])), code=3)
+    assert told.json["refused"] == {"causal_gap": 4}
+    assert [each["line"] for each in told.json["refusals"]] == [None, None, None, 1], "what waited has none"
+    assert told.err.startswith("ledger: 4 events were refused: ")
+    assert (told.json["waiting"], ledger("world", "find", "--json").json) == (0, [])
 
 
 def test_a_guardian_that_cannot_be_told(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:

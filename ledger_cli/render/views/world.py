@@ -55,7 +55,7 @@ def refusal_table(refusals: Sequence[Any], most: int | None) -> RenderableType:
     from rich.console import Group
 
     shown = refusals[:most]
-    rows = [(each.line, each.event_id, each.reason, each.detail) for each in shown]
+    rows = [(each.number, each.event_id, each.reason, each.detail) for each in shown]
     made = table(["line", "event", "reason", "why"], rows, left=["event", "reason", "why"])
     return Group(made, *more(len(refusals) - len(shown), "refusals", "--json lists them"))
 

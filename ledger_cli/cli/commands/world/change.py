@@ -41,9 +41,9 @@ def apply(
     in from there; where that cannot be reached, nothing is applied. --with is a two-phase commit that this ledger
     coordinates: killed at any step, the next write on either ledger, or `ledger world recover`, ends it.
 
-    JSON: branch, read, applied, duplicates, transient, waiting, refused (rows by reason), refusals (line, eventId,
-    reason, detail), hlc and clock (the branch's clock, and its vector clock: what --after takes); with --with also
-    transaction (its name; null: all events were known) and with (the same of the other ledger).
+    JSON: branch, read, applied, duplicates, transient, waiting, refused (rows by reason), refusals (line, null where it
+    had waited, eventId, reason, detail), hlc and clock (the branch's clock, and its vector clock: what --after takes);
+    with --with also transaction (its name; null: all events were known) and with (the same of the other ledger).
 
     Example: ledger world apply events.jsonl
 
@@ -81,8 +81,10 @@ def _tell_refused(result: ApplyResult, nothing: str, allowed: bool, elsewhere: s
     refused = sum(result.reasons.values())
     were, them = ("was", "it") if refused == 1 else ("were", "them")
     place = "" if elsewhere is None else f" --ledger {elsewhere}"
+    waited = any(each.number is None for each in result.refused)
+    what = counted(refused, "event") if waited else f"{refused} of {counted(result.read, 'event')}"
     raise QuarantinedRows(
-        f"{refused} of {counted(result.read, 'event')} {were} refused{'; ' * bool(nothing)}{nothing}: "
+        f"{what} {were} refused{'; ' * bool(nothing)}{nothing}: "
         f'`ledger sql "SELECT * FROM quarantine"{place}` shows {them}, --allow-quarantine ends with 0'
     )
 
