@@ -267,7 +267,7 @@ class Follower:
         left = self._options.rows
         self._world = [*self._world[1:], *self._world[:1]]
         for each in self._world:
-            while taken := each.take(min(left, BATCH_EVENTS)):
+            while taken := each.take(asked := min(left, BATCH_EVENTS)):
                 lines = taken.block.split(b"\n")[:-1]
                 settle, first = each.settle(taken), taken.first_line
                 # Killed before `settle`, what the canonical ledger took first is known there the next time.
@@ -276,6 +276,9 @@ class Follower:
                 each.stored(taken)
                 step.notes += step.world[-1].unheard
                 left -= len(lines)
+                if len(lines) < asked:
+                    # What came meanwhile is of the next step: the ticks, the bus and a signal to end wait for this one.
+                    break
         self.full |= left <= 0
 
     def _judge_waiting(self, step: FollowStep) -> None:

@@ -161,6 +161,26 @@ def test_a_step_takes_so_many_rows(home: Path, follow: Callable[..., Followed]) 
     assert sum(each.applied for step in steps for each in step.world) == 7
 
 
+def test_what_comes_meanwhile_is_of_the_next_step(
+    home: Path, follow: Callable[..., Followed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, numbers = home / "events.jsonl", iter(range(2, 50))
+    source.write_text(events(1))
+    (home / "ticks.jsonl").touch()
+    one = follow("ticks.jsonl", world=["events.jsonl"])
+    apply = one.ledger.world._apply
+
+    def while_more_comes(*given: Any, **options: Any) -> Any:
+        add(source, events(next(numbers)))
+        return apply(*given, **options)
+
+    monkeypatch.setattr(one.ledger.world, "_apply", while_more_comes)
+    assert [sum(each.read for each in one.next().world) for _ in range(3)] == [1, 1, 1]
+    add(home / "ticks.jsonl", ticks(1))
+    assert sum(each.stored for each in one.next().ticks) == 2, "whoever sends events without end holds up no ticks"
+    monkeypatch.undo()
+
+
 def test_who_goes_on_takes_no_line_twice(home: Path, follow: Callable[..., Followed]) -> None:
     source = home / "ticks.jsonl"
     source.write_text(ticks(1, 2) + "{\n")
