@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from ledger_cli.core.world import PROTOCOL
 from tests.cli.conftest import Run
-from tests.services import minio, s3
+from tests.stores import engines
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 OPENED = "building.opened.v1"
@@ -34,15 +32,12 @@ EVENTS = "".join(
 )
 
 
-@pytest.fixture(params=["memory", "s3", *(["minio"] if os.environ.get(minio.VARIABLE) else [])])
+@pytest.fixture(params=[name for name in engines.NAMES if name in (*engines.ELSEWHERE, "ceph")])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL where a ledger is to be, and an empty cache."""
     monkeypatch.setenv("LEDGER_CACHE", str(tmp_path / "cache"))
-    if request.param != "memory":
-        with s3.place(os.environ[minio.VARIABLE] if request.param == "minio" else "") as url:
-            yield url
-    else:
-        yield f"memory://{uuid.uuid4().hex}/world"
+    with engines.place(request.param) as url:
+        yield url
 
 
 def _life(ledger: Run, place: str | Path, scratch: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tests.stores.engines import ELSEWHERE, NAMES, place
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 RECIPES = Path(__file__).parents[2] / "recipes"
-NO_ENGINES = {"memory", "directory", *ELSEWHERE, "minio"}
+NO_ENGINES = {"memory", "directory", *ELSEWHERE, "ceph"}
 STORES = ["elsewhere", *(name for name in NAMES if name not in NO_ENGINES)]
 POLICY = ["--regions", "grid:25", "--shards", "2", "--interval", "10", "--weight", "nonlinear:0.7,0.3"]
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.services import free_port
+
 VERSION = "5.0.5"
 KEYSPACE = "ledger_tests"
 _START_SECONDS = 180
@@ -94,7 +96,7 @@ def start() -> Iterator[str]:
     """The URL of a keyspace on a node of its own."""
     with tempfile.TemporaryDirectory(prefix="ledger-cassandra-") as name:
         directory = Path(name)
-        native, storage = _free_port(), _free_port()
+        native, storage = free_port(), free_port()
         places = {"directory": directory, "native": native, "storage": storage}
         (directory / "cassandra.yaml").write_text(_SETTINGS.format(**places))
         (directory / "logback.xml").write_text(_LOGGING.format(**places))
@@ -187,10 +189,3 @@ def _session(port: int) -> Any:
 
     profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(RoundRobinPolicy())}
     return Cluster(["127.0.0.1"], port=port, protocol_version=4, execution_profiles=profiles).connect()
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port

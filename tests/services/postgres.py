@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from tests.services import free_port
 
 _USER = "postgres"
 _SECONDS = 60.0
@@ -46,7 +48,7 @@ class Cluster:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = _free_port()
+        self.port = free_port()
         self.password = uuid.uuid4().hex
         self.url = f"postgresql://ledger:{self.password}@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,7 +66,7 @@ class Cluster:
         for each in settings:
             command += ["-c", each]
         with open(self.directory / "log", "ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_become, cwd=self.directory)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory, **_user())
         end = time.monotonic() + _SECONDS
         while not self._answers():
             if time.monotonic() > end or self._process.poll() is not None:
@@ -106,7 +108,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def _run(tool: str, *arguments: str) -> None:
-    done = subprocess.run([_tool(tool), *arguments], preexec_fn=_become, cwd="/", capture_output=True, check=False)
+    done = subprocess.run([_tool(tool), *arguments], cwd="/", capture_output=True, check=False, **_user())
     if done.returncode:
         raise RuntimeError(f"{tool}: {done.stderr.decode()}")
 
@@ -122,13 +124,12 @@ def _tool(name: str) -> str:
     return str(installed[-1])
 
 
-def _become() -> None:
+def _user() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
-    if os.geteuid() == 0:
-        user = pwd.getpwnam(_USER)
-        os.setgroups([])
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam(_USER)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def _own(*paths: Path) -> None:
@@ -136,10 +137,3 @@ def _own(*paths: Path) -> None:
         user = pwd.getpwnam(_USER)
         for path in paths:
             os.chown(path, user.pw_uid, user.pw_gid)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -31,7 +31,7 @@ ELSEWHERE = {"objects": "memory://", "s3": "s3://"}
 """Whole ledgers on an object store."""
 SERVERS = {
     "cassandra": "LEDGER_TEST_CASSANDRA",
-    "minio": "LEDGER_TEST_S3",
+    "ceph": "LEDGER_TEST_S3",
     "postgres": "LEDGER_TEST_POSTGRES",
 }
 """The variables that name a server, by the module of `tests.services` that starts it.

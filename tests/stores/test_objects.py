@@ -21,15 +21,16 @@ from ledger_cli.stores.common.remote import refusal
 from ledger_cli.stores.objects import ObjectStore
 from ledger_cli.wiring import ledgers
 from tests.services import s3
+from tests.stores import engines
 from tests.stores.histories import AT, chain, file_of, history
 
 GONE = "segments/{sha256}.parquet"
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    with s3.place() as place:
-        yield place
+@pytest.fixture(params=[name for name in engines.NAMES if name in ("s3", "ceph")])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with engines.place(request.param) as given:
+        yield given
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ class _Overwrites:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._files, name)
 
-    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite") -> None:
+    def pipe_file(self, path: str, value: bytes, **_: Any) -> None:
         self._files.pipe_file(path, value)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from ledger_cli.errors import Conflict, LedgerError, Unavailable, UsageError
 from ledger_cli.stores import postgresql
 from ledger_cli.stores.common.sql import SqlStore
 from ledger_cli.wiring import ledgers
+from tests.services import free_port
 from tests.services.postgres import cluster
 from tests.stores.children import interrupt, opened
 from tests.stores.engines import SERVERS, place
@@ -143,13 +143,6 @@ def test_a_server_that_crashes_and_comes_back(tmp_path: Path) -> None:
         store.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize(
     ("pattern", "replacement", "kind", "says"),
     [
@@ -158,7 +151,7 @@ def _free_port() -> int:
         (r":[^:@/]+@", "@", UsageError, "it asks for a password: give it in PGPASSWORD"),
         (r"/postgres$", "/nothing", UsageError, "there is no such database: make it with createdb"),
         (r"127\.0\.0\.1", "nowhere.invalid", UsageError, "there is no such host"),
-        (r":\d+/", f":{_free_port()}/", Unavailable, "Connection refused"),
+        (r":\d+/", f":{free_port()}/", Unavailable, "Connection refused"),
         (r"$", "?options=-csearch_path%3Dnowhere", UsageError, "no such schema"),
         (r"$", "?nonsense=1", UsageError, "write postgresql://USER@HOST:PORT/DATABASE"),
         (r":(\d+)/", r":\1x/", UsageError, "see to"),

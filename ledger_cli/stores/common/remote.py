@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,8 @@ _CHOICES = "a ledger is a directory, or a URL such as s3://bucket/world"
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 _TAGS = ("ETag", "etag", "md5Hash")
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
+_PUT_MAX = 5 * 2**30
+"""Bytes that S3 takes in one request."""
 _CREATING = threading.Lock()
 """File systems in memory look first and write then: one at a time makes that one step."""
 
@@ -56,6 +58,8 @@ class Remote:
         """As told to people: without a password."""
         self._files, path = _opened(url, self.place)
         self._base = path.rstrip("/")
+        # Of an object that is sent in parts a server may forget the condition: Ceph does, as of 16.
+        self._in_one = {"chunksize": _PUT_MAX} if "chunksize" in _parameters(type(self._files)) else {}
 
     def read(self, name: str) -> bytes | None:
         """The content of an object, None where there is none."""
@@ -133,7 +137,7 @@ class Remote:
     def _created(self, name: str, content: bytes | Path) -> bool:
         try:
             if isinstance(content, bytes):
-                self._files.pipe_file(self._path(name), content, mode="create")
+                self._files.pipe_file(self._path(name), content, mode="create", **self._in_one)
             else:
                 self._files.put_file(str(content), self._path(name), mode="create")
         except FileExistsError:
@@ -228,10 +232,18 @@ def _can_create(driver: Any) -> bool:
     from fsspec import AbstractFileSystem
     from fsspec.asyn import AsyncFileSystem
 
-    method = getattr(driver, "_pipe_file" if driver.async_impl else "pipe_file")
-    if method in (AbstractFileSystem.pipe_file, AsyncFileSystem._pipe_file):
+    if _pipe(driver) in (AbstractFileSystem.pipe_file, AsyncFileSystem._pipe_file):
         return False
-    return "mode" in inspect.signature(method).parameters
+    return "mode" in _parameters(driver)
+
+
+def _parameters(driver: Any) -> Mapping[str, object]:
+    """Of its method that makes an object."""
+    return inspect.signature(_pipe(driver)).parameters
+
+
+def _pipe(driver: Any) -> Any:
+    return getattr(driver, "_pipe_file" if driver.async_impl else "pipe_file")
 
 
 def _code(error: BaseException) -> str:
