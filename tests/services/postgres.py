@@ -60,8 +60,10 @@ class Cluster:
         options = ["--username=ledger", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
         _run("initdb", "-D", str(self.directory / "data"), "--no-sync", *options)
 
-    def start(self) -> None:
+    def start(self, synced: bool = True) -> None:
+        """`synced`: it syncs what it writes, and all files there are when it comes back from a crash."""
         settings = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.directory}"]
+        settings.append(f"fsync={'on' if synced else 'off'}")
         command = [_tool("postgres"), "-D", str(self.directory / "data")]
         for each in settings:
             command += ["-c", each]

@@ -80,6 +80,20 @@ def test_a_store_without_compare_and_set_is_refused(store: ObjectStore, url: str
     assert not files.exists(path), "what was tried out is gone"
 
 
+def test_a_store_that_refuses_the_condition_is_refused(
+    url: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: Any) -> None:
+        error = OSError("A header you provided implies functionality that is not implemented")
+        error.__cause__ = _Answer("NotImplemented")
+        raise error
+
+    monkeypatch.setattr(store._remote, "_created", unknown)
+    with pytest.raises(UsageError, match=r"not implemented.*If-None-Match.*choose a store") as raised:
+        store.create()
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("scheme", ["ftp", "zip", "nothing", "sqlite"])
 def test_places_that_no_ledger_can_be_at(scheme: str) -> None:
     with pytest.raises(LedgerError, match=r"no store for|give a directory"):

@@ -24,6 +24,7 @@ _WAITED_FOR = frozenset({"409", "429", "503", "ConditionalRequestConflict", "Ope
 """What is said where the same request is taken a little later. Of broken connections the client itself takes care."""
 _PRESENT = frozenset({"412", "PreconditionFailed"})
 _KEYS = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"})
+_UNKNOWN = frozenset({"501", "NotImplemented"})
 _NO_KEY = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 _FULL = frozenset({"507", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 _CHOICES = "a ledger is a directory, or a URL such as s3://bucket/world"
@@ -193,6 +194,11 @@ def refusal(place: str, error: Exception) -> LedgerError:
         return UsageError(
             f"{place}: the store does not allow it ({code or text}): the key has to be allowed to list, read, write "
             "and delete there"
+        )
+    if code in _UNKNOWN:
+        return UsageError(
+            f"{place}: the store does not know all that a ledger asks of it ({text}); it has to make an object only if "
+            "absent (If-None-Match: *): choose a store that does, or a directory"
         )
     if code in _FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return NotWritten(f"{place}: {text}")
