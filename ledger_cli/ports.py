@@ -32,6 +32,14 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Written:
+    """When a file was written, or touched last (RFC 3339 UTC), and its bytes."""
+
+    at: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class TickRange:
     """Half-open range of ticks; None is open."""
 
@@ -86,8 +94,23 @@ class Files(Protocol):
         """Local path by which an engine reads the file, as long as the ledger is open."""
         ...
 
-    def written(self, folder: str) -> dict[str, str]:
-        """The files directly in a folder, with the time at which each was written, RFC 3339 UTC."""
+    def written(self, folder: str) -> dict[str, Written]:
+        """The files directly in a folder by name, other folders left out; none where it is not there."""
+        ...
+
+    def touch(self, file: str) -> None:
+        """Make a file as new as if it were written now, as publishing it again does; nothing where there is none.
+
+        For whoever counts on what he finds: it may have been left by a killed job, and be due to be discarded.
+        """
+        ...
+
+    def discard(self, file: str, before: str) -> bool:
+        """Take a file away that no move names, unless it was written or touched since a time; whether it was there.
+
+        `before`: RFC 3339 UTC. Of a touch at the same time either comes first where files are a directory; on object
+        stores one between the last look and the removal is not seen.
+        """
         ...
 
     def folders(self, folder: str) -> list[str]:

@@ -693,8 +693,9 @@ class Ledger:
     def doctor(self, branch: str = MAIN, *, grace: str = "1d") -> Diagnosis:
         """Check the clocks and modules of a branch's world, drill snapshot and restore, look for what nobody needs.
 
-        The history is not changed. Batches of commits that no move names, which killed jobs leave, and local copies of
-        what is archived are removed where they are older than `grace`; running jobs must be done in that time.
+        The history is not changed. Files and batches of commits that no move names, which killed jobs leave, and local
+        copies of what is archived are removed where they are older than `grace`: what a running job writes must be
+        named in that time. Where a log is damaged nothing is removed, since it may not tell all that it named.
         """
         from ledger_cli.core.durations import seconds_of
         from ledger_cli.services.doctor import Diagnosis, diagnose

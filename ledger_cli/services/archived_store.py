@@ -28,7 +28,7 @@ from ledger_cli.core.archive import ArchivedFile, ArchivedRows, Manifest, with_e
 from ledger_cli.core.commit import COMMIT, entries_digests_of
 from ledger_cli.core.history import ADMIN, Archive, Move
 from ledger_cli.errors import Corrupt, LedgerError, NotFound, NotWritten, UsageError
-from ledger_cli.ports import Cache, Commits, Place, Published, Reading, Store, Vault
+from ledger_cli.ports import Cache, Commits, Place, Published, Reading, Store, Vault, Written
 
 FOLDER = "archives"
 """Where the ledger's own copies of the manifests are."""
@@ -299,9 +299,17 @@ class ArchivedStore:
         """See `ports.Store`."""
         return self.inner.rewritten(file)
 
-    def written(self, folder: str) -> dict[str, str]:
+    def written(self, folder: str) -> dict[str, Written]:
         """See `ports.Files`."""
         return self.inner.written(folder)
+
+    def touch(self, file: str) -> None:
+        """See `ports.Files`."""
+        self.inner.touch(file)
+
+    def discard(self, file: str, before: str) -> bool:
+        """See `ports.Files`."""
+        return self.inner.discard(file, before)
 
     def publish(self, path: Path, file: str) -> Published:
         """See `ports.Files`."""

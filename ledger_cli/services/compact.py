@@ -348,7 +348,7 @@ def _take_away(repository: Repository, named: Mapping[str, _Named], rules: Rules
     known = {pack.file for pack in _listed(repository)}
     stale = now.timestamp() - max(rules.grace, _LEFTOVER)
     for name, written in store.written(FOLDER).items():
-        if f"{FOLDER}/{name}" not in known and _time(written) <= stale and not rules.dry_run:
+        if f"{FOLDER}/{name}" not in known and _time(written.at) <= stale and not rules.dry_run:
             store.remove(f"{FOLDER}/{name}")
     return removed, waiting
 

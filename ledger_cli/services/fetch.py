@@ -301,6 +301,7 @@ def copy_file(repository: Repository, other: OtherLedger, file: NamedFile | Pack
     if not store.rewritten(file.file):
         try:
             if store.digest_of_file(file.file) == file.sha256:
+                store.touch(file.file)
                 return
         except Corrupt:
             pass  # it is not here yet

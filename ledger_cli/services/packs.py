@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.history import ADMIN, Move, Pack
 from ledger_cli.errors import Corrupt
-from ledger_cli.ports import Cache, Commits, Files, PackPart, Published, Reading, Store
+from ledger_cli.ports import Cache, Commits, Files, PackPart, Published, Reading, Store, Written
 
 FOLDER = "packs"
 FILE, NAME, BYTES = "_file", "_name", "_bytes"
@@ -345,9 +345,17 @@ class PackedStore:
         """See `ports.Files`."""
         return self._inner.publish(path, file)
 
-    def written(self, folder: str) -> dict[str, str]:
+    def written(self, folder: str) -> dict[str, Written]:
         """See `ports.Files`."""
         return self._inner.written(folder)
+
+    def touch(self, file: str) -> None:
+        """See `ports.Files`."""
+        self._inner.touch(file)
+
+    def discard(self, file: str, before: str) -> bool:
+        """See `ports.Files`."""
+        return self._inner.discard(file, before)
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Files`."""

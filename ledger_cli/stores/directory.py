@@ -12,13 +12,14 @@ import uuid
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 
 from ledger_cli.errors import Conflict, Corrupt
-from ledger_cli.ports import Capabilities, Published
+from ledger_cli.ports import Capabilities, Published, Written
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
 from ledger_cli.stores.common.plain import PlainFiles
 from ledger_cli.stores.common.rows import digest_of, missing
-from ledger_cli.stores.common.scratch import disk_errors, scratch_in
+from ledger_cli.stores.common.scratch import alone_in, disk_errors, scratch_in
 
 
 class DirectoryStore(PlainFiles, ParquetCommits):
@@ -118,21 +119,48 @@ class DirectoryStore(PlainFiles, ParquetCommits):
             _make_directory(target.parent)
             descriptor = os.open(path, os.O_RDONLY)
             try:
+                os.utime(descriptor)  # it may have waited for long until all else was ready
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            try:
-                os.link(path, target)
-            except FileExistsError:
-                # Whoever publishes it again counts on it: `doctor` is not to take it for what was left long ago.
-                os.utime(target)
-                if digest_of(target)[0] != digest:
-                    # It was torn or has rotted, so that nobody could have used it: put a whole one in its place.
-                    fresh = target.with_name(f".{uuid.uuid4().hex}")
-                    os.link(path, fresh)
-                    os.replace(fresh, target)
+            if not self._linked(path, target) and digest_of(target)[0] != digest:
+                # It was torn or has rotted, so that nobody could have used it: put a whole one in its place.
+                fresh = target.with_name(f".{uuid.uuid4().hex}")
+                os.link(path, fresh)
+                os.replace(fresh, target)
             _sync_directory(target.parent)
             return Published(name, digest, size)
+
+    def _linked(self, path: Path, target: Path) -> bool:
+        """Whether the file was not there; one that was is touched."""
+        with suppress(FileExistsError):
+            os.link(path, target)
+            return True
+        with self._undiscarded():
+            try:
+                os.link(path, target)
+                return True
+            except FileExistsError:
+                os.utime(target)
+                return False
+
+    def _undiscarded(self) -> AbstractContextManager[None]:
+        """While nobody discards a file: it is touched before it is looked how old it is, or gone for good."""
+        return alone_in(self.root / "scratch")
+
+    def touch(self, file: str) -> None:
+        """See `ports.Store`."""
+        with disk_errors(), self._undiscarded(), suppress(FileNotFoundError):
+            os.utime(self.root / file)
+
+    def discard(self, file: str, before: str) -> bool:
+        """See `ports.Store`."""
+        path = self.root / file
+        with disk_errors(), self._undiscarded(), suppress(FileNotFoundError):
+            if _time_of(path.stat()) < before:
+                path.unlink()
+                return True
+        return False
 
     def read_file(self, file: str) -> bytes:
         """See `ports.Store`."""
@@ -159,13 +187,14 @@ class DirectoryStore(PlainFiles, ParquetCommits):
         except FileNotFoundError:
             return []
 
-    def written(self, folder: str) -> dict[str, str]:
-        """See `stores.common.parquet_commits.ListedFiles`."""
+    def written(self, folder: str) -> dict[str, Written]:
+        """See `ports.Store`."""
         found = {}
         for name in self.folders(folder):
             with suppress(FileNotFoundError):
-                at = datetime.fromtimestamp((self.root / folder / name).stat().st_mtime, UTC)
-                found[name] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                about = (self.root / folder / name).stat()
+                if S_ISREG(about.st_mode):
+                    found[name] = Written(_time_of(about), about.st_size)
         return found
 
     def remove(self, folder: str) -> None:
@@ -206,6 +235,11 @@ class DirectoryStore(PlainFiles, ParquetCommits):
     def _move(self, branch: str, seq: int) -> Path:
         # Whatever is asked of a ledger looks for the latest move: a path made in one piece takes a third of the time.
         return Path(os.path.join(self.root, "refs", branch, _name_of(seq)))
+
+
+def _time_of(about: os.stat_result) -> str:
+    at = datetime.fromtimestamp(about.st_mtime, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _name_of(seq: int) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ledger_cli.errors import NotWritten
-from ledger_cli.ports import Cache, Commits, CommitStore, Published, Reading, Refs, Store
+from ledger_cli.ports import Cache, Commits, CommitStore, Published, Reading, Refs, Store, Written
 from ledger_cli.stores.common.rows import ARCHIVED, STORED, digest_of, pieces, with_counts
 
 _COMMITS = "commits/"
@@ -144,9 +144,17 @@ class JoinedStore:
         """See `ports.Store`."""
         self._files.look_again()
 
-    def written(self, folder: str) -> dict[str, str]:
+    def written(self, folder: str) -> dict[str, Written]:
         """See `ports.Files`."""
         return self._files.written(folder)
+
+    def touch(self, file: str) -> None:
+        """See `ports.Files`."""
+        self._files.touch(file)
+
+    def discard(self, file: str, before: str) -> bool:
+        """See `ports.Files`."""
+        return self._files.discard(file, before)
 
     def folders(self, folder: str) -> list[str]:
         """See `ports.Files`."""

@@ -15,10 +15,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger_cli.errors import Conflict, Corrupt, Unavailable
-from ledger_cli.ports import Capabilities, Published, Reading
+from ledger_cli.ports import Capabilities, Published, Reading, Written
 from ledger_cli.stores.common.cache import FileCache
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
 from ledger_cli.stores.common.plain import PlainFiles
@@ -33,6 +34,7 @@ _AT_ONCE = 16
 _MOVES_KEPT = 256
 _LISTING_SECONDS = 2.0
 """So long a listing of commits is good for: each query looks, its files do not each."""
+_NEW_SECONDS = 600.0
 
 
 class ObjectStore(PlainFiles, ParquetCommits):
@@ -168,8 +170,11 @@ class ObjectStore(PlainFiles, ParquetCommits):
         """See `ports.Store`."""
         digest, size = digest_of(path)
         name = file.format(sha256=digest)
-        if not self._remote.create(name, path) and self.digest_of_file(name) != digest:
-            self._remote.replace(name, path)
+        if not self._remote.create(name, path):
+            if self.digest_of_file(name) != digest:
+                self._remote.replace(name, path)
+            else:
+                self.touch(name)
         self._listings.pop(_folder(name), None)
         if _is_fixed(name):
             self._cache.add(_key(name, None), path)
@@ -229,9 +234,25 @@ class ObjectStore(PlainFiles, ParquetCommits):
         """See `ports.Store`."""
         return [each.name for each in self._remote.list(folder)]
 
-    def written(self, folder: str) -> dict[str, str]:
-        """See `stores.common.parquet_commits.ListedFiles`."""
-        return {each.name: each.at for each in self._remote.list(folder)}
+    def written(self, folder: str) -> dict[str, Written]:
+        """See `ports.Store`."""
+        return {each.name: Written(each.at, each.size) for each in self._remote.list(folder) if not each.folder}
+
+    def touch(self, file: str) -> None:
+        """See `ports.Store`. An object is written anew to be new: one of the last minutes is new enough."""
+        listed = self._remote.look(file)
+        if listed is not None and _seconds_ago(listed.at) > _NEW_SECONDS:
+            with self._cache.draft() as draft:
+                if self._remote.fetch(file, draft):
+                    self._remote.replace(file, draft)
+
+    def discard(self, file: str, before: str) -> bool:
+        """See `ports.Store`."""
+        listed = self._remote.look(file)
+        if listed is None or listed.at >= before:
+            return False
+        self.remove(file)
+        return True
 
     def remove(self, folder: str) -> None:
         """See `ports.Store`."""
@@ -265,6 +286,10 @@ class ObjectStore(PlainFiles, ParquetCommits):
 
 def _move(branch: str, seq: int) -> str:
     return f"refs/{branch}/{seq:020d}.json"
+
+
+def _seconds_ago(at: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
 
 
 def _folder(file: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -284,6 +285,30 @@ def test_a_full_disk_of_the_cache(store: ObjectStore, monkeypatch: pytest.Monkey
             store.publish(scratch / "file", GONE)
     monkeypatch.undo()
     assert _published(store, b"x")
+
+
+def test_what_nobody_needs_is_discarded_when_it_is_old(
+    store: ObjectStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = _published(store, b"x", "segments/{sha256}.parquet")
+    folder, _, base = name.rpartition("/")
+    about = store.written(folder)[base]
+    assert about.bytes == 1
+    assert not store.discard(name, about.at)
+    monkeypatch.setattr("ledger_cli.stores.objects._NEW_SECONDS", -1.0)
+    time.sleep(1.1)  # the store tells seconds
+    for count_on_it in (lambda: store.touch(name), lambda: _published(store, b"x", "segments/{sha256}.parquet")):
+        before = store.written(folder)[base].at
+        time.sleep(1.1)
+        count_on_it()
+        assert store.written(folder)[base].at > before
+        assert not store.discard(name, store.written(folder)[base].at)
+    assert _fresh(url, tmp_path).read_file(name) == b"x"
+    assert store.discard(name, "2099-01-01T00:00:00.000Z")
+    assert not store.discard(name, "2099-01-01T00:00:00.000Z")
+    assert store.written(folder) == {}
+    store.touch(name)
+    assert store.written(folder) == {}
 
 
 def test_the_size_of_the_cache() -> None:

@@ -25,9 +25,10 @@ def doctor(
     """Check what a branch's world would need tomorrow: clocks, modules, the newest snapshot, and a way back.
 
     It makes a snapshot in a scratch directory, restores it, compares with a replay from nothing, and says how long
-    each took. Commits that no move names, as killed jobs leave them, and local copies of what is archived are removed
-    when they are older than --grace; of archives it tells files that no pointer names. The history is not changed.
-    Exit code 4 tells that something is wrong.
+    each took. Files and commits that no move of any ref names, as killed jobs leave them, are told with their bytes,
+    and removed when they are older than --grace, as are local copies of what is archived; of archives it tells files
+    that no pointer names. Nothing is removed where a log is damaged. The history is not changed. Exit code 4 tells
+    that something is wrong.
 
     JSON: ok, branch, checks: a list of name, ok, found.
 

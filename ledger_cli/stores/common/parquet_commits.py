@@ -57,22 +57,18 @@ _SORTED_AT_ONCE = 2_000_000
 """Commits and entries."""
 
 
-class ListedFiles(Files, Protocol):
-    """Files of which is known when they were written."""
+class FarFiles(Files, Protocol):
+    """Files that may lie elsewhere."""
 
     def reading(self, files: Sequence[str]) -> Reading:
         """See `ports.Store`."""
-        ...
-
-    def written(self, folder: str) -> dict[str, str]:
-        """The files directly in a folder, with the time of each, RFC 3339 UTC."""
         ...
 
 
 class ParquetCommits:
     """See `ports.Commits`. A batch is a file, which appears whole or not at all."""
 
-    def __init__(self, files: ListedFiles) -> None:
+    def __init__(self, files: FarFiles) -> None:
         self._files = files
 
     def close(self) -> None:
@@ -88,7 +84,8 @@ class ParquetCommits:
 
     def batches(self) -> dict[str, str]:
         """See `ports.Commits`."""
-        times = {f"commits/{name}": time for name, time in self._files.written("commits").items() if name[0] != "."}
+        written = self._files.written("commits").items()
+        times = {f"commits/{name}": each.at for name, each in written if name[0] != "."}
         return {batch: self._created_at(batch) or time for batch, time in times.items()}
 
     def rewritten(self, file: str) -> bool:

@@ -22,14 +22,12 @@ _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 @contextmanager
 def scratch_in(parent: Path) -> Iterator[Path]:
     """A directory in `parent`, gone afterwards. One that nobody holds the lock of was left by a killed process."""
-    with disk_errors():
-        parent.mkdir(parents=True, exist_ok=True)
-        with _locked(parent / "lock"):
-            _sweep(parent)
-            mine = parent / uuid.uuid4().hex
-            mine.mkdir()
-            held = _locked(mine / "lock")
-            held.__enter__()
+    with disk_errors(), alone_in(parent):
+        _sweep(parent)
+        mine = parent / uuid.uuid4().hex
+        mine.mkdir()
+        held = _locked(mine / "lock")
+        held.__enter__()
     try:
         with disk_errors(_NO_ROOM):
             yield mine
@@ -41,6 +39,14 @@ def scratch_in(parent: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(mine, ignore_errors=True)
         held.__exit__(None, None, None)
+
+
+@contextmanager
+def alone_in(parent: Path) -> Iterator[None]:
+    """While no other process is here, which it must be for a moment only."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with _locked(parent / "lock"):
+        yield
 
 
 @contextmanager
