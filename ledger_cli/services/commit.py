@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ledger_cli.services.commit_file import CommitWriter
+    from ledger_cli.services.contributors import Committed
     from ledger_cli.services.run import RunFold
 
 _ATTEMPTS = 10
@@ -100,26 +101,34 @@ def _committed(
     from ledger_cli.services.run import RunFold
 
     fold = RunFold(repository, scope, begun)
+    tables, committed = fold.tables(), None
+    if repository.entity_refs:
+        from ledger_cli.services.contributors import Committed
+
+        committed = Committed()
+        tables = committed.noted(tables)
     with repository.store.scratch() as scratch:
-        written = CommitWriter(scratch).write(fold.tables())
+        written = CommitWriter(scratch).write(tables)
         _check_forced(repository, before.name, fold, request)
         added = Added()
         if written.commits:
-            added = Added(commits=(_published(repository, scope, written, scratch),))
+            added = Added(commits=(_published(repository, scope, written, committed, scratch),))
         after = _moved(repository, before, fold, request, added, scratch)
     heads = {shard: each.head for shard, each in after.state.shards.items() if each.head is not None}
     digest = request.policy.digest
     return CommitResult(before.name, written.commits, written.entries, after.state.watermark, heads, digest)
 
 
-def _published(repository: Repository, scope: Scope, written: CommitWriter, scratch: Path) -> CommitFile:
+def _published(
+    repository: Repository, scope: Scope, written: CommitWriter, committed: Committed | None, scratch: Path
+) -> CommitFile:
     """Make what was written a batch of the ledger, with its contributors where these are asked for."""
-    if not repository.entity_refs:
+    if committed is None:
         published = repository.store.publish(written.path, "commits/{sha256}.parquet")
         return replace(written.as_file(), **vars(published))
     from ledger_cli.services import contributors
 
-    found = contributors.publish(repository, scope, written.path, scratch)
+    found = contributors.publish(repository, scope, committed, scratch)
     published = contributors.publish_commits(repository, written.path, found)
     return replace(written.as_file(), **vars(published), contributors=found)
 

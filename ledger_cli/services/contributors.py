@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.contributors import COLUMN, CONTRIBUTORS, with_contributors
 from ledger_cli.core.history import ADMIN, CommitFile, ContributorsFile
 from ledger_cli.core.moments import Regions
 from ledger_cli.core.policy import Policy
+from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Published
 from ledger_cli.services.commits import policies_of
 from ledger_cli.services.repository import Repository
@@ -33,22 +35,83 @@ _FILE = "contributors/{sha256}.parquet"
 _AMENDS = "amends"
 
 
-def publish(repository: Repository, scope: Scope, commits: Path, scratch: Path) -> ContributorsFile:
-    """Make a file of the contributors to the commits of a run, which are in a local file."""
+class Committed:
+    """The commits of a run as they are made: what contributors are chosen by. Without their entries, so few bytes."""
+
+    def __init__(self) -> None:
+        self._headers = [COMMIT.empty_table().select(_HEADER)]
+        self._rows = 0
+        self.amended: dict[int, pa.Array] = {}
+        """By row, the regions of the commits that amend: of these an epoch may have more than the commit."""
+
+    @property
+    def headers(self) -> pa.Table:
+        """Those of all commits so far."""
+        return pa.concat_tables(self._headers)
+
+    def noted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Pass on rows of `core.commit.COMMIT`."""
+        for table in tables:
+            self._headers.append(table.select(_HEADER))
+            for place in np.flatnonzero(pc.equal(table["reason"], _AMENDS).to_numpy()).tolist():
+                regions = table["entries"][place].values.field("region").to_pylist()  # a slice would hold the table
+                self.amended[self._rows + place] = pa.array(regions, pa.string())
+            self._rows += table.num_rows
+            yield table
+
+
+def publish(repository: Repository, scope: Scope, committed: Committed, scratch: Path) -> ContributorsFile:
+    """Make a file of the contributors to the commits of a run."""
     most = repository.entity_refs
     path = scratch / "contributors.parquet"
     with pq.ParquetWriter(path, CONTRIBUTORS, compression="zstd") as writer:
-        for table in _chosen(repository, scope, commits, most):
+        for table in _chosen(repository, scope, committed, most):
             writer.write_table(table)
     published = repository.store.publish(path, _FILE)
     return ContributorsFile(**vars(published), most=most)
 
 
-def _chosen(repository: Repository, scope: Scope, commits: Path, most: int) -> Iterator[pa.Table]:
+def wrong(
+    repository: Repository, scope: Scope, committed: Committed, file: ContributorsFile, whole: bool
+) -> str | None:
+    """What a file says otherwise than the ticks do, which are asked anew; None: nothing. Bounded memory.
+
+    `committed`: the commits that are looked at; `whole`: they are all that the file may tell of.
+    """
+    try:
+        if not pq.read_schema(repository.store.location(file.file)).equals(CONTRIBUTORS):
+            return "has other columns than a file of contributors"
+        rows = 0
+        for table in _chosen(repository, scope, committed, file.most):
+            rows += table.num_rows
+            found = repository.engine.over([file.file], _OTHERWISE, chosen=table).to_pylist()
+            if found:
+                return _told_otherwise(**found[0])
+        mine = "" if whole else "WHERE commit_id IN (SELECT commit_id FROM made)"
+        counted = repository.engine.over([file.file], f"SELECT count(*) FROM files {mine}", made=committed.headers)
+    except (Corrupt, OSError, pa.ArrowException) as error:
+        return f"cannot be read ({str(error).partition(chr(10))[0]})"
+    more = counted[0][0].as_py() - rows
+    return f"tells of {more} entries more than there are" if more else None
+
+
+def _told_otherwise(commit_id: str, region: str, told: list[str] | None, right: list[str]) -> str:
+    where = f"region {region} of commit {commit_id}"
+    if told == right:
+        return f"puts {where} at another shard or height"
+    return f"names {'no contributors' if told is None else told} to {where}, the ticks give {right}"
+
+
+_OTHERWISE = f"""
+    SELECT chosen.commit_id AS commit_id, chosen.region AS region, files.{COLUMN} AS told, chosen.{COLUMN} AS right
+    FROM chosen LEFT JOIN files ON chosen.commit_id = files.commit_id AND chosen.region = files.region
+    WHERE (chosen.shard, chosen.height, chosen.{COLUMN}) IS DISTINCT FROM (files.shard, files.height, files.{COLUMN})
+    ORDER BY chosen.height, chosen.shard, chosen.region LIMIT 1"""
+
+
+def _chosen(repository: Repository, scope: Scope, committed: Committed, most: int) -> Iterator[pa.Table]:
     """Rows of `CONTRIBUTORS`, those of a commit by region."""
-    with pq.ParquetFile(commits) as file:
-        headers = file.read(_HEADER)
-        amended = _amended(file, headers)
+    headers, amended = committed.headers, committed.amended
     regions = regions_of(scope.policy)
     digests = headers["policy"].to_numpy(zero_copy_only=False)
     known: dict[str, Policy] = {scope.policy.digest: scope.policy}
@@ -68,19 +131,6 @@ def _epochs(headers: pa.Table) -> pa.Table:
         *(headers[name] for name in ("shard", "epoch_start", "epoch_end")),
     ]
     return pa.table(columns, ["epoch", "shard", "start", "end"])
-
-
-def _amended(file: pq.ParquetFile, headers: pa.Table) -> dict[int, pa.Array]:
-    """By row, the regions of the commits that amend: of these an epoch may have more than the commit."""
-    amends = pc.equal(headers["reason"], _AMENDS).to_numpy()
-    found: dict[int, pa.Array] = {}
-    row = 0
-    for group in range(file.num_row_groups if amends.any() else 0):
-        lists = file.read_row_group(group, ["entries.list.element.region"])["entries"].combine_chunks()
-        for place in np.flatnonzero(amends[row : row + len(lists)]).tolist():
-            found[row + place] = lists[place].values.field("region")
-        row += len(lists)
-    return found
 
 
 def _held(table: pa.Table, amended: dict[int, pa.Array], regions: Regions) -> pa.Table:

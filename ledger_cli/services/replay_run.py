@@ -14,13 +14,15 @@ from ledger_cli.core.commit import COMMIT
 from ledger_cli.core.history import CommitFile, State
 from ledger_cli.core.moments import SUMS
 from ledger_cli.errors import Corrupt, MomentOverflow, PolicyChange
+from ledger_cli.services.contributors import Committed, wrong
 from ledger_cli.services.integrity_commits import torn
 from ledger_cli.services.lookup import CommitRef
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.run import RunFold
 from ledger_cli.services.scope import Scope
 
-_REF = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end"]
+_PLACE = ["shard", "height", "epoch_start", "epoch_end"]
+_REF = ["commit_id", "digest", *_PLACE]
 _HEADER = ["layer", "epoch_start", "epoch_end", "parents", "policy", "metadata"]
 _NONE = COMMIT.empty_table().select(_REF)
 _FIRST_DIFFERENCE = """
@@ -126,8 +128,11 @@ class RunCheck:
         """What differs, the first thing first; reading on costs more."""
         yield from self._torn_files()
         try:
-            fold = self._fold()
-            made = pa.concat_tables([_NONE, *(self._refs(table) for table in fold.tables())])
+            fold, committed = self._fold(), Committed()
+            tables: Iterator[pa.Table] = map(self._compared, fold.tables())
+            if any(file.contributors for file in self._files):
+                tables = committed.noted(tables)
+            made = pa.concat_tables([_NONE, *(table.select(_REF) for table in tables)])
         except PolicyChange:
             yield self._difference(
                 "state", "the move of the run records another policy than the branch had: run `ledger verify`"
@@ -138,7 +143,7 @@ class RunCheck:
             yield self._difference("file", f"the run cannot be made again, run `ledger verify`: {error}")
             return
         engine = self._repository.engine
-        known = self._refs(engine.commits(self._files, _REF, headers=True))
+        known = self._compared(engine.commits(self._files, _REF, headers=True))
         self.compared = len(made)
         if len(engine.query("SELECT DISTINCT shard, height FROM known", known=known)) != len(known):
             yield self._difference("file", f"{self._files[0].file} holds a commit twice")
@@ -146,7 +151,9 @@ class RunCheck:
         if differing:
             first = (differing[0]["shard"], differing[0]["height"])
             yield self._explained(first, _ref_of(known, first), _ref_of(made, first))
-        elif self._whole:
+            return
+        yield from self._wrong_contributors(committed)
+        if self._whole:
             yield from self._state_differences(fold)
 
     @property
@@ -159,18 +166,32 @@ class RunCheck:
             for what in torn(self._repository, file):
                 yield self._difference("file", f"{file.file} {what}: run `ledger verify`")
 
+    def _wrong_contributors(self, committed: Committed) -> Iterator[ReplayDifference]:
+        """Whether who contributed is told rightly: as in a run of commit, that takes a second look at its ticks.
+
+        No digest of a commit covers it, and that of the file is in the log, which says what it was told.
+        """
+        for file in self._files:
+            if file.contributors is not None:
+                what = wrong(self._repository, self._scope(), committed, file.contributors, self._whole)
+                if what is not None:
+                    told = f"{file.contributors.file} {what}: restore it and refs/{self._after.name} from a copy"
+                    yield self._difference("file", told)
+
     def _fold(self) -> RunFold:
+        return RunFold(self._repository, self._scope())
+
+    def _scope(self) -> Scope:
         run = self._after.move.run
         assert run is not None
         policy = self._after.policy
         if policy is None:
             raise Corrupt(f"move {self._after.seq} of {self._after.name} records no policy")
-        return RunFold(self._repository, Scope(self._before, policy, run))
+        return Scope(self._before, policy, run)
 
-    def _refs(self, table: pa.Table) -> pa.Table:
-        """The commits of a table that are to be compared, without their entries."""
-        table = table.select(_REF)
-        shard, height, start, end = (table[name].to_numpy() for name in _REF[2:])
+    def _compared(self, table: pa.Table) -> pa.Table:
+        """The commits of a table that are to be compared."""
+        shard, height, start, end = (table[name].to_numpy() for name in _PLACE)
         mine = np.ones(len(table), dtype=bool)
         if self._window.first is not None:
             mine &= start >= self._window.first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli.api import Ledger
@@ -151,6 +154,53 @@ def test_a_file_that_was_changed_is_found(ledger: Run, tmp_path: Path, ticks: Pa
     refused = ledger("show", "main", "--ledger", home, code=1).err
     assert f"contributors/{file.name}" in refused
     assert "`ledger verify`" in refused
+
+
+def _first(table: pa.Table, column: str, change: Callable[[Any], Any]) -> pa.Table:
+    """A table with something else in its first row."""
+    rows = table.to_pylist()
+    rows[0][column] = change(rows[0][column])
+    return pa.Table.from_pylist(rows, table.schema)
+
+
+FORGERIES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
+    "others": (
+        lambda table: _first(table, "entity_refs", lambda refs: refs[::-1]),
+        "names ['c d', 'b', 'a'] to region",
+    ),
+    "one less": (lambda table: table.slice(1), "names no contributors to region"),
+    "one twice": (lambda table: pa.concat_tables([table, table.slice(0, 1)]), "tells of 1 entries more"),
+    "other columns": (lambda table: table.drop_columns(["height"]), "has other columns"),
+    "another place": (lambda table: _first(table, "height", lambda height: height + 9), "puts region 0:0 of commit"),
+}
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_wrong_file_with_a_right_digest_is_found(ledger: Run, tmp_path: Path, ticks: Path, forgery: str) -> None:
+    """Somebody changes the file, and the move that names it: of both a digest says that they are as they were."""
+    home = tmp_path / "world"
+    filled(ledger, home, ticks)
+    (file,) = (home / "contributors").iterdir()
+    change, told_so = FORGERIES[forgery]
+    pq.write_table(change(pq.read_table(file)), home / "forged.parquet")
+    data = (home / "forged.parquet").read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    (home / "forged.parquet").rename(home / "contributors" / f"{sha256}.parquet")
+    last = max((home / "refs" / "main").iterdir())
+    move = json.loads(last.read_text())
+    named = {"file": f"contributors/{sha256}.parquet", "sha256": sha256, "bytes": len(data), "most": 3}
+    move["added"]["commits"][0]["contributors"] = named
+    last.write_text(json.dumps(move, separators=(",", ":"), sort_keys=True) + "\n")
+    file.unlink()
+    assert ledger("verify", "--json", "--ledger", home).json["ok"]
+    for window in ((), ("--from", "0", "--to", "100")):
+        refused = ledger("replay", "--verify", "--json", "--ledger", home, *window, code=4).json["difference"]
+        assert refused["what"] == "file"
+        assert f"contributors/{sha256}.parquet {told_so}" in refused["message"]
+    if forgery in ("others", "one less"):
+        # What was forged lies elsewhere: the first commit is of the ticks [0, 10).
+        ledger("replay", "--verify", "--from", "10", "--ledger", home)
 
 
 # -- what happens to a ledger -------------------------------------------------------------------------------

@@ -40,8 +40,9 @@ def replay(
 ) -> None:
     """Recompute the commits of a branch: to verify them, or into a fork with another policy.
 
-    Exit code 4 tells of a difference, and the first one is shown region by region. --expect also notices a
-    history that was cut short. The options of the policy go with --fork.
+    Exit code 4 tells of a difference, and the first one is shown region by region. Where `entity_refs` asked for
+    contributors they are chosen anew from the ticks too. --expect also notices a history that was cut short. The
+    options of the policy go with --fork.
 
     JSON of --verify: branch, ok, digest, runs, skippedRuns, commits, difference: null, or what, branch, move, message,
     stored, recomputed, header and regions. Of --fork: branch, commits, entries, watermark, heads, policy.
