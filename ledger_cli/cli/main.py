@@ -123,6 +123,8 @@ def root(
     """git + DuckDB for world state.
 
     Turns tick events into exact, content-addressed commits per region; replays, forks, compares and renders them.
+
+    Begin with `ledger init world`, then, in that directory, `ledger ingest FILE`, `ledger commit` and `ledger gamma`.
     """
 
 
@@ -193,6 +195,9 @@ def _hint(error: Any) -> str:
     message = str(error.format_message()).strip()
     if error.ctx is None or not message:
         return message
+    option = getattr(error, "option_name", None)
+    if option is not None and error.ctx.command_path == "ledger":
+        return f"there is no {option} before the command: options come after it, as in `ledger log --ledger DIR`"
     return f"{message.rstrip('.')}: `{error.ctx.command_path} --help` shows what there is"
 
 

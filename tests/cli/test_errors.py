@@ -30,6 +30,7 @@ def test_unknown_command(ledger: Run) -> None:
 def test_unknown_option(ledger: Run) -> None:
     assert ledger("log", "--nope", code=2).err.endswith("`ledger log --help` shows what there is\n")
     assert ledger("branch", "list", "--nope", code=2).err.endswith("`ledger branch list --help` shows what there is\n")
+    assert "no --ledger before the command: options come after it" in ledger("--ledger", "x", "log", code=2).err
 
 
 @pytest.mark.parametrize("command", READERS, ids=" ".join)
