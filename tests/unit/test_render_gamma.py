@@ -22,7 +22,7 @@ from ledger_cli.errors import LedgerError
 from ledger_cli.render.gamma import chart, frame_html, svg_text, terminal_map, to_html, write_png, write_svg
 from ledger_cli.render.gamma.page import payload
 from ledger_cli.render.gamma.spec import canvas_of
-from ledger_cli.render.gamma.style import BAR, DECOUPLED, NO_REGIONS, ramp, rgb
+from ledger_cli.render.gamma.style import BAR, DECOUPLED, NO_REGIONS, VIRIDIS, ramp, rgb
 
 COMMIT = "0198f0aa-1111-8222-8333-444455556666"
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -320,6 +320,17 @@ class TestPage:
     def test_the_scale_is_that_of_all_frames(self) -> None:
         text = to_html(GammaView("page", (frame(cell("0:0", 1.0)), frame(cell("9:9", 50.0)))))
         assert '"domain":[0,50.0]' in text
+
+    @pytest.mark.parametrize("shown", [MAP, FIELD], ids=["map", "bars"])
+    def test_every_colour_of_the_picture_is_one_of_the_page(self, shown: GammaFrame) -> None:
+        """So that it is dark where the page is: only what stands for values, and what is decoupled, stays as it is."""
+        text = to_html(GammaView("page", (shown,)))
+        (spec,) = re.findall(r'<script type="application/json" id="spec">(.*?)</script>', text, re.DOTALL)
+        themed = dict(re.findall(r'"(#[0-9a-f]{6})": "(--[a-z]+)"', text))
+        used = set(re.findall(r'"(#[0-9a-f]{6})"', spec))
+        assert used - set(themed) <= {*VIRIDIS, DECOUPLED, BAR}
+        dark = text[text.index("@media (prefers-color-scheme: dark)") :]
+        assert all(f"{name}: #" in dark[: dark.index("body {")] for name in themed.values())
 
     @pytest.mark.parametrize("place", [None, (0.0, 0.0, 1.0, 1.0)])
     def test_names_do_no_harm(self, place: Bounds | None) -> None:

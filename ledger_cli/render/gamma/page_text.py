@@ -47,19 +47,24 @@ script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src dat
 """
 
 STYLE = """
-:root { color-scheme: light; --ink: #24292f; --quiet: #6b7280; --line: #e5e7eb; }
-body { margin: 0; background: #fff; color: var(--ink); font: 14px/1.5 system-ui, sans-serif; }
+:root { color-scheme: light dark; --ink: #24292f; --quiet: #6b7280; --line: #e5e7eb; --edge: #d1d5db;
+  --paper: #ffffff; --panel: #f3f4f6; --off: #c4c8ce; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e8eb; --quiet: #9aa3af; --line: #2c3138; --edge: #444c56;
+    --paper: #14171b; --panel: #2b3139; --off: #565e68; }
+}
+body { margin: 0; background: var(--paper); color: var(--ink); font: 14px/1.5 system-ui, sans-serif; }
 main { max-width: 980px; margin: 0 auto; padding: 28px 24px; }
 h1 { font-size: 20px; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 13px; margin: 0 0 6px; }
 #now { margin: 2px 0 16px; color: var(--quiet); font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 nav { display: flex; gap: 6px; align-items: center; border-block: 1px solid var(--line); padding: 10px 0; }
 nav input { flex: 1; min-width: 80px; margin: 0 8px; accent-color: #21918c; }
-button { font: inherit; color: inherit; background: #fff; border: 1px solid #d1d5db; border-radius: 6px;
+button { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--edge); border-radius: 6px;
   padding: 3px 10px; cursor: pointer; }
 #play { min-width: 64px; }
-button:hover:enabled { background: #f3f4f6; }
-button:disabled { color: #c4c8ce; cursor: default; }
+button:hover:enabled { background: var(--panel); }
+button:disabled { color: var(--off); cursor: default; }
 #count { color: var(--quiet); font-variant-numeric: tabular-nums; min-width: 70px; text-align: right; }
 #body { display: flex; flex-wrap: wrap; gap: 24px; margin-top: 14px; }
 #chart { flex: 0 1 auto; overflow-x: auto; min-width: 0; }
@@ -71,7 +76,7 @@ li span:first-child { overflow: hidden; text-overflow: ellipsis; white-space: no
 dl { margin: 0 0 18px; font-variant-numeric: tabular-nums; } dt { color: var(--quiet); } dd { margin: 0; }
 select { font: inherit; } #scale, #key { color: var(--quiet); margin: 0 0 8px; }
 .swatch { display: inline-block; width: 16px; line-height: 16px; text-align: center;
-  background: #a9adb3; color: #fff; }
+  background: #a9adb3; color: var(--paper); }
 [hidden] { display: none !important; }
 #vg-tooltip-element { font: 12px/1.5 system-ui, sans-serif; max-width: 420px; }
 """
@@ -84,6 +89,7 @@ SCRIPT = r"""
   const at = (id) => document.getElementById(id);
   const last = data.frames.length - 1;
   const state = new Map();
+  const dark = matchMedia("(prefers-color-scheme: dark)");
   let decoded = -1, shown = -1, view = null, timer = null;
 
   function apply(frame) {
@@ -180,6 +186,28 @@ SCRIPT = r"""
 
   function step(by) { pause(); show(shown + by); }
 
+  // The picture takes the colours of the page, which are light or dark as the reader has it.
+  function themed() {
+    const style = getComputedStyle(document.documentElement);
+    const named = { "#24292f": "--ink", "#6b7280": "--quiet", "#e5e7eb": "--line", "#d1d5db": "--edge",
+      "#ffffff": "--paper", "#f3f4f6": "--panel" };
+    const quoted = (colour) => JSON.stringify(colour.trim());
+    return JSON.parse(Object.entries(named).reduce((text, [colour, name]) =>
+      text.replaceAll(quoted(colour), quoted(style.getPropertyValue(name))), JSON.stringify(spec)));
+  }
+
+  function draw() {
+    if (!at("scale").hidden) {
+      spec.params.find((param) => param.name === "exponent").value = Number(at("exponent").value);
+    }
+    const options = { actions: false, renderer: "canvas", tooltip: { theme: dark.matches ? "dark" : "light" } };
+    window.vegaEmbed("#chart", themed(), options).then((result) => {
+      if (view) view.finalize();
+      view = result.view;
+      show(shown);
+    });
+  }
+
   at("prev").onclick = () => step(-1);
   at("next").onclick = () => step(1);
   at("play").onclick = play;
@@ -208,9 +236,7 @@ SCRIPT = r"""
   const option = Array.from(at("exponent").options).find((entry) => Number(entry.value) === chosen);
   if (option) option.selected = true; else at("scale").hidden = true;
   show(last);
-  window.vegaEmbed("#chart", spec, { actions: false, renderer: "canvas" }).then((result) => {
-    view = result.view;
-    show(shown);
-  });
+  draw();
+  dark.addEventListener("change", draw);
 })();
 """
