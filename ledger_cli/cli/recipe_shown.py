@@ -39,7 +39,7 @@ class Shown(Watcher):
     def ended(self, done: Done) -> None:
         """See `Watcher`."""
         if self._told:
-            self._out.emit(None, *views(done), "")
+            self._out.emit(None, *views(done, self._location), "")
 
     def reading(self) -> AbstractContextManager[Callable[[int, int | None], None] | None]:
         """See `Watcher`."""

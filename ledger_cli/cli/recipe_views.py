@@ -36,7 +36,7 @@ def command_line(step: Step, location: str) -> str:
         words += [] if value is None else [_word(each) for each in (value if isinstance(value, list) else [value])]
     given |= given.pop("policy", {})
     if "out" in given:
-        given["out"] = os.path.join(location, given["out"])
+        given["out"] = _placed(step, location)
     for name, value in {**given, "ledger": location}.items():
         options += _option(name, value)
     return " ".join(words + options)
@@ -72,11 +72,18 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if "'" in text and not any(sign in text for sign in '"$`\\!') else shlex.quote(text)
 
 
-def views(done: Done) -> list[RenderableType]:
-    """The result of a step for people."""
+def _placed(step: Step, location: str) -> str:
+    """Where what a step draws is: beside the ledger's settings."""
+    return os.path.join(location, step.arguments["out"])
+
+
+def views(done: Done, location: str) -> list[RenderableType]:
+    """The result of a step for people, on the ledger at a location."""
     if done.result is None:
         return ["there already"]
-    return _VIEWS[done.step.do](done.step, done.result)
+    shown = _VIEWS[done.step.do](done.step, done.result)
+    drawn = done.step.do == "reconcile" and "out" in done.step.arguments
+    return [*shown, f"drew {_placed(done.step, location)}"] if drawn else shown
 
 
 def _ingest(step: Step, result: Any) -> list[RenderableType]:
@@ -104,8 +111,7 @@ def _replay(step: Step, result: Any) -> list[RenderableType]:
 def _reconcile(step: Step, result: Any) -> list[RenderableType]:
     from ledger_cli.render.views.reconcile import plan_views, reconciled_line
 
-    told = plan_views(result, None) if step.arguments.get("plan") else [reconciled_line(result)]
-    return [*told, *([f"drew {step.arguments['out']}"] if "out" in step.arguments else [])]
+    return plan_views(result, None) if step.arguments.get("plan") else [reconciled_line(result)]
 
 
 def _schema_register(step: Step, result: Any) -> list[RenderableType]:
