@@ -27,9 +27,7 @@ AllowQuarantine = Annotated[
 ]
 MapOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--map", metavar="FIELD=SQL", help="A field of the tick as SQL over the source's columns; repeatable."
-    ),
+    typer.Option("--map", metavar="FIELD=SQL", help="A field of the tick: a column, or SQL over columns; repeatable."),
 ]
 _POLICY: dict[str, tuple[type, str, str]] = {
     "strategy": (str, "fixed|adaptive|hybrid", "When an epoch closes."),

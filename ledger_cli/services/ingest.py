@@ -11,7 +11,7 @@ from typing import Any
 
 from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.history import Added, Segment, State
-from ledger_cli.errors import Conflict
+from ledger_cli.errors import Conflict, SourceError
 from ledger_cli.ports import Draft, Importer, Source
 from ledger_cli.ports import Mapping as FieldMapping
 from ledger_cli.services.followed import Settle, unchanged
@@ -146,7 +146,10 @@ def _read(
     drafts: list[Future[Draft | None]] = []
     for index, source in enumerate(sources):
         for chunk in _chunks(importer, source, options, scratch / f"source-{index}", watch):
-            parsed = importer.parse(chunk, "none" if options.mapping else source.envelope, index, scratch)
+            try:
+                parsed = importer.parse(chunk, "none" if options.mapping else source.envelope, index, scratch)
+            except SourceError as error:
+                raise SourceError(f"{source.name}: {error}") from error
             intake.read += parsed.read
             intake.read_refusals.add(index, parsed.refused)
             drafts.append(parsed.draft)
@@ -205,7 +208,8 @@ def _inspect_ticks(
         return None
     gap = importer.widest_gap(intake.drafts, known, None)
     lowest = min(draft.tick_min for draft in intake.drafts)
-    if gap is None or gap[1] - gap[0] < max(FAR_TICKS, 10 * (gap[0] - lowest)):
+    # What is stored already was told of when it came.
+    if gap is None or gap[1] in known or gap[1] - gap[0] < max(FAR_TICKS, 10 * (gap[0] - lowest)):
         return None
     return gap
 

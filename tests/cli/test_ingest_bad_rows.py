@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,6 +78,41 @@ def test_a_column_that_is_not_there(tmp_path: Path, new: Path, ledger: Run) -> N
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "advice"),
+    [
+        ({"entity_id": "A", "tickId": 1, "x": 1, "y": 1, "activity": 1}, "--map entityId=entity_id"),
+        ({"entityId": "A", "tick_id": 1, "x": 1, "y": 1, "activity": 1}, "--map tickId=tick_id"),
+        ({"entityId": "A", "tickId": 1, "pos": {"x": 1, "y": 1}, "activity": 1}, "--map x=pos.x --map y=pos.y"),
+        ({"entityId": "A", "tickId": 1, "x": 1, "y": 1, "speed": 1}, "--map activity=speed"),
+        ({"entityId": 7, "tickId": 1, "x": 1, "y": 1, "activity": 1}, "--map entityId=entityId"),
+        ({"entityId": "A", "tickId": 1, "x": 1, "y": 1, "activity": "1"}, "--map activity=activity::DOUBLE"),
+    ],
+)
+def test_rows_that_are_all_refused_are_meant_otherwise(
+    tmp_path: Path, new: Path, ledger: Run, row: dict[str, object], advice: str
+) -> None:
+    """What is advised helps."""
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    done = ledger("ingest", tmp_path / "a.jsonl", "--ledger", new, code=3)
+    assert advice in done.err
+    helped = ledger("ingest", tmp_path / "a.jsonl", "--ledger", new, *shlex.split(advice), "--json")
+    assert helped.json["stored"] == 1
+    assert "warning" not in helped.err
+
+
+def test_one_good_row_needs_no_advice(tmp_path: Path, new: Path, ledger: Run) -> None:
+    good = {"entityId": "A", "tickId": 1, "x": 1, "y": 1, "activity": 1}
+    (tmp_path / "a.jsonl").write_text(json.dumps(good) + '\n{"x": 1}\n')
+    assert "warning" not in ledger("ingest", tmp_path / "a.jsonl", "--ledger", new, code=3).err
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.json"])
+def test_a_source_without_rows_is_told(tmp_path: Path, new: Path, ledger: Run, name: str) -> None:
+    (tmp_path / name).touch()
+    assert "there was no row to read" in ledger("ingest", tmp_path / name, "--ledger", new).err
+
+
 @pytest.mark.parametrize("options", [[], ["--map", "x=x"]])
 def test_text_that_is_not_utf8(tmp_path: Path, new: Path, ledger: Run, options: list[str]) -> None:
     good = b'{"entityId":"b","tickId":1,"x":1,"y":1,"activity":1}\n'
@@ -92,7 +129,7 @@ def test_text_that_is_not_utf8(tmp_path: Path, new: Path, ledger: Run, options: 
 def test_the_hint_leads_to_the_same_place(tmp_path: Path, new: Path, ledger: Run) -> None:
     (tmp_path / "a.jsonl").write_text("{\n")
     done = ledger("ingest", tmp_path / "a.jsonl", "--ledger", new, code=3)
-    assert f'`ledger sql "FROM quarantine" --ledger {new}`' in done.err
+    assert f'`ledger sql "SELECT source, line, reason, raw FROM quarantine" --ledger {new}`' in done.err
 
 
 @pytest.mark.parametrize("torn", [False, True])

@@ -11,7 +11,7 @@ from tests.cli.conftest import Run
 
 def test_init(tmp_path: Path, ledger: Run) -> None:
     root = tmp_path / "world"
-    assert ledger("init", root).out == f"made the ledger {root}; its settings are in ledger.toml\n"
+    assert ledger("init", root).out == f"made the ledger {root}; its settings are in {root}/ledger.toml\n"
     assert "is a ledger already" in ledger("init", root, code=2).err
     assert ledger("init", tmp_path / "other", "--json").json == {"ledger": str(tmp_path / "other")}
     (tmp_path / "file").write_text("")

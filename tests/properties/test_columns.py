@@ -324,5 +324,5 @@ def test_twin_fields_are_one_clear_error(made: Made) -> None:
 
 def test_no_rows_and_no_columns(made: Made) -> None:
     assert by_importer(*made, columns_of(pa.table({"x": pa.array([], pa.float64())}))) == ([], [])
-    with pytest.raises(SourceError, match=r"no column is named entityId \(there are: z\)"):
+    with pytest.raises(SourceError, match=r"no column is named entityId, tickId, .* \(there are: z\)"):
         by_importer(*made, columns_of(pa.table({"z": [1, 2]})))

@@ -135,11 +135,61 @@ def test_a_misspelt_setting_is_refused(world: Ledger, tmp_path: Path, call: str)
 def test_a_table_without_the_key_is_refused_whole(world: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "foreign.csv"
     path.write_text("entity_id;tick;x\nE;1;2\n")
-    with pytest.raises(LedgerError, match=r"no column is named entityId \(there are: entity_id;tick;x\)"):
+    with pytest.raises(LedgerError, match=r"foreign.csv: no column is .* entity_id;tick;x\): .* --delimiter ';'$"):
         world.ingest(path)
-    with pytest.raises(LedgerError, match=r"there are: entity_id, tick, x\): say which it is, for example --map"):
+    with pytest.raises(LedgerError, match=r"named entityId, tickId, y, activity .* --map entityId=entity_id$"):
         world.ingest(path, delimiter=";")
     assert world.status().to_json()["quarantined"] == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["Entity ID", "tick_id", "X", "y", "activity"], "--map 'entityId=Entity ID' --map tickId=tick_id --map x=X"),
+        (["entityId", "tickId", "x", "y", "load"], "say which it is, for example --map activity=load"),
+        (["car", "second", "x", "y", "load"], "say which they are, for example --map entityId=car"),
+        (["entityId", "tickId", "x", "y"], "--map activity=COLUMN"),
+    ],
+)
+def test_columns_that_are_not_there_are_told_all_at_once(
+    world: Ledger, tmp_path: Path, names: list[str], told: str
+) -> None:
+    pq.write_table(pa.table({name: [1] for name in names}), tmp_path / "foreign.parquet")
+    with pytest.raises(LedgerError) as refused:
+        world.ingest(tmp_path / "foreign.parquet")
+    assert str(refused.value).endswith(told)
+    assert world.status().to_json()["quarantined"] == 0
+
+
+@pytest.mark.parametrize("name", ["Vehicle ID", "Pos-X [m]", 'the "car"', "a.b", "1st"])
+def test_the_very_name_of_a_column_is_that_column(world: Ledger, tmp_path: Path, name: str) -> None:
+    """Pos-X is no difference of Pos and X where a column is called so."""
+    table = pa.table({name: ["E7"], "Pos": [5], "X": [3], "tickId": [0], "y": [1.0], "activity": [1.0]})
+    pq.write_table(table, tmp_path / "odd.parquet")
+    assert world.ingest(tmp_path / "odd.parquet", map={"entityId": name, "x": "X - 1"}).stored == 1
+    (row,) = world.sql("SELECT x, meta FROM ticks WHERE entity_id = 'E7'").to_pylist()
+    assert row == {"x": 2.0, "meta": '{"Pos":5}'}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_a_column_spelled_like_a_field_does_not_take_its_place(world: Ledger, tmp_path: Path, suffix: str) -> None:
+    values = {"X": 3, "car": "E8", "tickId": 0, "x": 1, "y": 1, "activity": 1}
+    path = tmp_path / f"odd.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table({name: [value] for name, value in values.items()}), path)
+    elif suffix == "csv":
+        path.write_text("\n".join(",".join(map(str, each)) for each in (values, values.values())) + "\n")
+    else:
+        path.write_text(json.dumps(values) + "\n")
+    assert world.ingest(path, map={"entityId": "car"}).stored == 1
+    (row,) = world.sql("SELECT x, meta FROM ticks WHERE entity_id = 'E8'").to_pylist()
+    assert (row["x"], list(json.loads(row["meta"]).values())) == (1.0, [3])
+
+
+def test_a_number_is_that_number_whatever_columns_are_called(world: Ledger, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"entityId": ["F"], "7": [1], "x": [1], "y": [1], "activity": [1]}), tmp_path / "a.parquet")
+    world.ingest(tmp_path / "a.parquet", map={"tickId": "7"})
+    assert world.sql("SELECT tick_id FROM ticks WHERE entity_id = 'F'").to_pylist() == [{"tick_id": 7}]
 
 
 def test_keys_are_compared_in_portions(world: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 
 app = command_app()
 
+_CALLED = "if that is called otherwise there, say so, for example"
+_OF_ALL_ROWS = {
+    "entity_id_missing": f"no row has entityId: {_CALLED} --map entityId=entity_id",
+    "tick_id_missing": f"no row has tickId: {_CALLED} --map tickId=tick_id",
+    "activity_missing": f"no row has activity: {_CALLED} --map activity=speed",
+    "position_missing": f"no row has both x and y: {_CALLED} --map x=pos.x --map y=pos.y",
+    "wrong_type": (
+        "every row has a value of another type: --map entityId=entityId makes text of an entityId that is a number, "
+        "--map activity=activity::DOUBLE a number of an activity that is text"
+    ),
+}
+"""What to do where all rows are refused for one reason."""
+
 
 @app.command()
 def ingest(
@@ -65,7 +78,11 @@ def ingest(
 ) -> None:
     """Read tick events; all of it is stored, or nothing. The same rows again are stored once.
 
-    Bad rows go to quarantine, see: ledger sql "FROM quarantine". Exit code 3 tells that there were some.
+    Bad rows go to quarantine, see: ledger sql "SELECT source, line, reason, raw FROM quarantine". Exit code 3 tells
+    that there were some.
+
+    --map takes the name of a column as it stands, or SQL; columns that no --map uses and that are no field are kept in
+    meta.
 
     --sql runs once for each file: a window function sees one source at a time. `source` has the physical line of a row
     in `_line`; a statement may leave it out, but where rows have no line of their own (GROUP BY, DISTINCT, UNION), give
@@ -99,17 +116,29 @@ def ingest(
             f"tick {above} lies far above the rest (next below: {below}); one wrong tick lifts the watermark for "
             "good: before you commit, look at it, and set max_tick_jump in ledger.toml to refuse such rows"
         )
-    if "not_utf8" in result.quarantined:
-        out.warn(
-            f"{counted(result.quarantined['not_utf8'], 'row')} not in UTF-8: convert the source, for example with "
-            "`iconv -f LATIN1 -t UTF-8`, and ingest that"
-        )
+    for advice in advised(result):
+        out.warn(advice)
     if result.refused and not allow_quarantine:
         them = "it" if result.refused == 1 else "them"
         raise QuarantinedRows(
             f"{counted(result.refused, 'row')} went to quarantine: see {them} with "
-            f'`ledger sql "FROM quarantine"{_where(ledger, branch)}`, or pass --allow-quarantine'
+            f'`ledger sql "SELECT source, line, reason, raw FROM quarantine"{_where(ledger, branch)}`, '
+            "or pass --allow-quarantine"
         )
+
+
+def advised(result: IngestResult) -> Iterator[str]:
+    """What to do where the rows as they are say that the source is meant otherwise."""
+    if result.read == 0:
+        yield "there was no row to read: check the source"
+    if "not_utf8" in result.quarantined:
+        yield (
+            f"{counted(result.quarantined['not_utf8'], 'row')} not in UTF-8: convert the source, for example with "
+            "`iconv -f LATIN1 -t UTF-8`, and ingest that"
+        )
+    for reason, advice in _OF_ALL_ROWS.items():
+        if result.read > 0 and result.quarantined.get(reason) == result.read:
+            yield advice
 
 
 def _where(ledger: str | None, branch: str) -> str:
@@ -150,13 +179,26 @@ def progress() -> Iterator[Callable[[int, int | None], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
-    columns = ("reading", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    reading = ("reading", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    storing = ("sorting and storing", BarColumn(), TimeElapsedColumn())
+    with Progress(*reading, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def watch(read: int, total: int | None) -> None:
+            if total is not None and read >= total:
+                # What was read is sorted, compared with what is stored, and written: nobody knows how long that takes.
+                bar.columns, total = storing, None
+            else:
+                bar.columns = reading
             bar.update(task, completed=read, total=total)
 
         yield watch

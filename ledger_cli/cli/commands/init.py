@@ -39,4 +39,5 @@ def init(
 
     with Ledger.create(directory, **policy, store=store) as ledger:
         out = Output(as_json)
-        out.emit({"ledger": ledger.location}, f"made the ledger {ledger.location}; its settings are in ledger.toml")
+        where = ledger.location
+        out.emit({"ledger": where}, f"made the ledger {where}; its settings are in {where.rstrip('/')}/ledger.toml")

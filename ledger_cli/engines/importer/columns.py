@@ -13,6 +13,7 @@ from ledger_cli.core.chunks import ColumnChunk
 from ledger_cli.core.events import ACTIVITY_LIMIT, TICK_LIMIT
 from ledger_cli.core.tick_json import FIELDS, MILLISECONDS_LIMIT, RFC3339
 from ledger_cli.engines.common.duck import quoted
+from ledger_cli.engines.importer.lacking import NEEDED, lacking_told
 from ledger_cli.engines.importer.lines import unique_keys
 from ledger_cli.engines.importer.unfit import unfit_rows
 from ledger_cli.errors import SourceError
@@ -22,9 +23,6 @@ JSON_TEXTS = {b"ledger": b"json"}
 
 _YEAR_10000 = 253402300800000000
 """µs since 1970."""
-
-_LISTED = 12
-"""Columns that a message names at the most."""
 
 _SPARE_COMMA = r",\s*[}\]]"
 
@@ -55,19 +53,15 @@ def registered(chunk: ColumnChunk) -> tuple[pa.Table, list[Column], list[tuple[i
 
     Beside it, the rows left out since DuckDB has no such values, and the reason of each.
 
-    SourceError where a field has two columns, or entityId or tickId none.
+    SourceError where a field has two columns, or one that no tick is without has none.
     """
     names = chunk.table.schema.names
     twins = [name for name in FIELDS if names.count(name) > 1]
     if twins:
         raise SourceError(f"two columns are named {twins[0]!r}: leave one out")
-    lacking = [name for name in ("entityId", "tickId") if name not in names]
+    lacking = [name for name in NEEDED if name not in names]
     if lacking and len(chunk.table):
-        listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
-        raise SourceError(
-            f"no column is named {lacking[0]} (there are: {listed or 'none'}): say which it is, "
-            f"for example --map {lacking[0]}=…, or how the columns are told apart (--delimiter, --columns)"
-        )
+        raise SourceError(lacking_told(lacking, names, chunk.textual))
     plain = [_plain(name, column) for name, column in zip(names, chunk.table.columns, strict=True)]
     json_texts = [is_json(each) for each in chunk.table.schema]
     columns = [Column(name, f"c{place}", plain[place].type, json_texts[place]) for place, name in enumerate(names)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -130,7 +130,7 @@ class Stage:
         self._connection.unregister("chunk")
 
     def _stage_columns(self, chunk: ColumnChunk) -> None:
-        names = ["_line_1" if name == "_line" else name for name in chunk.table.schema.names]
+        names = _staged_names(chunk.table.schema.names)
         table = chunk.table.rename_columns(names).append_column("_line", chunk.lines)
         unfit = unfit_rows(chunk.table)
         self._refused += [Refused(chunk.lines[row].as_py(), chunk.raw(row), reason) for row, reason in unfit.items()]
@@ -180,11 +180,12 @@ class Stage:
     def _fields_sql(self, fields: Sequence[tuple[str, str]]) -> str:
         """SELECT that gives each field its expression, and keeps the columns that none of them uses."""
         have = [name for name, *_ in self._rows("DESCRIBE source")]
+        fields = [(field, _as_column(expression, have)) for field, expression in fields]
         used: set[str] = set()
         for field, expression in fields:
             if field not in FIELDS:
                 raise UsageError(f"--map {field}=…: {field!r} is no field of a tick; use one of {', '.join(FIELDS)}")
-            used |= self._names_in(expression)
+            used |= self._names_in(expression, f"--map {field}={expression}")
         used |= {field.lower() for field, _ in fields}
         kept = [ident(name) for name in have if name.lower() not in used or name == "_line"]
         made, failed = [], ["false"]
@@ -208,15 +209,15 @@ class Stage:
             return False
         return True
 
-    def _names_in(self, expression: str) -> set[str]:
-        """Lower-case names of the columns that an expression uses."""
-        parsed = self._parsed(f"SELECT ({expression}) FROM source", f"--map …={expression}")
+    def _names_in(self, expression: str, what: str) -> set[str]:
+        """Lower-case names of the columns that an expression uses; `what` is how it was asked for."""
+        parsed = self._parsed(f"SELECT ({expression}) FROM source", what, "SQL over the source's columns")
         found: set[str] = set()
 
         def walk(node: Any) -> None:
             if isinstance(node, dict):
                 if node.get("class") == "WINDOW":
-                    raise UsageError(f"--map …={expression}: a window function needs the whole source, use --sql")
+                    raise UsageError(f"{what}: a window function needs the whole source, use --sql")
                 if node.get("class") == "COLUMN_REF":
                     found.add(str(node["column_names"][-1]).lower())
                 for value in node.values():
@@ -259,14 +260,12 @@ class Stage:
         ((text,),) = self._rows(f"SELECT json_deserialize_sql({quoted(json.dumps(tree))}::JSON)")
         return str(text)
 
-    def _parsed(self, sql: str, what: str) -> Any:
+    def _parsed(self, sql: str, what: str, should: str = "one SELECT over `source`") -> Any:
         """The syntax tree of one SELECT."""
         ((text,),) = self._rows(f"SELECT json_serialize_sql({quoted(sql)})::VARCHAR")
         tree = json.loads(text)
         if tree.get("error") or len(tree["statements"]) != 1:
-            raise UsageError(
-                f"{what} must be one SELECT over `source`: {tree.get('error_message', 'these are several')}"
-            )
+            raise UsageError(f"{what} must be {should}: {tree.get('error_message', 'these are several')}")
         return tree
 
     def _confine(self) -> None:
@@ -285,6 +284,27 @@ class Stage:
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.sql(sql).fetchall()
+
+
+def _staged_names(names: Sequence[str]) -> list[str]:
+    """Names of columns as SQL sees them."""
+    shadows = _shadows(names)
+    return [f"{name}_1" if name == LINE or name in shadows else name for name in names]
+
+
+def _shadows(names: Collection[str]) -> set[str]:
+    """What SQL would take for a field of a tick that is there too: X beside x."""
+    fields = {name.lower() for name in names if name in FIELDS}
+    return {name for name in names if name.lower() in fields and name not in FIELDS}
+
+
+def _as_column(expression: str, have: Sequence[str]) -> str:
+    """An expression in SQL: the very name of a column is that column, also where SQL would want it in quotes."""
+    try:
+        float(expression)
+    except ValueError:
+        return ident(expression) if expression in have else expression
+    return expression
 
 
 def _told(error: duckdb.Error) -> str:
@@ -351,9 +371,9 @@ def _told_apart(structure: dict[str, Any]) -> tuple[dict[str, Any], dict[str, st
     the top-level keys left out, with their JSON pointers."""
     kept: dict[str, Any] = {}
     twins: dict[str, str] = {}
-    taken = {"_line"}
+    taken, shadows = {"_line"}, _shadows(structure)
     for key, kind in structure.items():
-        if not key or key.lower() in taken:
+        if not key or key.lower() in taken or key in shadows:
             number = next(
                 n for n in itertools.count(1) if f"{key}_{n}".lower() not in {*taken, *map(str.lower, structure)}
             )

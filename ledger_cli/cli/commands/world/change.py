@@ -85,7 +85,7 @@ def _tell_refused(result: ApplyResult, nothing: str, allowed: bool, elsewhere: s
     what = counted(refused, "event") if waited else f"{refused} of {counted(result.read, 'event')}"
     raise QuarantinedRows(
         f"{what} {were} refused{'; ' * bool(nothing)}{nothing}: "
-        f'`ledger sql "SELECT * FROM quarantine"{place}` shows {them}, --allow-quarantine ends with 0'
+        f'`ledger sql "SELECT line, reason, raw FROM quarantine"{place}` shows {them}, --allow-quarantine ends with 0'
     )
 
 
