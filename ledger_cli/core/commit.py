@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -270,3 +270,43 @@ def seal_merge(
     offsets = np.zeros(len(shards) + 1, dtype=np.int64)
     closed = Closed(shards, bounds, list(bounds), [MERGE] * len(shards), Moments.empty(), offsets)
     return seal(closed, Regions(1, None), heads, layer, [policy] * len(shards), joined=joined)
+
+
+_SORTED_AT_ONCE = 2_000_000
+"""Commits and entries."""
+
+
+def in_chain_order(read: Callable[[Sequence[str] | None], Iterable[pa.Table]]) -> Iterator[pa.Table]:
+    """The commits of a batch in order of (shard, height); as a run makes them, only each shard's are in its order.
+
+    `read` gives them, of some columns alone where these are named. It is asked several times, so that large batches are
+    not held in memory.
+    """
+    places = pa.concat_tables([COMMIT.empty_table().select(_PLACE), *read(_PLACE)])
+    if places.equals(chained(places)):
+        yield from read(None)
+        return
+    kept, size = [], 0
+    for table in read(None):
+        kept.append(table)
+        size += table.num_rows + len(pc.list_flatten(table["entries"]))
+        if size > _SORTED_AT_ONCE:
+            break
+    else:
+        yield chained(pa.concat_tables(kept))
+        return
+    for shard in pc.unique(places["shard"]).sort():
+        for table in read(None):
+            yield table.filter(pc.equal(table["shard"], shard))
+
+
+def chained(commits: pa.Table) -> pa.Table:
+    """The same rows in order of (shard, height)."""
+    shards, heights = commits["shard"].to_numpy(), commits["height"].to_numpy()
+    step, up = np.diff(shards), np.diff(heights)
+    if not ((step < 0) | ((step == 0) & (up < 0))).any():
+        return commits
+    return commits.sort_by([(name, "ascending") for name in _PLACE])
+
+
+_PLACE = ["shard", "height"]

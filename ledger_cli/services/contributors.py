@@ -9,7 +9,8 @@ stands then, and the last commit of an epoch the same as if no row had come late
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ledger_cli.core.commit import COMMIT
+from ledger_cli.core.commit import COMMIT, in_chain_order
 from ledger_cli.core.contributors import COLUMN, CONTRIBUTORS, with_contributors
 from ledger_cli.core.history import ADMIN, CommitFile, ContributorsFile
 from ledger_cli.core.moments import Regions
@@ -159,7 +160,7 @@ def publish_commits(
     store = repository.store
     if contributors is not None and store.by_engine:
         batch = file.format(sha256=_digest_of(path))
-        tables = told(repository, contributors, _tables(path))
+        tables = told(repository, contributors, in_chain_order(partial(_tables, path)))
         store.commits.persist_commits(batch, repository.author.now(), tables)
     return store.publish(path, file)  # an engine has the commits by now, and adds nothing
 
@@ -203,10 +204,10 @@ def of_commit(repository: Repository, files: Iterable[CommitFile], commit_id: st
     return None
 
 
-def _tables(path: Path) -> Iterator[pa.Table]:
+def _tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group)
+            yield file.read_row_group(group, columns)
 
 
 def _digest_of(path: Path) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ledger_cli.core.commit import in_chain_order
 from ledger_cli.errors import NotWritten
 from ledger_cli.ports import Cache, Commits, CommitStore, Published, Reading, Refs, Store, Written
 from ledger_cli.stores.common.rows import ARCHIVED, STORED, digest_of, pieces, with_counts
@@ -46,7 +48,7 @@ class JoinedStore:
             return self._files.publish(path, file)
         digest, size = digest_of(path)
         batch = file.format(sha256=digest)
-        self._engine.persist_commits(batch, self._now(), _tables(path))
+        self._engine.persist_commits(batch, self._now(), in_chain_order(partial(_tables, path)))
         with suppress(NotWritten):
             # Whoever wrote it has a copy at hand: it need not be fetched.
             self._cache.add(_copy(batch), path)
@@ -177,7 +179,7 @@ def _headers(batch: str) -> str:
     return f"headers/{batch}"
 
 
-def _tables(path: Path) -> Iterator[pa.Table]:
+def _tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group)
+            yield file.read_row_group(group, columns)

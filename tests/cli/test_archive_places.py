@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -56,6 +58,30 @@ def test_commits_that_are_made_again_in_an_engine_are_found_in_the_archive(engin
     assert here("gamma", "--branch", "again", "--json").json["regions"] == gamma
     assert here("replay", "--verify", "--branch", "again").out
     assert here("verify", "--json").json["ok"]
+
+
+@pytest.mark.parametrize("refs", [0, 2])
+@pytest.mark.parametrize("name", [name for name in sorted(EMBEDDED) if name != "directory"])
+def test_shards_that_take_turns_in_a_run_are_archived_alike(
+    name: str, refs: int, ledger: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run makes late commits first: here one of the last shard before one of the first."""
+    monkeypatch.setenv("LEDGER_ENTITY_REFS", str(refs))
+    home = tmp_path / "world"
+    here, entries = at(ledger, home), ("sql", "SELECT * FROM commit_entries ORDER BY ALL", "--json")
+    ledger("init", home, "--regions", "grid:10", "--shards", "2", "--interval", "10", "--store", EMBEDDED[name])
+    places = {crc32(f"{cell}:0".encode()) % 2: 10 * cell + 1 for cell in range(4)}
+    for rows in ([(shard, tick) for shard in (0, 1) for tick in range(1, 20)], [(0, 0), (1, 0), (0, 20)]):
+        ticks = [{"entityId": f"e{n}", "tickId": tick, "x": places[n], "y": 1, "activity": 1} for n, tick in rows]
+        here("ingest", "-", stdin="\n".join(map(json.dumps, ticks)))
+        here("commit", "--final")
+    before = here(*entries).out
+    here("archive", "--before", "20")
+    shutil.rmtree(home / "cache")
+    assert here(*entries).out == before
+    shutil.rmtree(home / "cache")
+    here("restore", "--range", "0..20")
+    assert here(*entries).out == before
 
 
 def test_a_copy_has_all_itself(world: Path, ledger: Run, tmp_path: Path) -> None:

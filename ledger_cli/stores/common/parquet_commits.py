@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.archive import with_entries
-from ledger_cli.core.commit import CommitRow
+from ledger_cli.core.commit import CommitRow, chained
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.ports import Files, Reading, TickRange
@@ -188,7 +187,7 @@ class ParquetCommits:
                 yield table
 
         with self._files.scratch() as scratch:
-            whole = noted(with_entries(self._pieces(batch), map(_in_chain_order, commits)))
+            whole = noted(with_entries(self._pieces(batch), map(chained, commits)))
             path = self._written(scratch, STORED, created_at, whole)
             if lacking:
                 with pq.ParquetFile(path) as file:
@@ -281,16 +280,16 @@ class ParquetCommits:
                 return table.rename_columns([*columns[:-1], "entries"])
 
             if _ascend(file):
-                yield from map(_in_chain_order, _ahead(read, groups))
+                yield from map(chained, _ahead(read, groups))
             elif _size(file) <= _SORTED_AT_ONCE:
-                yield _in_chain_order(read(groups))
+                yield chained(read(groups))
             else:
                 shards = {shard for group in groups for shard in file.read_row_group(group, ["shard"])[0].to_pylist()}
                 for shard in sorted(shards):
                     for group in groups:
                         # Within a shard they were written in order.
                         table = read([group])
-                        yield _in_chain_order(table.filter(pc.equal(table["shard"], shard)))
+                        yield chained(table.filter(pc.equal(table["shard"], shard)))
 
     def _created_at(self, batch: str) -> str | None:
         """What only a batch has that was written here, and not published as a file."""
@@ -334,14 +333,6 @@ _BY_REGION = f"""
 _BY_REGION_KEPT = _BY_REGION.format(entries="kept")
 
 
-def _in_chain_order(commits: pa.Table) -> pa.Table:
-    shards, heights = commits["shard"].to_numpy(), commits["height"].to_numpy()
-    step, up = np.diff(shards), np.diff(heights)
-    if not ((step < 0) | ((step == 0) & (up < 0))).any():
-        return commits
-    return commits.sort_by([("shard", "ascending"), ("height", "ascending")])
-
-
 def _ahead(read: Callable[[Iterable[int]], pa.Table], groups: Iterable[int]) -> Iterator[pa.Table]:
     """What is read of each row group: of the next one while this one is worked on."""
     with ThreadPoolExecutor(1) as reader:
@@ -358,7 +349,7 @@ def _ascend(file: pq.ParquetFile) -> bool:
     """Whether no commit of a row group comes before one of an earlier row group."""
     before = (-1, -1)
     for group in range(file.num_row_groups):
-        table = _in_chain_order(file.read_row_group(group, ["shard", "height"]))
+        table = chained(file.read_row_group(group, ["shard", "height"]))
         if not table.num_rows:
             continue
         first, last = ((table["shard"][at].as_py(), table["height"][at].as_py()) for at in (0, table.num_rows - 1))
