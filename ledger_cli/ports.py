@@ -172,6 +172,14 @@ class Commits(Protocol):
         """Let go of connections. Nothing that was acknowledged depends on it."""
         ...
 
+    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """Within the context no other process commits these shards of a branch, where `Capabilities.processes` says so.
+
+        Who finds another one at it waits for its end, so as not to fold in vain; Conflict where that takes too long. It
+        ends with the process. Nothing but time depends on it: who wins is decided by `Refs.advance_ref` alone.
+        """
+        ...
+
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """Store the commits of a batch, in order of (shard, height) within the batch: durable when it returns.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -59,6 +60,9 @@ class MemoryStore:
         self._refs.setdefault(branch, {})[seq] = move
 
     # -- commits ------------------------------------------------------------------------------------------
+
+    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         rows = [row for table in commits for row in table.select(COMMIT.names).to_pylist()]

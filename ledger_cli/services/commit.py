@@ -6,7 +6,7 @@ The engine is set to work first; what is needed to take in its answer is importe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,11 @@ class CommitRequest:
         if self.final and self.force is not None:
             raise UsageError("--final closes every shard, --force one: give one of them")
 
+    @property
+    def shards(self) -> Sequence[int]:
+        """The shards it commits."""
+        return range(self.policy.shards) if self.force is None else [self.policy.shard_of(self.force)]
+
     def run_on(self, before: Branch) -> Run:
         """The run on a branch as it stands."""
         shard = None if self.force is None else self.policy.shard_of(self.force)
@@ -83,6 +88,11 @@ class CommitRequest:
 
 def commit(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:
     """Fold what is new on a branch into commits. Conflict where another process committed meanwhile."""
+    with repository.store.commits.leading(branch, request.shards):
+        return _led(repository, branch, request)
+
+
+def _led(repository: Repository, branch: str, request: CommitRequest) -> CommitResult:
     before = repository.branch(branch)
     if request.created is not None and before.state.created != request.created:
         raise Conflict(f"branch {branch} was deleted and made again meanwhile: nothing was committed, run it again")

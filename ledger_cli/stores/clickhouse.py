@@ -15,6 +15,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,6 +135,10 @@ class ClickhouseStore:
         self._engine.close()
 
     # -- batches ------------------------------------------------------------------------------------------
+
+    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """See `ports.Commits`."""
+        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv
 
-from ledger_cli.errors import LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
+from ledger_cli.errors import Conflict, LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import Capabilities
 from ledger_cli.stores.common.sql import Session, SqlStore, named
 from ledger_cli.stores.common.sql_schema import Types
@@ -49,6 +50,7 @@ _SETTINGS = (
     ("certificate", "the certificate is refused: see to sslmode and sslrootcert in the URL"),
 )
 """What a server says to a setting that is wrong; libpq gives no code for it."""
+_LOCK = "SELECT pg_advisory_lock(hashtextextended(current_schema() || '/' || name, 0)) FROM unnest(%s::text[]) AS name"
 _SAFE = "what was not acknowledged may be done again: run the same command when the server is back"
 
 
@@ -59,7 +61,7 @@ class PostgresqlStore(SqlStore):
         engine="PostgreSQL (psycopg)",
         extra="postgres",
         refs=True,
-        processes="many on many machines",
+        processes="many on many machines; those that commit the same shards take turns",
         durable="the loss of power of the server, and of a node where synchronous standbys are set up",
         atomic="some 250,000 entries of a batch",
         exact="NUMERIC(39,0)",
@@ -107,6 +109,34 @@ class PostgresqlStore(SqlStore):
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
+
+    @contextmanager
+    def leading(self, branch: str, shards: Iterable[int]) -> Iterator[None]:
+        """See `ports.Commits`. An advisory lock for each shard, on a connection of its own, with which they end."""
+
+        def taken(_: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+            connection: psycopg.Connection[Any] = self._psycopg.connect(**self._settings, autocommit=True)
+            try:
+                connection.execute(f"SET lock_timeout = '{PATIENCE_SECONDS:.1f}s'")
+                # In order, so that two do not wait for each other.
+                names = [f"{branch}/{shard}" for shard in sorted(shards)]
+                connection.execute(_LOCK, [names])
+            except self._psycopg.errors.LockNotAvailable as error:
+                connection.close()
+                raise Conflict(
+                    f"another process is committing on {branch}: nothing was changed, run the command again when it "
+                    "has ended"
+                ) from error
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        connection = self._patiently(taken)
+        try:
+            yield
+        finally:
+            connection.close()
 
     def _name(self) -> str:
         host, port, database = (self._settings.get(each) for each in ("host", "port", "dbname"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from ledger_cli.api import Ledger
 from ledger_cli.core.commit import COMMIT
 from ledger_cli.errors import Conflict, LedgerError, Unavailable, UsageError
 from ledger_cli.stores import postgresql
@@ -200,6 +202,52 @@ def test_a_user_without_rights(url: str, store: SqlStore, tmp_path: Path) -> Non
         finally:
             connection.execute("DROP OWNED BY test_guest")
             connection.execute("DROP ROLE test_guest")
+
+
+def test_those_that_commit_the_same_shards_take_turns(
+    url: str, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = opened(url, tmp_path)
+    with store.leading("main", [0, 2]):
+        with other.leading("main", [1]), other.leading("other", [0]):
+            pass
+        begun = time.monotonic()
+        with pytest.raises(Conflict, match=r"another process is committing on main: .*run the command again"):
+            other.leading("main", range(4)).__enter__()
+        assert time.monotonic() - begun > 2
+        monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 30.0)
+        waiting = threading.Thread(target=lambda: other.leading("main", [2]).__enter__())
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    end_connections()  # as those of a process that was killed
+    with store.leading("main", range(4)):
+        pass
+    other.close()
+
+
+def test_of_two_runs_the_second_waits_and_has_nothing_left_to_do(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 30.0)
+    ticks = tmp_path / "ticks.jsonl"
+    ticks.write_text("".join(f'{{"entityId":"e","tickId":{n},"x":1,"y":1,"activity":1}}\n' for n in range(40)))
+    with Ledger.create(tmp_path / "world", interval=10, store=url) as ledger:
+        ledger.ingest(ticks)
+    made: list[int] = []
+
+    def run() -> None:
+        with Ledger.open(tmp_path / "world") as ledger:
+            made.append(ledger.commit(final=True).commits)
+
+    runs = [threading.Thread(target=run) for _ in range(3)]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    assert sorted(made) == [0, 0, 4]
 
 
 def test_a_character_that_it_cannot_hold(store: SqlStore) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -160,6 +161,10 @@ class CassandraStore:
         return Corrupt(f"move {seq} of {branch} is missing, later ones are there: restore it from a copy")
 
     # -- batches ------------------------------------------------------------------------------------------
+
+    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """See `ports.Commits`."""
+        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`. What a killed call left stays beside it until the batch is removed."""

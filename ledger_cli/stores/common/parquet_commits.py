@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,6 +76,10 @@ class ParquetCommits:
         if "_connection" in vars(self):
             self._connection.close()
             del self._connection
+
+    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """See `ports.Commits`."""
+        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""

@@ -11,6 +11,7 @@ import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
@@ -203,6 +204,10 @@ class SqlStore(ABC):
             )
 
     # -- writing commits ----------------------------------------------------------------------------------
+
+    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """See `ports.Commits`."""
+        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""

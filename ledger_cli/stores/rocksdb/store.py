@@ -23,6 +23,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -173,6 +174,10 @@ class RocksStore:
             self._write(changes, sync=True)
 
     # -- commits ------------------------------------------------------------------------------------------
+
+    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
+        """See `ports.Commits`."""
+        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
