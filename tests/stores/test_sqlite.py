@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -45,6 +46,26 @@ def test_the_tables_open_well_elsewhere(tmp_path: Path) -> None:
     assert all(row[1] == row[4] and row[3] for row in rows)
     assert str(LARGEST >> 40) in {entry["weight"] for row in table.to_pylist() for entry in row["entries"]}
     store.close()
+
+
+def test_sqlite_utils_finds_keys_relations_and_json(tmp_path: Path) -> None:
+    sqlite_utils = pytest.importorskip("sqlite_utils")
+    store = opened(URL, tmp_path)
+    table = chain("a", 0, range(4), REGIONS)
+    store.persist_commits("commits/one.parquet", AT, [table])
+    store.close()
+    with sqlite_utils.Database(tmp_path / "commits.sqlite") as database:
+        keys = {each.name: each.pks for each in database.tables}
+        assert keys["commits"] == ["commit_id"]
+        assert keys["commit_entries"] == ["id"]
+        assert keys["entity_state"] == ["entity_id"]
+        entries = database["commit_entries"]
+        ((column, *of),) = [(key.column, key.other_table, key.other_column) for key in entries.foreign_keys]
+        assert (column, of) == ("commit_id", ["commits", "commit_id"])
+        indexed = {name: [each.columns[0] for each in database[name].indexes] for name in ("commits", "commit_entries")}
+        assert {"created_at", "commit_id"} <= {*indexed["commits"]}
+        assert {"region_id", "commit_id"} <= {*indexed["commit_entries"]}
+        assert {type(json.loads(row["summary"])) for row in database["commits"].rows} == {dict}
 
 
 def test_every_commit_is_synced(tmp_path: Path) -> None:
