@@ -2,8 +2,8 @@
 
 Invariants: write-ahead log, synced at each commit; a transaction that writes takes its lock at the start, so that it
 waits for others instead of failing in its midst. Integers of 128 bits are text, as SQLite has none.
-The tables are those of all SQL engines, made in one transaction: sqlite-utils, which commits each table by itself, opens
-them but does not make them, so that no extra is needed.
+The tables are those of all SQL engines, made in one transaction: sqlite-utils, which commits each table by itself,
+opens them but does not make them, so that no extra is needed.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from typing import Any
 import fsspec
 import pytest
 
-from ledger_cli import wiring
 from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services.doctor import Check
 from ledger_cli.stores.directory import DirectoryStore
 from ledger_cli.stores.objects import ObjectStore
+from ledger_cli.wiring import machine
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants
 
@@ -192,7 +192,7 @@ def test_told_and_removed_after_the_grace(
     young = {"batches of commits": f"{len(batches)} that no move names {running}"}
     assert found(place) == {name: f"{size} {running}" for name, size in sizes.items()} | young
     assert files(place) == after, "nothing of a job that may be running is taken"
-    monkeypatch.setattr(wiring, "now", lambda: LATER)
+    monkeypatch.setattr(machine, "now", lambda: LATER)
     gone = {"batches of commits": f"{len(batches)} that no move names removed"}
     assert found(place) == {name: f"{size} removed" for name, size in sizes.items()} | gone
     assert files(place) == before
@@ -220,7 +220,7 @@ def test_what_is_used_by_whoever_is_left_to_him(
     with Ledger.open(place) as ledger:
         ledger.compact(grace="0s")
     before = files(place)
-    monkeypatch.setattr(wiring, "now", lambda: LATER)
+    monkeypatch.setattr(machine, "now", lambda: LATER)
     assert found(place) == {}
     assert files(place) == before
     is_whole(place)
@@ -239,7 +239,7 @@ def test_killed(jobs: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     left = files(str(ledger))
     assert not [each for each in found(str(ledger)).values() if "removed" in each]
     assert files(str(ledger)) == left
-    monkeypatch.setattr(wiring, "now", lambda: LATER)
+    monkeypatch.setattr(machine, "now", lambda: LATER)
     told(str(ledger))
     assert found(str(ledger)) == {}
     with Ledger.open(ledger) as opened:
@@ -348,7 +348,7 @@ def test_a_damplace_log_does_not_tell_what_is_nobodys(
         flipped = b"0" if raw[at : at + 1] != b"0" else b"1"
         moves[1 if damage == "no digest" else -1].write_bytes(raw[:at] + flipped + raw[at + 1 :])
     before = files(place)
-    monkeypatch.setattr(wiring, "now", lambda: LATER)
+    monkeypatch.setattr(machine, "now", lambda: LATER)
     (check,) = told(place).values()
     assert not check.ok
     assert "`ledger verify`" in check.found
@@ -368,7 +368,7 @@ def test_drafts_go_and_what_people_put_there_stays(
     own = [place / "segments" / "notes.txt", place / "segments" / ".hidden", place / "refs" / "main" / "notes.txt"]
     for path in (*drafts, *own):
         path.write_text("some")
-    monkeypatch.setattr(wiring, "now", lambda: LATER)
+    monkeypatch.setattr(machine, "now", lambda: LATER)
     assert found(str(place)) == {
         f"files in {path.parent.relative_to(place)}": "1 (4 bytes) that no move names removed" for path in drafts
     }
@@ -397,7 +397,7 @@ def test_a_file_is_touched_or_gone_never_both(tmp_path: Path) -> None:
             patch.setattr(os, "link", discarded_first)
             assert store.publish(scratch / "file", "segments/{sha256}.parquet").file == name
         assert store.read_file(name) == b"x"
-        assert not store.discard(name, wiring.time_before(3600))
+        assert not store.discard(name, machine.time_before(3600))
         assert store.discard(name, LATER)
         assert not store.discard(name, LATER)
         store.touch(name)

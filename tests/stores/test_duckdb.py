@@ -231,10 +231,10 @@ def test_a_writer_gets_its_turn_while_others_ask_without_pause(readers: int, tmp
 FORKED = """
 import os, sys
 from pathlib import Path
-from ledger_cli import wiring
+from ledger_cli.wiring import ledgers
 from ledger_cli.stores.duckdb import file
 file.KEPT_SECONDS = 5
-store = wiring.make_commit_store("duckdb:///commits.duckdb", Path(sys.argv[1]))
+store = ledgers.make_commit_store("duckdb:///commits.duckdb", Path(sys.argv[1]))
 store.create()
 store.advance_ref("main", 0, b"move")
 assert store.read_ref("main", 0) == b"move"
