@@ -9,9 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli.api import Ledger
+from ledger_cli.engines.common import duck_sql
+from ledger_cli.errors import Conflict, Corrupt
 from tests.faults.disks import SmallDisk
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import POLICY, SEED, commits, instants, is_swept, new_ledger, write_rows
@@ -118,3 +123,86 @@ def test_a_full_disk(jobs: Nursery, prepared: Prepared, small_disk: SmallDisk) -
     assert is_swept(ledger)
     small_disk.leave(100 << 10)
     ends_as_undisturbed(jobs, prepared, ledger)
+
+
+# -- rows that are taken while packs go away ---------------------------------------------------------------
+
+ROWS = 6_000
+FILES = 40
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger with packs of more rows than DuckDB reads ahead: the last ones are opened when they are come to."""
+    home = tmp_path_factory.mktemp("packed")
+    root = home / "world"
+    with Ledger.create(root, regions="grid:10", interval=5) as ledger:
+        for part in range(FILES):
+            ledger.ingest(_many(home / "ticks.parquet", part * ROWS, ROWS))
+        most = max(path.stat().st_size for path in (root / "segments").iterdir())
+        ledger.compact(below="1GiB", target=most + 1, grace="0s")
+    assert len(packs(root)) == FILES // 2
+    return root
+
+
+def _many(path: Path, first: int, count: int) -> str:
+    number = np.arange(first, first + count)
+    columns = {"entityId": [f"{each:060}" for each in number], "tickId": number, "x": number * 0.7, "y": number * 0.3}
+    pq.write_table(pa.table({**columns, "activity": np.ones(count)}), path)
+    return str(path)
+
+
+def packs(root: Path) -> set[str]:
+    return {path.name for path in (root / "packs").iterdir()}
+
+
+def _replaced(root: Path) -> None:
+    """What another process does meanwhile: the packs go into another one, and away."""
+    before = packs(root)
+    with Ledger.open(root) as ledger:
+        for part in range(5):
+            ledger.ingest(_many(root.parent / "more.parquet", (2 * FILES + part) * ROWS, 10))
+        ledger.compact(below="1GiB", grace="0s")
+        ledger.compact(below="1GiB", grace="0s")
+    assert not before & packs(root)
+
+
+def _taken(root: Path, patch: pytest.MonkeyPatch) -> list[int]:
+    """The ticks that a query gives, whose packs are replaced after its first rows."""
+    patch.setattr(duck_sql, "_BATCH_ROWS", 1_000)
+    patch.setenv("LEDGER_THREADS", "1")
+    with Ledger.open(root) as ledger, ledger.sql_answer("SELECT * FROM ticks") as answer:
+        found = next(answer.batches)["tick_id"].to_pylist()
+        assert len(found) < ROWS * FILES
+        _replaced(root)
+        for batch in answer.batches:
+            found += batch["tick_id"].to_pylist()
+        return found
+
+
+def test_a_query_goes_on_in_a_pack_that_was_replaced_and_taken_away(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(packed, tmp_path / "world"))
+    assert sorted(_taken(root, monkeypatch)) == list(range(FILES * ROWS))
+    with Ledger.open(root) as ledger:
+        assert ledger.sql("SELECT count(*) AS n FROM ticks").to_pylist() == [{"n": FILES * ROWS + 50}]
+
+
+def test_a_query_whose_pack_is_gone_says_so(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more packs than can be held open."""
+    root = Path(shutil.copytree(packed, tmp_path / "world"))
+    monkeypatch.setattr(duck_sql, "_HELD_MAX", 0)
+    with pytest.raises(Conflict, match=r"^packs/\S+ was replaced by a larger pack, .* run the query again"):
+        _taken(root, monkeypatch)
+    monkeypatch.undo()
+    with Ledger.open(root) as ledger:
+        assert ledger.sql("SELECT count(*) AS n FROM ticks").to_pylist() == [{"n": FILES * ROWS + 50}]
+
+
+def test_a_pack_that_is_missing_is_not_taken_for_one_that_was_replaced(packed: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(packed, tmp_path / "world"))
+    for path in (root / "packs").iterdir():
+        path.unlink()
+    with Ledger.open(root) as ledger, pytest.raises(Corrupt):
+        ledger.sql("SELECT count(*) AS n FROM ticks")

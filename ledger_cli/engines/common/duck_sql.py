@@ -8,6 +8,7 @@ it loads nothing, and its settings are locked.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from ledger_cli.core.contributors import CONTRIBUTORS
 from ledger_cli.core.events import TICKS
 from ledger_cli.core.world import WORLD
 from ledger_cli.engines.common.duck import first_line, ident, lacks_entries, quoted, source_sql
-from ledger_cli.errors import Corrupt, LedgerError, UsageError
+from ledger_cli.errors import Conflict, Corrupt, LedgerError, UsageError
 from ledger_cli.ports import SQL_VIEWS, SqlAnswer, SqlInput, Store
 
 _Made = TypeVar("_Made")
@@ -74,6 +75,9 @@ _COMMITS = """
 _HEADERS = "headers/"
 """Before the name of a file of commits, of which no entries are read."""
 _HEADER_SCHEMA = COMMIT.remove(COMMIT.get_field_index("entries")).append(pa.field("regions", pa.int64()))
+_PACKS = "packs/"
+_HELD_MAX = 200
+"""Packs that are held open: a process may open some hundred files more."""
 _COUNTED = {
     False: "* EXCLUDE (entries), len(entries)::BIGINT AS regions",
     True: ", ".join(_HEADER_SCHEMA.names),
@@ -113,20 +117,15 @@ _VIEWS = {
 }
 
 
-class _Shared:
-    """A file that several threads read at once: each has a place of its own.
+class _Handle:
+    """A file as DuckDB opened it, which its threads share: they read by a seek and a read, so each has its place."""
 
-    DuckDB's threads share one handle, and read by a seek and a read: between the two another thread may seek.
-    """
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._lock = threading.Lock()
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._places: dict[int, int] = {}
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        with self._lock:
-            place: int = offset if whence == 0 else self._file.seek(offset, whence)
+        place = offset if whence == 0 else os.fstat(self._descriptor).st_size + offset
         self._places[threading.get_ident()] = place
         return place
 
@@ -134,32 +133,59 @@ class _Shared:
         return self._places.get(threading.get_ident(), 0)
 
     def read(self, size: int = -1) -> bytes:
-        thread = threading.get_ident()
-        with self._lock:
-            self._file.seek(self._places.get(thread, 0))
-            data: bytes = self._file.read(size)
-            self._places[thread] = self._file.tell()
+        place = self.tell()
+        data = os.pread(self._descriptor, size if size >= 0 else os.fstat(self._descriptor).st_size, place)
+        self._places[threading.get_ident()] = place + len(data)
         return data
 
     def close(self) -> None:
-        self._file.close()
+        os.close(self._descriptor)
 
 
 class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """Some files of a ledger by their names, read-only."""
+    """Some files of a ledger by their names, read-only.
+
+    Packs are held open: another process may replace one while rows are taken, and take it away. Other files that go
+    away are found again in the pack or archive where they went. What was found nowhere any more is in `gone`.
+    """
 
     protocol = _PROTOCOL
     cachable = False
 
     def __init__(self, store: Store, places: Mapping[str, Callable[[], str]]) -> None:
+        """Corrupt where a pack is not there."""
         super().__init__()
         self._store = store
         self._places = places
+        self._packings = store.packings
         self._locations = {name: place() for name, place in places.items()}
+        self._held: dict[str, int] = {}
+        self.gone: str | None = None
+        packs = [name for name in self._locations if name.removeprefix(_HEADERS).startswith(_PACKS)]
+        try:
+            for name in packs[:_HELD_MAX]:
+                self._held[name] = os.open(self._locations[name], os.O_RDONLY)
+        except OSError as error:
+            self.close()
+            raise Corrupt(f"{name} cannot be read: run `ledger verify` ({error.strerror})") from error
+
+    @property
+    def outrun(self) -> bool:
+        """Whether something is gone since files went into other packs meanwhile."""
+        return self.gone is not None and self._store.packings != self._packings
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        while self._held:
+            os.close(self._held.popitem()[1])
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         name = self._strip_protocol(path)
-        return {"name": name, "size": self._found(name, lambda found, inner: found.size(inner)), "type": "file"}
+        descriptor = self._opened(name)
+        try:
+            return {"name": name, "size": os.fstat(descriptor).st_size, "type": "file"}
+        finally:
+            os.close(descriptor)
 
     def modified(self, path: str) -> datetime:
         return datetime.fromtimestamp(0, UTC)
@@ -173,17 +199,22 @@ class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
         if mode != "rb":
             raise PermissionError(_READ_ONLY)
-        return _Shared(self._found(self._strip_protocol(path), lambda found, inner: found.open(inner, "rb")))
+        return _Handle(self._opened(self._strip_protocol(path)))
 
-    def _found(self, name: str, act: Callable[[Any, str], Any]) -> Any:
+    def _opened(self, name: str) -> int:
         if name not in self._locations:
             raise FileNotFoundError(name)
+        if name in self._held:
+            return os.dup(self._held[name])
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(self._locations[name], os.O_RDONLY)
+        self._store.look_again()
+        self._locations[name] = self._places[name]()
         try:
-            return act(*fsspec.core.url_to_fs(self._locations[name]))
+            return os.open(self._locations[name], os.O_RDONLY)
         except FileNotFoundError:
-            self._store.look_again()
-            self._locations[name] = self._places[name]()
-            return act(*fsspec.core.url_to_fs(self._locations[name]))
+            self.gone = name.removeprefix(_HEADERS)
+            raise
 
 
 @contextlib.contextmanager
@@ -210,7 +241,8 @@ def run_sql(
                 headers.append((condition, source, _COUNTED[archived]))
                 listed |= {_HEADERS + name: partial(store.headers, name) for name in reading.names}
                 files += reading.names
-    connection.register_filesystem(_Listed(store, listed))
+    reached = _Listed(store, listed)
+    connection.register_filesystem(reached)
     files += [part.file for reading in readings.values() for part in reading.packs]
     try:
         # DuckDB does not look for Ctrl-C while it makes a stream: so it works in a thread, and we wait for it.
@@ -241,13 +273,16 @@ def run_sql(
                 return _answer(connection, statement)
 
             reader = waited(opened)
-            yield SqlAnswer(reader.schema, _batches(reader, waited), tuple(dict.fromkeys(wrong.values())))
+            yield SqlAnswer(reader.schema, _batches(reader, waited, reached), tuple(dict.fromkeys(wrong.values())))
     finally:
         connection.unregister_filesystem(_PROTOCOL)
+        reached.close()
 
 
 def _batches(
-    reader: pa.RecordBatchReader, waited: Callable[[Callable[[], pa.RecordBatch | None]], pa.RecordBatch | None]
+    reader: pa.RecordBatchReader,
+    waited: Callable[[Callable[[], pa.RecordBatch | None]], pa.RecordBatch | None],
+    reached: _Listed,
 ) -> Iterator[pa.RecordBatch]:
     def read() -> pa.RecordBatch | None:
         try:
@@ -255,8 +290,17 @@ def _batches(
         except StopIteration:
             return None
 
-    while (batch := waited(read)) is not None:
-        yield batch
+    try:
+        while (batch := waited(read)) is not None:
+            yield batch
+    except Corrupt as error:
+        if not reached.outrun:
+            raise
+        # Rows were given already: to read all of it again would double them.
+        raise Conflict(
+            f"{reached.gone} was replaced by a larger pack, and taken away, while rows of it were read: run the query "
+            "again, and `ledger compact` with more --grace"
+        ) from error
 
 
 _SourceSql = Mapping[tuple[str, ...], str]
