@@ -12,8 +12,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,35 +80,23 @@ class SqliteStore(SqlStore):
         return self._within("BEGIN IMMEDIATE", work)
 
     def _within(self, begin: str, work: Callable[[Session], Result]) -> Result:
-        with self._connection() as connection:
-            connection.execute(begin)
-            try:
-                result = work(_Session(connection))
-                connection.execute("COMMIT")
-                return result
-            finally:
-                if connection.in_transaction:
-                    with suppress(sqlite3.Error):
-                        connection.execute("ROLLBACK")
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection that nobody else uses meanwhile, and SQLite's errors in the ledger's words."""
+        """The result of a transaction on a connection that nobody else uses meanwhile; after an error it is closed."""
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         try:
             connection = connection or self._opened()
-            yield connection
-        except sqlite3.Error as error:
+            connection.execute(begin)
+            result = work(_Session(connection))
+            connection.execute("COMMIT")
+        except BaseException as error:
             if connection is not None:
                 connection.close()
-            raise self._translated(error) from error
-        except BaseException:
-            if connection is not None:
-                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._translated(error) from error
             raise
         with self._lock:
             self._idle.append(connection)
+        return result
 
     def _opened(self) -> sqlite3.Connection:
         with suppress(OSError):
@@ -162,8 +150,10 @@ class _Session:
         self._connection = connection
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        lists = {name: json.dumps(value) for name, value in values.items() if isinstance(value, list)}
-        return self._connection.execute(sql, values | lists).fetchall()
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = json.dumps(value)
+        return self._connection.execute(sql, values).fetchall()
 
     def table(self, sql: str, schema: pa.Schema, **values: Any) -> pa.Table:
         columns = list(zip(*self.rows(sql, **values), strict=True)) or [()] * len(schema)

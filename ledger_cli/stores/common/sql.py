@@ -8,7 +8,6 @@ is the compare-and-set. An adapter gives sessions, which run statements, and the
 from __future__ import annotations
 
 import re
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -47,6 +46,8 @@ _PAGE = 10_000
 _ENTRIES_AT_ONCE = 250_000
 _LOOKS = 3
 _REFUSED = r"\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})"
+_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A UUID as it is written. To make one of it takes four times as long."""
 _NAME = re.compile(r"(?<!:):(\w+)")
 
 _HEADER = """CAST(c.commit_id AS TEXT), c.digest, c.layer, c.shard, c.height, c.epoch_start, c.epoch_end,
@@ -539,10 +540,7 @@ def named(sql: str, form: str) -> str:
 
 
 def _is_id(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
+    return _ID.fullmatch(text) is not None
 
 
 def _rfc3339(at: str | int) -> str:
