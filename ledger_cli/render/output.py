@@ -44,13 +44,15 @@ class Output:
             return asked
         return ROWS_ON_TERMINAL if self.terminal else None
 
-    def emit(self, result: Any, *views: object) -> None:
-        """The result: its JSON (or `result` itself, if it is JSON already), or its views, as rich prints them."""
+    def emit(self, result: Any, *views: object) -> bool:
+        """The result: its JSON (or `result` itself, if it is JSON already), or its views, as rich prints them.
+
+        False: nobody reads it any more, see `write`.
+        """
         if self.as_json:
             value = result.to_json() if hasattr(result, "to_json") else result
-            write(json_text(value) + "\n")
-            return
-        write("".join(map(_printed, views)))
+            return write(json_text(value) + "\n")
+        return write("".join(map(_printed, views)))
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
@@ -95,16 +97,21 @@ def stdout() -> Console:
     return console
 
 
-def write(text: str) -> None:
-    """Text to stdout, at once: a reader that has gone (`| head`) shows here and not at the end of the process."""
+def write(text: str) -> bool:
+    """Text to stdout, at once: a reader that has gone (`| head`) shows here and not at the end of the process.
+
+    False: it has gone, and not all of this was read.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         reader_gone()
+        return False
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding
-        write(text.encode(encoding, "replace").decode(encoding))
+        return write(text.encode(encoding, "replace").decode(encoding))
+    return True
 
 
 def reader_gone() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from tests.cli import worlds
 from tests.cli.conftest import Run
 from tests.cli.worlds import lines
 
+ROOT = Path(__file__).resolve().parents[2]
 OPENED, MOVED = "building.opened.v1", "physics.moved.v1"
 STANDING = """\
 module  types       cursor  lag
@@ -199,6 +203,19 @@ def test_what_was_written_before_the_end_is_acknowledged(home: Path, ledger: Run
         for _ in opened.world.listen("doors", limit=2, ack=True, every=0.01, idle=20, stop=stop):
             stop.set()
     assert polled(ledger, "doors") == ["e3", "e4", "e5"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--follow", "--idle", "0.1s"], ["--follow", "--json"]])
+def test_what_nobody_reads_any_more_is_not_acknowledged(options: list[str], home: Path, ledger: Run) -> None:
+    ledger("world", "subscribe", "doors")
+    reader, writer = os.pipe()
+    os.close(reader)
+    asked = [sys.executable, "-m", "ledger_cli", "world", "poll", "doors", "--ack", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(asked, cwd=home, env=environment, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert polled(ledger, "doors") == ["e1", "e2", "e3", "e4", "e5"]
 
 
 def test_a_listener_goes_on_after_a_reconciliation(home: Path, ledger: Run) -> None:

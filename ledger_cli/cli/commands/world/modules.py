@@ -107,17 +107,20 @@ def poll(
     with Ledger.open(ledger) as opened:
         if not follow:
             found = opened.world.poll(module, branch, limit)
-            out.emit(found, *delivered_lines(found.events))
-            if acknowledge and found.events:
+            written = out.emit(found, *delivered_lines(found.events))
+            if written and acknowledge and found.events:
                 opened.world.ack(module, found.up_to, branch)
             return
         with stopped_by_signals() as stop:
             listening = opened.world.listen(module, branch, limit, ack=acknowledge, every=every, idle=idle, stop=stop)
             for found in listening:
                 if as_json:
-                    write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
+                    written = write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
                 else:
-                    out.emit(None, *delivered_lines(found.events))
+                    written = out.emit(None, *delivered_lines(found.events))
+                if not written:
+                    # Nobody has heard these: they are not asked to be acknowledged, as the next ones would do.
+                    return
 
 
 def ack(
