@@ -134,6 +134,9 @@ class Ledger:
         ledgers.check_empty(place, store)
         ledgers.make_ledger(place, text)
         made = cls(place, ledgers.read_config(place))
+        if made._repository.store.branches():
+            made.close()
+            raise UsageError(f"{place} is a ledger already: use it, or choose another directory")
         made._repository.create_branch(MAIN, "init", "", None, State())
         return made
 

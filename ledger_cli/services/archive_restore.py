@@ -88,17 +88,15 @@ def find(repository: Repository, store: ArchivedStore, pointer: str) -> Archive:
 
 
 def _meeting(repository: Repository, ticks: TickRange) -> list[Archive]:
+    """Those that hold something of these ticks; none where all of them were restored already."""
     found = [
         each
         for each in archives(repository)
-        if not each.restored
-        and each.epoch_min is not None
-        and each.epoch_max is not None
-        and ticks.meets(each.epoch_min, each.epoch_max)
+        if each.epoch_min is not None and each.epoch_max is not None and ticks.meets(each.epoch_min, each.epoch_max)
     ]
     if not found:
         raise NotFound("nothing of these ticks is archived: `ledger archive --list` shows what is")
-    return found
+    return [each for each in found if not each.restored]
 
 
 def _checked(store: ArchivedStore, record: Archive, identity: str) -> Manifest:

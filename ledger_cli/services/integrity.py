@@ -31,7 +31,7 @@ from ledger_cli.services.archive_check import damages_of_archives
 from ledger_cli.services.archived_store import ArchivedStore, manifest_file
 from ledger_cli.services.integrity_commits import Links, broken, chains, check_file
 from ledger_cli.services.packs import check
-from ledger_cli.services.repository import Branch, Repository
+from ledger_cli.services.repository import NO_MOVES, Branch, Repository
 from ledger_cli.services.snapshot_files import MANIFEST
 from ledger_cli.services.snapshot_restore import damages
 from ledger_cli.services.snapshots import path_of, show
@@ -122,6 +122,8 @@ def verify(
         if name not in existing:
             raise NotFound(f"there is no branch {name!r}: `ledger branch list` shows those that exist")
     seen = _Seen()
+    if not existing:
+        seen.wrong("refs", NO_MOVES)
     names = existing if branches is None else _with_parents(repository, branches)
     logs = {name: _check_log(repository, name, seen) for name in names}
     packed = _check_packs(repository, seen)

@@ -32,6 +32,12 @@ ATTEMPTS = 20
 """At a move of a ref that others move too."""
 _NOTHING = Added()
 
+NO_MOVES = (
+    "the ledger has no move at all: its refs are lost, or elsewhere (see `store` in ledger.toml, and LEDGER_STORE). "
+    "Bring them back from a copy; where `ledger init` was cut off, run it again as it was"
+)
+"""What is told of a ledger whose store is empty: each begins with a move of `main`."""
+
 
 @dataclass(frozen=True)
 class Author:
@@ -184,6 +190,8 @@ class Repository:
         """A branch at its latest move. NotFound where it does not exist or was deleted."""
         found = self.find(name) if self._may_be(name) else None
         if found is None or found.state.deleted:
+            if not self.store.branches():
+                raise NotFound(NO_MOVES)
             known = ", ".join(self.branch_names()) or "none yet"
             raise NotFound(f"there is no branch {name!r} (branches: {known}): make it with `ledger fork {name}`")
         return found

@@ -242,12 +242,18 @@ def make_repository(location: str, config: Config, open_files: ExitStack) -> Rep
 
 
 def make_ledger(location: str, text: str) -> None:
-    """Write the `ledger.toml` of a new ledger. UsageError where there is one already, or none can be."""
+    """Write the `ledger.toml` of a new ledger. UsageError where there is another one already, or none can be.
+
+    The same may be there: a call that was killed afterwards left it.
+    """
     if is_directory(location) and Path(location).exists() and not Path(location).is_dir():
         raise UsageError(f"{location} is a file: choose another directory for the ledger")
     try:
         _write_beside(location, FILE_NAME, text.encode())
     except FileExistsError as error:
+        with suppress(OSError):
+            if _read_beside(location, FILE_NAME) == text.encode():
+                return
         raise UsageError(f"{location} is a ledger already: use it, or choose another directory") from error
     except OSError as error:
         path = beside(FILE_NAME, location)

@@ -14,8 +14,11 @@ import pytest
 import ledger_cli
 from ledger_cli import errors
 from ledger_cli.cli import main as command_line
+from ledger_cli.services.repository import Repository
 from ledger_cli.stores.directory import DirectoryStore
 from tests.cli.conftest import Run
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 READERS = (["log"], ["show", "main"], ["status"], ["gamma"], ["sql", "FROM ticks"], ["verify"], ["branch", "list"])
@@ -66,6 +69,31 @@ def test_a_ledger_without_permission(
     monkeypatch.setattr(DirectoryStore, "read_ref", refuse)
     monkeypatch.setattr(DirectoryStore, "branches", refuse)
     assert "ermission denied" in ledger(*command, code=1).err
+
+
+def test_a_store_that_has_lost_all(ledger: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = tmp_path / "new"
+    ledger("init", new, "--store", "sqlite:///commits.sqlite")
+    monkeypatch.setenv("LEDGER_STORE", "sqlite:///elsewhere.sqlite")
+    for command in (["log"], ["status"], ["commit"], ["ingest", FIXTURES / "ticks.jsonl"], ["fork", "main"]):
+        told = ledger(*command, "--ledger", new, code=2).err
+        assert "no move at all" in told
+        assert "LEDGER_STORE" in told
+    found = ledger("verify", "--ledger", new, "--json", code=4).json
+    assert [each["file"] for each in found["findings"]] == ["refs"]
+
+
+def test_an_init_that_was_cut_off_is_run_again(ledger: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, store = tmp_path / "new", ("--store", "sqlite:///commits.sqlite")
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "create_branch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        ledger("init", new, *store, code=130)
+    assert "run it again as it was" in ledger("log", "--ledger", new, code=2).err
+    assert "is a ledger already" in ledger("init", new, *store, "--shards", "2", code=2).err
+    ledger("init", new, *store)
+    assert ledger("log", "--ledger", new).err
+    assert "ledger already" in ledger("init", new, *store, code=2).err
+    assert "is a ledger already" in ledger("init", new, code=2).err
 
 
 def test_a_branch_without_commits(ledger: Run, tmp_path: Path) -> None:

@@ -66,4 +66,4 @@ def restored_lines(done: Sequence[Any]) -> str:
         parts = [f"entries of {counted(each.commits, 'commit')}"] if each.commits or not each.files else []
         parts += [counted(each.files, "file")] if each.files else []
         lines.append(f"restored from archive {each.record.id}: {', '.join(parts)}")
-    return "\n".join(lines)
+    return "\n".join(lines) or "nothing to restore: what was archived of these ticks is back already"
