@@ -125,17 +125,20 @@ def archive(repository: Repository, store: ArchivedStore, request: Request, dry_
     return Archived(finished, ArchiveView(free(repository, store, record)))
 
 
+_MOST = 2**53
+
+
 def _check(request: Request) -> None:
     if not request.rules and request.ticks is None and request.world is None:
         raise UsageError(
             "nothing says what to archive: give --before, or set archive_after and the like in ledger.toml"
         )
     if any(each.max_activity is not None and not each.max_activity >= 0 for each in request.rules):
-        raise UsageError("--max-activity must be a number from 0")
+        raise UsageError("--max-activity, and archive_quiet_activity in ledger.toml, must be a number from 0")
     named = {"archive_ticks_keep": request.ticks, "archive_world_keep": request.world}
     for name, rule in [*(("archive_keep", each) for each in request.rules), *named.items()]:
-        if rule is not None and rule.but_newest is not None and rule.but_newest < 0:
-            raise UsageError(f"{name} in ledger.toml must be a number from 0")
+        if rule is not None and rule.but_newest is not None and not 0 <= rule.but_newest < _MOST:
+            raise UsageError(f"{name} in ledger.toml must be a number from 0 to {_MOST - 1}")
 
 
 def _finish(repository: Repository, store: ArchivedStore) -> tuple[ArchiveView, ...]:

@@ -162,6 +162,17 @@ def test_rules_of_the_file(world: Path, ledger: Run, monkeypatch: pytest.MonkeyP
     assert "archive_after in ledger.toml: 'soon' is no length of time" in ledger("archive", code=2).err
 
 
+@pytest.mark.parametrize("name", ["archive_keep", "archive_ticks_keep", "archive_world_keep"])
+@pytest.mark.parametrize("value", ["-1", "99999999999999999999"])
+def test_counts_that_make_no_rule(
+    world: Path, ledger: Run, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rule in ("ARCHIVE_AFTER", "ARCHIVE_TICKS_AFTER", "ARCHIVE_WORLD_AFTER"):
+        monkeypatch.setenv(f"LEDGER_{rule}", "1s")
+    monkeypatch.setenv(f"LEDGER_{name.upper()}", value)
+    assert f"{name} in ledger.toml must be a number from 0" in ledger("archive", "--dry-run", code=2).err
+
+
 def test_rules_keep_the_newest_files(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger("schema", "register", "a.b.v1")
     row = {"entityId": "E", "x": 1, "y": 1, "activity": 1}
