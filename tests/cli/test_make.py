@@ -23,7 +23,7 @@ def test_quarantine(world: Path, tmp_path: Path, ledger: Run) -> None:
     bad.write_text('{"entityId":"z","tickId":50,"x":1,"y":1,"activity":1}\n{"entityId":"z"}\n')
     ran = ledger("ingest", bad, code=3)
     assert "quarantined" in ran.out
-    assert 'ledger sql "FROM quarantine"' in ran.err
+    assert 'ledger sql "SELECT source, line, reason, raw FROM quarantine"' in ran.err
     assert ledger("ingest", bad, "--allow-quarantine", "--json").code == 0
     assert ledger("sql", "SELECT count(*) AS n FROM quarantine", "--json").json == [{"n": 1}]
 
