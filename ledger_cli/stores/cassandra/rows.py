@@ -114,11 +114,7 @@ def stored(rows: Sequence[Sequence[Row]], anyway: bool = False) -> pa.Table:
 def region_table(rows: Sequence[Row]) -> pa.Table:
     """Rows of `REGION_COMMIT` of what `schema.IN_BUCKET` returns behind its run."""
     columns = list(zip(*rows, strict=True)) or [()] * len(REGION_COMMIT)
-    texts = {"commit_id", "activity", "activity2", "weight"}
-    arrays = [
-        pa.array(list(map(str, column)) if each.name in texts else column, each.type)
-        for each, column in zip(REGION_COMMIT, columns, strict=True)
-    ]
+    arrays = [pa.array(column, each.type) for each, column in zip(REGION_COMMIT, columns, strict=True)]
     return pa.table(arrays, schema=REGION_COMMIT)
 
 

@@ -91,9 +91,11 @@ ADD_ENTRY = _insert("commit_entries", ENTRY, " USING TIMESTAMP ?")
 ADD_ENTRY_TOLD = _insert("commit_entries", ENTRY_TOLD, " USING TIMESTAMP ?")
 DROP_ENTRY = """DELETE FROM commit_entries USING TIMESTAMP ?
     WHERE region_id = ? AND level = ? AND bucket = ? AND epoch_end = ? AND commit_id = ? AND run = ?"""
-IN_BUCKET = """SELECT run, commit_id, shard, height, epoch_start, epoch_end, region_id, n, sum_activity, sum_activity2,
-    sum_weight, weight, activity_mean, activity_var
+IN_BUCKET = """SELECT run, CAST(commit_id AS text), shard, height, epoch_start, epoch_end, region_id, n,
+    CAST(sum_activity AS text), CAST(sum_activity2 AS text), CAST(sum_weight AS text),
+    weight, activity_mean, activity_var
     FROM commit_entries WHERE region_id = ? AND level = ? AND bucket = ? AND epoch_end > ? AND epoch_end < ?"""
+"""As text where text is wanted: the driver takes half of its time to make a UUID or a large integer of each."""
 ADD_BUCKET = _insert("region_buckets", "region_id, level, bucket")
 BUCKETS = "SELECT level, bucket FROM region_buckets WHERE region_id = ?"
 
