@@ -39,12 +39,13 @@ class FieldConflict:
     rule: str
     a: Any
     b: Any
-    """What each side wrote last, null for a field it took away."""
+    """What each side has written since they parted: what its writes come to where the rule combines them, else the
+    last, null for a field it took away."""
     hlc_a: str
     hlc_b: str
-    """When: the readings of these writes."""
+    """When: the readings of the last writes."""
     events: tuple[str, str]
-    """The ids of the events that wrote."""
+    """The ids of the events that wrote last."""
     entity_kind: str = "entity"
 
     @property

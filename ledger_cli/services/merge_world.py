@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from ledger_cli.core.history import QuarantineFile, WorldCheckpoint, WorldFile, WorldState
 from ledger_cli.core.vector_clock import Order
 from ledger_cli.core.world import WORLD, type_parts
+from ledger_cli.core.world_fields import COMBINING, combined
 from ledger_cli.services.merge_constraints import breaking
 from ledger_cli.services.merge_decisions import Decisions, FieldConflict, decided_events
 from ledger_cli.services.refusals import QUARANTINE, quarantined
@@ -66,19 +67,24 @@ _COMPARED = """
     FROM a FULL JOIN b USING (event_id)"""
 _WRITES = """
     SELECT entity_id, module, state_class, field, arg_max(value, hlc) AS value, max(hlc) AS hlc,
-           arg_max(event_id, hlc) AS event_id, min(entity_kind) AS entity_kind, arg_max(type, hlc) AS type
-    FROM (SELECT own.*, field.key AS field, field.value::VARCHAR AS value
+           arg_max(event_id, hlc) AS event_id, min(entity_kind) AS entity_kind, arg_max(type, hlc) AS type,
+           list(part ORDER BY hlc) FILTER (WHERE part IS NOT NULL) AS parts
+    FROM (SELECT own.*, field.key AS field, field.value::VARCHAR AS value,
+                 CASE WHEN field.key IN (SELECT field FROM combining) THEN value END AS part
           FROM (SELECT entity_id, entity_kind, event_id, module, state_class, hlc, type, payload FROM files
                 ANTI JOIN others USING (event_id) SEMI JOIN contested USING (entity_id)) AS own,
                json_each(own.payload) AS field)
     GROUP BY ALL"""
-"""What one side alone wrote last to each field of the entities that the other one changed too."""
+"""What one side alone wrote last to each field of the entities that the other one changed too.
+
+`parts`: all that it wrote, of fields whose values some type combines.
+"""
 _CONFLICTS = """
     SELECT entity_id, module, state_class, field, a.value AS value_a, b.value AS value_b,
            a.hlc AS hlc_a, b.hlc AS hlc_b, a.event_id AS event_a, b.event_id AS event_b,
-           a.entity_kind, a.type AS type_a, b.type AS type_b
+           a.entity_kind, a.type AS type_a, b.type AS type_b, a.parts AS parts_a, b.parts AS parts_b
     FROM a JOIN b USING (entity_id, module, state_class, field)
-    WHERE a.value <> b.value ORDER BY entity_id, module, state_class, field"""
+    WHERE a.value <> b.value OR a.parts IS NOT NULL ORDER BY entity_id, module, state_class, field"""
 
 
 @dataclass(frozen=True, order=True)
@@ -366,19 +372,28 @@ def _conflicts(
     contested = repository.engine.query("FROM a SEMI JOIN b USING (entity_id)", a=named[0], b=named[1])
     if not len(contested):
         return
+    fields = sorted({field for (_, field), rule in rules.items() if rule in COMBINING})
+    combining = pa.table({"field": pa.array(fields, pa.string())})
     written = [
-        repository.engine.over(files, _WRITES, others=other, contested=contested)
+        repository.engine.over(files, _WRITES, others=other, contested=contested, combining=combining)
         for files, other in zip(apart, reversed(ids), strict=True)
     ]
     for row in repository.engine.query(_CONFLICTS, a=written[0], b=written[1]).to_pylist():
+        rule = _rule(rules, row)
+        a, b = (_come_to(rule, row[f"value_{side}"], row[f"parts_{side}"]) for side in "ab")
+        # Of what is added, equal parts make a difference too.
+        if rule != "sum" and orjson.dumps(a, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+            b, option=orjson.OPT_SORT_KEYS
+        ):
+            continue
         yield FieldConflict(
             row["entity_id"],
             row["module"],
             row["state_class"],
             row["field"],
-            _rule(rules, row),
-            orjson.loads(row["value_a"]),
-            orjson.loads(row["value_b"]),
+            rule,
+            a,
+            b,
             row["hlc_a"],
             row["hlc_b"],
             (row["event_a"], row["event_b"]),
@@ -415,6 +430,16 @@ def _rule(rules: Mapping[tuple[str, str], str], row: Row) -> str:
     decided = all(type_parts(name)[1] == RESOLVED for _, name in types)
     fallback = "manual" if decided and "manual" in of_module else "lww"
     return next((rule for rule in found if rule is not None), fallback)
+
+
+def _come_to(rule: str, last: str, parts: Sequence[str] | None) -> Any:
+    """What one side's writes to a field come to by its rule."""
+    if rule not in COMBINING or parts is None:
+        return orjson.loads(last)
+    state: dict[str, Any] = {}
+    for part in parts:
+        state = combined({"": rule}, state, {"": orjson.loads(part)})
+    return state[""]
 
 
 def _starts(rows: pa.Table) -> range:

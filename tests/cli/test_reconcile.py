@@ -302,6 +302,35 @@ def test_a_person_decides(parted: Path, ledger: Run) -> None:
     assert "no file of decisions" in ledger("reconcile", "main", "trial", "--resolutions", "x.json", code=2).err
 
 
+def test_a_plan_tells_what_the_writes_of_a_side_come_to(parted: Path, ledger: Run) -> None:
+    """By the rule of the field: of several writes the last one alone would say neither what is added nor what stays."""
+    fields = {"n": "sum", "even": "sum", "top": "max", "low": "min", "tags": "union", "same": "union", "note": "lww"}
+    given = [text for name, rule in fields.items() for text in ("--field", f"{name}={rule}")]
+    ledger("schema", "register", "m.set.v1", *given)
+    say(ledger, "main", 0, n=2, even=1, top=9, low=1, tags=["x"], same=["q"], note="first")
+    say(ledger, "main", 1, n=5, even=3, top=4, low=6, tags=["y"], same=["p"], note="second")
+    say(ledger, "trial", 2, n=4, even=4, top=7, low=3, tags=["z"], same=["p", "q"], note="second")
+    plan = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]
+    assert {each["field"]: (each["a"], each["b"], each["kept"]) for each in plan["listed"]} == {
+        "n": (7, 4, "both"),
+        "even": (4, 4, "both"),
+        "top": (9, 7, "a"),
+        "low": (1, 3, "a"),
+        "tags": (["x", "y"], ["z"], "both"),
+    }
+    ledger("reconcile", "main", "trial")
+    state = ledger("world", "get", "x", "--json").json["state"]["persistent"]["m"]
+    assert state == {
+        "n": 11,
+        "even": 8,
+        "top": 9,
+        "low": 1,
+        "tags": ["x", "y", "z"],
+        "same": ["p", "q"],
+        "note": "second",
+    }
+
+
 def test_what_breaks_a_constraint_together(parted: Path, ledger: Run) -> None:
     with open("world/ledger.toml", "a") as file:
         file.write('[types."m.set.v1"]\n')
