@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger_cli.config.file import Config
 from ledger_cli.core.durations import seconds_of
 from ledger_cli.errors import UsageError
-from ledger_cli.services.archive import Request, Rule
+from ledger_cli.services.archive_choice import Request, Rule
 from ledger_cli.wiring import machine
 
 

@@ -1,8 +1,9 @@
 """Archives as values: the manifest that points to their files, and entries that go back to their commits.
 
-An archive is files in some place: Parquet files of commits with their entries (`ROWS`), in order of batch, shard and
-height; an index of them (`INDEX`); whole files of ticks and world events; and the manifest, a JSON file that names
-them all by SHA-256. The ledger keeps the headers, a copy of the manifest and, in the ref `admin`, its SHA-256.
+An archive is files in some place: Parquet files of commits with their entries, in order of batch, shard and height
+(`ROWS`, or `COMMIT` where one is the file of a batch as it is); an index of them (`INDEX`); whole files of ticks and
+world events; and the manifest, a JSON file that names them all by SHA-256. The ledger keeps the headers, a copy of the
+manifest and, in the ref `admin`, its SHA-256.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ INDEX = pa.schema(
 
 @dataclass(frozen=True)
 class ArchivedRows:
-    """A Parquet file of `ROWS`, in bytes; `batches`: in their order, each with how many rows it has there."""
+    """A Parquet file of commits, in bytes; `batches`: in their order, each with how many rows it has there."""
 
     file: str
     sha256: str
@@ -116,6 +117,10 @@ class Manifest:
             for batch, rows in file.batches:
                 found[batch] = found.get(batch, 0) + rows
         return found
+
+    def copy_of(self, batch: str) -> ArchivedRows | None:
+        """The file that is a batch as it was, to the byte: batches have the names of their digests too."""
+        return next((each for each in self.files if batch == f"commits/{each.file}"), None)
 
 
 def _rows(raw: Mapping[str, Any]) -> ArchivedRows:

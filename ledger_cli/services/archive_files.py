@@ -1,9 +1,12 @@
-"""The Parquet files of an archive: rows of commits, cut into files and row groups of bounded size, and their index."""
+"""The Parquet files of an archive, and their index: rows of commits, cut into files and row groups of bounded size, and
+the files of whole batches as they are."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.archive import INDEX, ROWS, ArchivedRows
+from ledger_cli.core.history import CommitFile
 
 _GROUP = 100_000
 _FILE = 4_000_000
 """Commits and entries of a row group, and of a file."""
+LARGE = 100_000
+"""Batches of so many commits and entries go as they are; smaller ones are put together."""
+_BATCH = ROWS.field("batch")
+_INDEXED = ["commit_id", "digest", "shard", "height", "epoch_start", "epoch_end", "entries.list.element.region"]
 _REPEATED = ["layer", "policy", "metadata", "reason", "batch", "entries.list.element.region"]
 """Columns in which few values are met again and again; digests never are."""
 
@@ -56,15 +64,39 @@ class FileWriter:
     def write(self, batch: str, commits: pa.Table) -> None:
         """Add commits of a batch, all with entries."""
         for piece in _cut(commits):
-            self._note(batch, piece)
-            size = piece.num_rows + _entries(piece)
-            column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(piece.num_rows, np.int32)), [batch])
-            self._waiting.append(piece.append_column(ROWS.field("batch"), column.cast(pa.string())).cast(ROWS))
-            self._waiting_size += size
+            entries = _entries(piece)
+            ticks = pc.min(piece["epoch_start"]).as_py(), pc.max(piece["epoch_end"]).as_py()
+            self._note(piece.num_rows, entries, ticks, pc.unique(piece["shard"]).to_pylist())
+            self._batches[batch] = self._batches.get(batch, 0) + piece.num_rows
+            self._waiting.append(piece.append_column(_BATCH, _repeated(batch, piece.num_rows)).cast(ROWS))
+            self._waiting_size += piece.num_rows + entries
             if self._waiting_size >= _GROUP:
                 self._flush()
             if self._size >= _FILE:
                 self._end()
+
+    def take(self, record: CommitFile, path: Path) -> bool:
+        """Add all commits of a batch by its file as it is, which costs no more than its index; False where it cannot
+        be: it is small, to be encrypted, not in order, or not what the log says.
+        """
+        if record.commits + record.entries < LARGE or self._encryption() is not None:
+            return False
+        # A link, not a pointer: what the name stands for may be another file at any time.
+        copy = self._directory / "copy"
+        _link(path, copy)
+        with pq.ParquetFile(copy) as file:
+            made = _named(copy, record.commits, ((record.file, record.commits),))
+            if record.file != f"commits/{made.file}" or not _in_order(file):
+                copy.with_name(made.file).unlink()
+                return False
+            self._flush()
+            self._end()
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, _INDEXED)
+                self._index_rows(table.append_column(_BATCH, _repeated(record.file, table.num_rows)))
+        self._note(record.commits, record.entries, (record.epoch_min, record.epoch_max), map(int, record.heights))
+        self._files.append(made)
+        return True
 
     def close(self) -> tuple[tuple[ArchivedRows, ...], ArchivedRows | None]:
         """The files, and the index; none where nothing was written."""
@@ -75,14 +107,12 @@ class FileWriter:
         self._index.close()
         return tuple(self._files), _named(self._directory / "index", self.commits, ())
 
-    def _note(self, batch: str, piece: pa.Table) -> None:
-        self._batches[batch] = self._batches.get(batch, 0) + piece.num_rows
-        self.commits += piece.num_rows
-        self.entries += _entries(piece)
-        self.shards |= set(pc.unique(piece["shard"]).to_pylist())
-        low, high = pc.min(piece["epoch_start"]).as_py(), pc.max(piece["epoch_end"]).as_py()
-        known = self.ticks or (low, high)
-        self.ticks = min(low, known[0]), max(high, known[1])
+    def _note(self, commits: int, entries: int, ticks: tuple[int, int], shards: Iterable[int]) -> None:
+        self.commits += commits
+        self.entries += entries
+        self.shards |= set(shards)
+        low, high = self.ticks or ticks
+        self.ticks = min(low, ticks[0]), max(high, ticks[1])
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -90,14 +120,18 @@ class FileWriter:
         table = pa.concat_tables(self._waiting)
         if self._writer is None:
             self._writer = self._open("rows", ROWS, _REPEATED)
-        if self._index is None:
-            self._index = self._open("index", INDEX, ["batch", "regions.list.element"])
         # Each takes one core.
-        indexed = self._aside.submit(self._index.write_table, _index_of(table, len(self._files)))
+        indexed = self._aside.submit(self._index_rows, table)
         self._writer.write_table(table, row_group_size=table.num_rows)
         indexed.result()
         self._size += self._waiting_size
         self._waiting, self._waiting_size = [], 0
+
+    def _index_rows(self, table: pa.Table) -> None:
+        """Say of rows, each with its batch, that they are in the next file."""
+        if self._index is None:
+            self._index = self._open("index", INDEX, ["batch", "regions.list.element"])
+        self._index.write_table(_index_of(table, len(self._files)))
 
     def _open(self, name: str, schema: pa.Schema, repeated: list[str]) -> pq.ParquetWriter:
         return pq.ParquetWriter(
@@ -125,6 +159,30 @@ def _named(path: Path, rows: int, batches: tuple[tuple[str, int], ...]) -> Archi
         digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
     path.replace(path.with_name(f"{digest}.parquet"))
     return ArchivedRows(f"{digest}.parquet", digest, size, rows, batches)
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # on another disk, or on one that knows no links
+        shutil.copyfile(path, target)
+
+
+def _in_order(file: pq.ParquetFile) -> bool:
+    """Whether the commits of a file are in order of shard and height."""
+    before = np.array([[-1], [-1]])
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, ["shard", "height"])
+        shard, height = np.hstack([before, [table["shard"].to_numpy(), table["height"].to_numpy()]])
+        step = np.diff(shard)
+        if ((step < 0) | ((step == 0) & (np.diff(height) <= 0))).any():
+            return False
+        before = np.array([shard[-1:], height[-1:]])
+    return True
+
+
+def _repeated(text: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), [text]).cast(pa.string())
 
 
 def _index_of(table: pa.Table, file: int) -> pa.Table:

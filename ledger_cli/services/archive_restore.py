@@ -141,6 +141,11 @@ def _restored(
     # An engine may write commits anew; files of the ledger have their headers still.
     columns = None if store.by_engine else list(_BROUGHT_BACK)
     for batch in held.manifest.batches:
+        copy = held.manifest.copy_of(batch) if whole else None
+        if copy is not None:
+            store.publish(store.reader.fetched(held.url, copy), batch)
+            commits += copy.rows
+            continue
         rows = told(repository, known.get(batch), map(wanted, store.archived_rows(held, batch, columns)))
         store.commits.restore_commits(batch, rows)
     files = held.manifest.whole if whole else ()

@@ -389,6 +389,11 @@ class ArchivedStore:
             os.link(path, target)
 
     def _write_batch(self, batch: str, target: Path) -> None:
+        for held in self._held.get(batch, ()):
+            copy = held.manifest.copy_of(batch)
+            if copy is not None:
+                os.link(self.reader.fetched(held.url, copy), target)
+                return
         tables: Iterable[pa.Table] = self.inner.commits.read_commits(batch)
         for held, name in self._sources(batch):
             tables = with_entries(tables, self.archived_rows(held, name))

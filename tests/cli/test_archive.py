@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.errors import UsageError
+from ledger_cli.services import archive_files
 from ledger_cli.stores.places import unwrapped, wrapped
 from tests.cli.conftest import Run
 
@@ -325,6 +327,42 @@ def test_a_range_comes_back(world: Path, ledger: Run) -> None:
     assert "nothing of these ticks is archived" in ledger("restore", "--range", "900..", code=2).err
 
 
+def test_a_large_batch_goes_and_comes_back_to_the_byte(
+    world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_files, "LARGE", 0)
+    before, files = reads(ledger), stored(world)
+    ((batch, digest),) = [each for each in files.items() if each[0].startswith("commits/")]
+    copy = batch.replace("commits/", "archive/")
+    assert ledger("archive", "--before", "40").out.startswith("archive 0: 9 entries of 4 commits (ticks 0…40), ")
+    assert stored(world)[copy] == digest != stored(world)[batch]
+    assert reads(ledger) == before
+    assert ledger("verify", "--archives").out
+    assert ledger("restore", "--range", "10..20").out == "restored from archive 0: entries of 1 commit\n"
+    assert reads(ledger) == before
+    assert ledger("archive", "--before", "40").out.startswith("archive 2: 2 entries of 1 commit (ticks 10…20)")
+    assert reads(ledger) == before
+    assert ledger("restore", "0").out == "restored from archive 0: entries of 4 commits\n"
+    hidden(world)
+    assert stored(world)[batch] == digest
+    assert reads(ledger) == before
+    assert ledger("verify").out
+
+
+def test_a_large_batch_that_is_not_what_the_log_says_is_refused(
+    world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_files, "LARGE", 0)
+    (batch,) = (world / "commits").iterdir()
+    table = pq.read_table(batch)
+    entries = pa.concat_arrays([table["entries"].combine_chunks()[1:], table["entries"].combine_chunks()[:1]])
+    changed = table.set_column(table.schema.get_field_index("entries"), table.schema.field("entries"), entries)
+    batch.chmod(0o644)
+    pq.write_table(changed, batch)
+    assert "has entries that do not give its digest" in ledger("archive", "--before", "40", code=1).err
+    assert nulls(world) == []
+
+
 def test_encrypted(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = reads(ledger)
     settings(world, archive_key="env:SECRET")
@@ -334,6 +372,7 @@ def test_encrypted(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) ->
     )
     monkeypatch.setenv("SECRET", "correct horse battery staple")
     monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-03-02T00:00:00.000Z")
+    monkeypatch.setattr(archive_files, "LARGE", 0)
     ledger("archive", "--before", "30", "--ticks")
     ledger("archive", "--before", "1d", "--ticks")
     for path in (world / "archive").glob("*.parquet"):

@@ -9,12 +9,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ledger_cli.api import Ledger
 from ledger_cli.core.history import ADMIN
+from ledger_cli.services import archive_files
 from ledger_cli.services.packs import member_names
 from ledger_cli.wiring import ledgers
 
@@ -26,8 +28,10 @@ class Archives(RuleBasedStateMachine):
 
     store: str | None = None
 
-    @initialize(shards=st.integers(1, 3))
-    def begin(self, shards: int) -> None:
+    @initialize(shards=st.integers(1, 3), large=st.sampled_from([0, archive_files.LARGE]))
+    def begin(self, shards: int, large: int) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(archive_files, "LARGE", large)
         self.root = Path(tempfile.mkdtemp())
         self.names = [f"fork-{number}" for number in itertools.islice(itertools.count(), 9)]
         self.ledgers = [
@@ -116,6 +120,7 @@ class Archives(RuleBasedStateMachine):
                     assert ledger.replay(branch).ok
                 ledger.close()
             shutil.rmtree(self.root)
+            self.patch.undo()
 
 
 def _event(tick: int, entity: str = "E") -> str:
