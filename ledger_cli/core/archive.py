@@ -9,7 +9,7 @@ manifest and, in the ref `admin`, its SHA-256.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
@@ -147,6 +147,60 @@ class Ids(Sequence[str]):
         return self._values
 
 
+class ReadIds(Sequence[str]):
+    """Texts that are read each time they are asked for, since they may be too many to be held; cheap in their order."""
+
+    def __init__(self, count: int, read: Callable[[], Iterable[pa.ChunkedArray]]) -> None:
+        self._count = count
+        self._read = read
+        self._at = count
+        """Up to where they were read."""
+        self._source: Iterator[pa.ChunkedArray] = iter(())
+        self._left = _NONE
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, int):
+            return self[range(self._count)[at] :][0]
+        first, past, step = at.indices(self._count)
+        if step != 1:
+            return Ids(self.__arrow_array__())[at]
+        if first != self._at:
+            self._at, self._left, self._source = 0, _NONE, iter(self._read())
+            self._next(first)
+        return Ids(self._next(past - first))
+
+    def __iter__(self) -> Iterator[str]:
+        return (each.as_py() for values in self._read() for each in values)
+
+    def __arrow_array__(self, type: Any = None) -> pa.Array:
+        """What `pyarrow.array` makes of it."""
+        return _joined(self._read())
+
+    def _next(self, count: int) -> pa.ChunkedArray:
+        found = []
+        while count > 0:
+            if not len(self._left):
+                more = next(self._source, None)
+                if more is None:
+                    break
+                self._left = more
+            found.append(self._left.slice(0, count))
+            self._left = self._left.slice(len(found[-1]))
+            self._at += len(found[-1])
+            count -= len(found[-1])
+        return _joined(found)
+
+
+_NONE = pa.chunked_array([], pa.string())
+
+
+def _joined(values: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:
+    return pa.chunked_array([chunk for each in values for chunk in each.chunks], pa.string())
+
+
 _AT_ONCE = 20_000
 
 
@@ -157,7 +211,7 @@ def with_entries(commits: Iterable[pa.Table], archived: Iterable[pa.Table]) -> I
     """
     source = iter(archived)
     known: pa.Table | None = None
-    for table in _portions(commits):
+    for table in portions(commits):
         if not table.num_rows or not table["entries"].null_count:
             yield table
             continue
@@ -182,7 +236,7 @@ def _up_to(table: pa.Table, place: tuple[int, int]) -> int:
     return low + int(np.searchsorted(heights, place[1], "right"))
 
 
-def _portions(commits: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def portions(commits: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same in small tables: without their entries, many commits are no burden; with them they may be."""
     for table in commits:
         for at in range(0, max(1, table.num_rows), _AT_ONCE):

@@ -309,4 +309,15 @@ def chained(commits: pa.Table) -> pa.Table:
     return commits.sort_by([(name, "ascending") for name in _PLACE])
 
 
+def ascend(commits: Iterable[pa.Table]) -> bool:
+    """Whether commits, of which no more is asked than shard and height, are in this order from the first table on."""
+    last: list[pa.Table] = []
+    for table in commits:
+        places = pa.concat_tables([*last, table])
+        if chained(places) is not places:
+            return False
+        last = [places.slice(max(0, places.num_rows - 1))]
+    return True
+
+
 _PLACE = ["shard", "height"]

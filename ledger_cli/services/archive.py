@@ -8,14 +8,16 @@ announced and not taken out, since the process was killed, is taken out by the n
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from ledger_cli.core.archive import ArchivedFile, Ids, Manifest
+from ledger_cli.core.archive import ArchivedFile, Manifest, ReadIds
 from ledger_cli.core.history import ADMIN, Archive, State
 from ledger_cli.errors import Conflict, Corrupt, UsageError
 from ledger_cli.services.archive_choice import Batch, Request, all_chosen, all_files, batches, chosen, whole_files
@@ -245,10 +247,8 @@ def _announce(repository: Repository, record: Archive, why: str) -> Archive:
 def free(repository: Repository, store: ArchivedStore, record: Archive) -> Archive:
     """Take out of the ledger what an announced archive holds. Idempotent."""
     held = Held(record, store.manifest(record))
-    for batch in held.manifest.batches:
-        ids = [table["commit_id"] for table in store.archived_rows(held, batch, ["commit_id"])]
-        texts = pa.chunked_array([chunk for each in ids for chunk in each.chunks], pa.string())
-        store.commits.archive_commits(batch, Ids(texts))
+    for batch, count in held.manifest.batches.items():
+        store.commits.archive_commits(batch, ReadIds(count, partial(_ids, store, held, batch)))
     for each in held.manifest.whole:
         store.inner.remove(each.name)
     gone = {*held.manifest.batches, *(each.name for each in held.manifest.whole)}
@@ -265,3 +265,7 @@ def free(repository: Repository, store: ArchivedStore, record: Archive) -> Archi
     repository.administer("free", f"what is in archive {record.id}", freed)
     store.reader.forget(held.manifest.files)
     return done[0]
+
+
+def _ids(store: ArchivedStore, held: Held, batch: str) -> Iterator[pa.ChunkedArray]:
+    return (table["commit_id"] for table in store.archived_rows(held, batch, ["commit_id"]))

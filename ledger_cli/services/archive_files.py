@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.archive import INDEX, ROWS, ArchivedRows
+from ledger_cli.core.commit import ascend
 from ledger_cli.core.history import CommitFile
 
 _GROUP = 100_000
@@ -169,16 +170,7 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _in_order(file: pq.ParquetFile) -> bool:
-    """Whether the commits of a file are in order of shard and height."""
-    before = np.array([[-1], [-1]])
-    for group in range(file.num_row_groups):
-        table = file.read_row_group(group, ["shard", "height"])
-        shard, height = np.hstack([before, [table["shard"].to_numpy(), table["height"].to_numpy()]])
-        step = np.diff(shard)
-        if ((step < 0) | ((step == 0) & (np.diff(height) <= 0))).any():
-            return False
-        before = np.array([shard[-1:], height[-1:]])
-    return True
+    return ascend(file.read_row_group(group, ["shard", "height"]) for group in range(file.num_row_groups))
 
 
 def _repeated(text: str, times: int) -> pa.Array:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ledger_cli.core.archive import ArchivedFile, ArchivedRows, Manifest, with_entries
+from ledger_cli.core.archive import ArchivedFile, ArchivedRows, Manifest, portions, with_entries
 from ledger_cli.core.commit import COMMIT, entries_digests_of
 from ledger_cli.core.history import ADMIN, Archive, Move
 from ledger_cli.errors import Corrupt, LedgerError, NotFound, NotWritten, UsageError
@@ -439,7 +439,8 @@ def check_entries(table: pa.Table, where: str) -> None:
             f"{where}: the entries of {table['entries'].null_count} commits are neither there nor in an archive that "
             "the ledger knows: restore it from a copy of the ledger"
         )
-    wrong = pc.not_equal(table["entries_digest"], pa.array(entries_digests_of(table), pa.string()))
-    if (first := pc.index(wrong, True).as_py()) >= 0:
-        named = table["commit_id"][first].as_py()
-        raise Corrupt(f"{where}: commit {named} has entries that do not give its digest: run `ledger verify`")
+    for piece in portions([table]):
+        wrong = pc.not_equal(piece["entries_digest"], pa.array(entries_digests_of(piece), pa.string()))
+        if (first := pc.index(wrong, True).as_py()) >= 0:
+            named = piece["commit_id"][first].as_py()
+            raise Corrupt(f"{where}: commit {named} has entries that do not give its digest: run `ledger verify`")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger_cli.core.archive import with_entries
-from ledger_cli.core.commit import CommitRow, chained
+from ledger_cli.core.commit import CommitRow, ascend, chained
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.ports import Files, Reading, TickRange
@@ -53,6 +53,7 @@ _REPEATED = [
 ]
 """Columns in which few values are met again and again; digests never are."""
 _ROWS_PER_ROW_GROUP = 100_000
+_READ_AT_ONCE = 100_000
 _SORTED_AT_ONCE = 2_000_000
 """Commits and entries."""
 
@@ -146,16 +147,15 @@ class ParquetCommits:
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""
-        given = pa.array(commit_ids, pa.string())
-        gone = given if isinstance(given, pa.ChunkedArray) else pa.chunked_array([given])
-        everything = self._are_all(batch, gone)
+        everything = self._are_all(batch, commit_ids)
+        gone = None if everything else _chunked(commit_ids)
         dropped = 0
 
         def headers(table: pa.Table) -> pa.Table:
             nonlocal dropped
             table = counted(table)
             before = table["entries"].null_count
-            table = _with_entries(table, None if everything else pc.is_in(table["commit_id"], gone))
+            table = _with_entries(table, None if gone is None else pc.is_in(table["commit_id"], gone))
             dropped += table["entries"].null_count - before
             return table
 
@@ -165,14 +165,14 @@ class ParquetCommits:
             if dropped:
                 self._files.publish(path, batch)
 
-    def _are_all(self, batch: str, commit_ids: pa.ChunkedArray) -> bool:
+    def _are_all(self, batch: str, commit_ids: Sequence[str]) -> bool:
         """Whether these are all commits of a batch of which nothing is archived, in the order of its file."""
         with self._open(batch) as file:
             if file.metadata.num_rows != len(commit_ids) or "kept" in file.schema_arrow.names:
                 return False
             seen = 0
             for piece in file.iter_batches(columns=["commit_id"]):
-                if not pa.chunked_array([piece.column(0)]).equals(commit_ids.slice(seen, len(piece))):
+                if not pa.chunked_array([piece.column(0)]).equals(_chunked(commit_ids[seen : seen + len(piece)])):
                     return False
                 seen += len(piece)
             return True
@@ -264,7 +264,7 @@ class ParquetCommits:
 
     def _open(self, batch: str) -> pq.ParquetFile:
         try:
-            return pq.ParquetFile(self._files.location(batch))
+            return pq.ParquetFile(self._files.location(batch), pre_buffer=False)
         except FileNotFoundError as error:
             raise missing(batch) from error
 
@@ -284,8 +284,10 @@ class ParquetCommits:
                 table = file.read_row_groups(list(chosen), read_of)
                 return table.rename_columns([*columns[:-1], "entries"])
 
-            if _ascend(file):
-                yield from map(chained, _ahead(read, groups))
+            if ascend(file.read_row_group(group, ["shard", "height"]) for group in groups):
+                rows = max(1, _READ_AT_ONCE * file.metadata.num_rows // max(1, _size(file)))
+                for batch in _ahead(file.iter_batches(rows, columns=read_of)):
+                    yield pa.Table.from_batches([batch]).rename_columns([*columns[:-1], "entries"])
             elif _size(file) <= _SORTED_AT_ONCE:
                 yield chained(read(groups))
             else:
@@ -338,30 +340,18 @@ _BY_REGION = f"""
 _BY_REGION_KEPT = _BY_REGION.format(entries="kept")
 
 
-def _ahead(read: Callable[[Iterable[int]], pa.Table], groups: Iterable[int]) -> Iterator[pa.Table]:
-    """What is read of each row group: of the next one while this one is worked on."""
+def _chunked(texts: Sequence[str]) -> pa.ChunkedArray:
+    given = pa.array(texts, pa.string())
+    return given if isinstance(given, pa.ChunkedArray) else pa.chunked_array([given])
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same, each read while the one before it is worked on."""
     with ThreadPoolExecutor(1) as reader:
-        waiting: Future[pa.Table] | None = None
-        for group in groups:
-            begun, waiting = waiting, reader.submit(read, [group])
-            if begun is not None:
-                yield begun.result()
-        if waiting is not None:
-            yield waiting.result()
-
-
-def _ascend(file: pq.ParquetFile) -> bool:
-    """Whether no commit of a row group comes before one of an earlier row group."""
-    before = (-1, -1)
-    for group in range(file.num_row_groups):
-        table = chained(file.read_row_group(group, ["shard", "height"]))
-        if not table.num_rows:
-            continue
-        first, last = ((table["shard"][at].as_py(), table["height"][at].as_py()) for at in (0, table.num_rows - 1))
-        if first < before:
-            return False
-        before = last
-    return True
+        waiting = reader.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = reader.submit(next, batches, None)
+            yield batch
 
 
 def _size(file: pq.ParquetFile) -> int:
