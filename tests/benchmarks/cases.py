@@ -548,7 +548,7 @@ def archive_restore(bench: Bench) -> list[Finding]:
     large, small = peaks
     return [
         against(f"archive and restore, {bench.rows(1_000_000):,} commits", 2, costs),
-        Finding("peak memory of archive and restore", f"{large:.0f} MiB", f"{small:.0f} MiB", large / small, 1.3),
+        Finding("peak memory of archive and restore", f"{large:.0f} MiB", f"{small:.0f} MiB", large / small, 1.1),
     ]
 
 

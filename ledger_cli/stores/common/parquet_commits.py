@@ -53,7 +53,7 @@ _REPEATED = [
 ]
 """Columns in which few values are met again and again; digests never are."""
 _ROWS_PER_ROW_GROUP = 100_000
-_READ_AT_ONCE = 100_000
+_READ_AT_ONCE = 50_000
 _SORTED_AT_ONCE = 2_000_000
 """Commits and entries."""
 
