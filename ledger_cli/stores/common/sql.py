@@ -366,7 +366,10 @@ class SqlStore(ABC):
             return "", None, []
         batch, *header = found[0]
         if not history.holds(batch, header[3], header[4]):
-            others = session.rows(f"SELECT batch FROM repeats WHERE {one}", id=commit_id)
+            # Both in one statement: with its batch removed meanwhile, another one has become the first.
+            others = session.rows(
+                f"SELECT batch FROM repeats WHERE {one} UNION ALL SELECT batch FROM commits WHERE {one}", id=commit_id
+            )
             if not any(history.holds(other, header[3], header[4]) for (other,) in others):
                 return batch, None, []
         entries = session.rows(f"SELECT {_ENTRY} FROM commit_entries e WHERE e.{one}", id=commit_id)
@@ -387,8 +390,11 @@ class SqlStore(ABC):
             if len(kept) == len(rows):
                 return kept
             others = {row[1]: row for row in rows if not history.holds(row[0], row[2], row[3])}
-            sql = f"SELECT batch, CAST(commit_id AS TEXT) FROM repeats WHERE {self._chosen('commit_id')}"
-            for batch, commit_id in session.rows(sql, ids=list(others)):
+            looks = (
+                f"SELECT batch, CAST(commit_id AS TEXT) FROM {table} WHERE {self._chosen('commit_id')}"
+                for table in ("repeats", "commits")  # in one statement, as in `_one`
+            )
+            for batch, commit_id in session.rows(" UNION ALL ".join(looks), ids=list(others)):
                 row = others.get(commit_id)
                 if row is not None and history.holds(batch, row[2], row[3]):
                     kept.append(others.pop(commit_id))
