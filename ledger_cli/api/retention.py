@@ -38,10 +38,10 @@ def _by_rules(config: Config, to: str) -> Request:
     keep = config["archive_keep"] or None
     rules = []
     if config["archive_after"] is not None:
-        rules.append(Rule(made_before=_ago(config, "archive_after"), but_newest=keep))
+        rules.append(Rule(made_before=time_ago(config, "archive_after"), but_newest=keep))
     if config["archive_quiet_after"] is not None:
         quiet = float(config["archive_quiet_activity"])
-        rules.append(Rule(None, _ago(config, "archive_quiet_after"), quiet, keep))
+        rules.append(Rule(None, time_ago(config, "archive_quiet_after"), quiet, keep))
     return Request(to, tuple(rules), ticks=_files(config, "archive_ticks"), world=_files(config, "archive_world"))
 
 
@@ -49,10 +49,11 @@ def _files(config: Config, name: str) -> Rule | None:
     """The rule for whole files of a kind."""
     if config[f"{name}_after"] is None:
         return None
-    return Rule(made_before=_ago(config, f"{name}_after"), but_newest=config[f"{name}_keep"] or None)
+    return Rule(made_before=time_ago(config, f"{name}_after"), but_newest=config[f"{name}_keep"] or None)
 
 
-def _ago(config: Config, name: str) -> str:
+def time_ago(config: Config, name: str) -> str:
+    """The time that a setting of an age means, RFC 3339 UTC."""
     try:
         return machine.time_before(seconds_of(config[name]))
     except UsageError as error:

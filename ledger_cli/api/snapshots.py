@@ -12,7 +12,7 @@ from ledger_cli.wiring import machine
 if TYPE_CHECKING:
     from ledger_cli.core.history import Snapshot
     from ledger_cli.services.snapshot_restore import Proof, Restored
-    from ledger_cli.services.snapshots import Reducers, SnapshotView
+    from ledger_cli.services.snapshots import Keep, Reducers, SnapshotView
 
 
 class SnapshotApi:
@@ -40,7 +40,7 @@ class SnapshotApi:
             self._reducers(),
             branch,
             machine.patience(seconds) if seconds else None,
-            self._config["keep_snapshots"],
+            self._keep(),
             None if every is None else seconds_of(every),
             why,
         )
@@ -74,12 +74,26 @@ class SnapshotApi:
         found = self._found(snapshot, branch)
         return restore(self._repository, self._reducers(), found, to, verify, why)
 
-    def prune(self, keep: int | None = None, branch: str = MAIN, why: str = "") -> list[SnapshotView]:
-        """Take away all snapshots of a branch but the newest; None: as many as in `ledger.toml` stay."""
+    def prune(
+        self, keep: int | None = None, branch: str = MAIN, why: str = "", *, before: str | None = None
+    ) -> list[SnapshotView]:
+        """Take away all snapshots of a branch but the newest `keep`, and those older than `before`, an age like `30d`.
+
+        The newest one is never too old. None: as in `ledger.toml`.
+        """
         from ledger_cli.services.snapshots import SnapshotView, prune
 
-        kept = self._config["keep_snapshots"] if keep is None else keep
-        return [SnapshotView(each) for each in prune(self._repository, kept, branch, why)]
+        return [SnapshotView(each) for each in prune(self._repository, self._keep(keep, before), branch, why)]
+
+    def _keep(self, newest: int | None = None, before: str | None = None) -> Keep:
+        from ledger_cli.api.retention import time_ago
+        from ledger_cli.core.durations import seconds_of
+        from ledger_cli.services.snapshots import Keep
+
+        since = None if before is None else machine.time_before(seconds_of(before))
+        if before is None and self._config["keep_snapshots_for"] is not None:
+            since = time_ago(self._config, "keep_snapshots_for")
+        return Keep(self._config["keep_snapshots"] if newest is None else newest, since)
 
     def _found(self, snapshot: int | None, branch: str) -> Snapshot:
         from ledger_cli.services.snapshots import find

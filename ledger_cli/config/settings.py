@@ -237,6 +237,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("world", "max_skew", "number", 5, "seconds; a node whose clock is further off is told as wrong"),
     Setting("snapshots", "keep_snapshots", "integer", 30, "snapshots of a branch that are kept: the newest so many"),
     Setting(
+        "snapshots", "keep_snapshots_for", "text", None, "age like 90d; older ones go too, but for the newest", "90d"
+    ),
+    Setting(
         "snapshots",
         "snapshot_wait",
         "integer",

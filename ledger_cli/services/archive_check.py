@@ -14,7 +14,10 @@ from ledger_cli.services.repository import Repository
 
 
 def damages_of_archives(repository: Repository, store: ArchivedStore) -> Iterator[tuple[str, str]]:
-    """What is wrong with the archives that are in use: a file by its URL, and what it is."""
+    """What is wrong with the archives that are in use: a file by its URL, and what it is.
+
+    A ledger that was copied has again itself what was archived; its archives may lie beside the other one alone.
+    """
     for record in archives(repository):
         if record.restored:
             continue
@@ -22,6 +25,8 @@ def damages_of_archives(repository: Repository, store: ArchivedStore) -> Iterato
             held = Held(record, store.manifest(record))
         except LedgerError:
             continue  # a finding of the ledger's own copy already
+        if not any(map(store.archived, [*held.manifest.batches, *(each.name for each in held.manifest.whole)])):
+            continue
         with store.scratch() as scratch:
             path = scratch / "file"
             url, name = place_of(record)

@@ -114,7 +114,7 @@ def verify(
 ) -> IntegrityReport:
     """Check the refs named (None: all, deleted ones too) and every file that they name.
 
-    Of what is archived the headers are checked; with `archives` every file of every archive too, where it is.
+    Of what is archived the headers are checked; with `archives` every file of those in use too, where they are.
     NotFound where a branch that was named does not exist.
     """
     existing = repository.store.branches()

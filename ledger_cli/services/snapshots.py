@@ -10,7 +10,7 @@ are collected. The log of events stays the truth: any snapshot can be proved by 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -103,6 +103,22 @@ def _about(record: Snapshot) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Keep:
+    """Which snapshots of a branch stay: the newest so many, of these those since a time, and always the newest one.
+
+    `since`: RFC 3339 UTC; None: however old.
+    """
+
+    newest: int
+    since: str | None = None
+
+    def gone(self, newest_first: Sequence[Snapshot]) -> list[Snapshot]:
+        """Those that go. With `newest` 0 all do."""
+        old = [each for each in newest_first[1:] if self.since is not None and each.at < self.since]
+        return [each for number, each in enumerate(newest_first) if number >= self.newest or each in old]
+
+
 def path_of(record: Snapshot, file: str) -> str:
     """Where a file of a snapshot is within the ledger."""
     return f"{FOLDER}/{record.id}/{file}"
@@ -125,18 +141,20 @@ def create(
     reducers: Reducers,
     branch_name: str,
     patience: Iterable[object] | None,
-    keep: int,
+    keep: Keep,
     every: int | None = None,
     why: str = "",
 ) -> SnapshotView:
-    """Make a snapshot of a branch's world as it is now, and keep the newest `keep` of the branch.
+    """Make a snapshot of a branch's world as it is now; of those of the branch stay what `keep` says.
 
     `patience` yields as long as modules are waited for; None: not at all. `every`, in seconds: one that is no
     older will do. One of the same cut is not made twice. LedgerError where a module does not come along in time,
     Conflict where another one is announced meanwhile: then nothing is kept.
     """
-    if keep < 1:
-        raise UsageError(f"of {keep} snapshots none would be left: set keep_snapshots in ledger.toml to 1 or more")
+    if keep.newest < 1:
+        raise UsageError(
+            f"of {keep.newest} snapshots none would be left: set keep_snapshots in ledger.toml to 1 or more"
+        )
     branch = repository.branch(branch_name)
     if not log_length(branch):
         raise UsageError(f"{branch_name} has no world event yet: `ledger world apply` brings some")
@@ -207,7 +225,7 @@ def _wait(repository: Repository, announced: Snapshot, patience: Iterable[object
     )
 
 
-def _complete(repository: Repository, announced: Snapshot, entities: Mapping[str, Entity], keep: int) -> SnapshotView:
+def _complete(repository: Repository, announced: Snapshot, entities: Mapping[str, Entity], keep: Keep) -> SnapshotView:
     with repository.store.scratch() as scratch:
         files = write_files(entities, scratch)
         digest = state_digest({each.module: each.digest for each in files})
@@ -273,11 +291,11 @@ def _withdraw(repository: Repository, announced: Snapshot) -> None:
 # -- keeping --------------------------------------------------------------------------------------------------
 
 
-def prune(repository: Repository, keep: int, branch: str, why: str = "") -> list[Snapshot]:
-    """Take away all snapshots of a branch but the newest `keep`; gives those that went."""
-    if keep < 0:
-        raise UsageError(f"{keep} snapshots cannot be kept: use a number from 0")
-    gone = snapshots(repository, branch)[keep:]
+def prune(repository: Repository, keep: Keep, branch: str, why: str = "") -> list[Snapshot]:
+    """Take away the snapshots of a branch that do not stay; gives them."""
+    if keep.newest < 0:
+        raise UsageError(f"{keep.newest} snapshots cannot be kept: use a number from 0")
+    gone = keep.gone(snapshots(repository, branch))
     if gone:
         repository.administer(
             "prune", why or f"snapshots of {branch}", lambda state: _kept(state.snapshots, state, keep, branch)
@@ -286,9 +304,9 @@ def prune(repository: Repository, keep: int, branch: str, why: str = "") -> list
     return gone
 
 
-def _kept(records: Mapping[str, Snapshot], state: State, keep: int, branch: str) -> State:
-    complete = sorted((each.id for each in records.values() if each.digest and each.branch == branch), reverse=True)
-    gone = set(complete[keep:])
+def _kept(records: Mapping[str, Snapshot], state: State, keep: Keep, branch: str) -> State:
+    complete = [each for each in records.values() if each.digest and each.branch == branch]
+    gone = {each.id for each in keep.gone(sorted(complete, key=lambda each: each.id, reverse=True))}
     return replace(state, snapshots={key: each for key, each in records.items() if each.id not in gone})
 
 

@@ -95,6 +95,7 @@ def test_a_copy_has_all_itself(world: Path, ledger: Run, tmp_path: Path) -> None
         ledger("copy", world, place, *options)
         assert not (place / "archive").exists()
         assert reads(at(ledger, place)) == before
+        assert ledger("verify", "--archives", "--ledger", place).out
         assert ledger("copy", world, place, "--json").json["moves"] == 0
 
 

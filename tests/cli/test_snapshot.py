@@ -157,6 +157,28 @@ def test_the_newest_are_kept(home: Path, ledger: Run, monkeypatch: pytest.Monkey
     assert ledger("verify").code == 0
 
 
+def test_old_ones_go_but_for_the_newest(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = ["2020-01-01", "2020-02-01", "2020-03-01"]
+    for number, day in enumerate(days, 6):
+        more(ledger, number)
+        monkeypatch.setattr(machine, "now", lambda day=day: f"{day}T00:00:00.000Z")
+        ledger("snapshot", "create")
+    old = [each["id"] for each in ledger("snapshot", "list", "--json").json]
+    monkeypatch.setattr(machine, "time_before", lambda seconds: f"2020-02-{30 - seconds // 86_400:02}T00:00:00.000Z")
+    assert ledger("snapshot", "prune", "--before", "29d", "--json").json == {"pruned": [old[2]]}
+    assert "no length of time" in ledger("snapshot", "prune", "--before", "old", code=2).err
+    monkeypatch.setenv("LEDGER_KEEP_SNAPSHOTS_FOR", "soon")
+    assert "keep_snapshots_for in ledger.toml: " in ledger("snapshot", "prune", code=2).err
+    monkeypatch.setattr(machine, "time_before", lambda seconds: "2030-01-01T00:00:00.000Z")
+    monkeypatch.setenv("LEDGER_KEEP_SNAPSHOTS_FOR", "1d")
+    more(ledger, 9)
+    ledger("snapshot", "create")
+    (left,) = ledger("snapshot", "list", "--json").json
+    assert left["events"] == 9
+    assert ledger("snapshot", "prune", "--json").json == {"pruned": []}
+    assert ledger("verify").code == 0
+
+
 def test_restore(home: Path, ledger: Run) -> None:
     ledger("snapshot", "create")
     more(ledger, 1, 6, 7)

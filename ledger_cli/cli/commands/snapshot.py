@@ -51,7 +51,7 @@ def create(
 ) -> None:
     """Make a snapshot of the world as it is now: announce it, wait for the modules, cut, write, complete.
 
-    The newest ones of the branch are kept, as many as the setting keep_snapshots says.
+    Of the branch the newest ones are kept, as the settings keep_snapshots and keep_snapshots_for say.
 
     JSON: id, branch, move, events, hlc, entities, digest, createdAt, createdBy, why, bytes, manifest; files (file,
     module, rows, bytes, sha256, digest) where it was made now.
@@ -172,6 +172,14 @@ def prune(
             "--keep", metavar="N", min=0, help="The newest so many stay [default: the setting keep_snapshots]."
         ),
     ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before",
+            metavar="AGE",
+            help="Older ones go too, like 90d; the newest stays [default: the setting keep_snapshots_for].",
+        ),
+    ] = None,
     message: MessageOption = "",
     ledger: LedgerOption = None,
     branch: BranchOption = "main",
@@ -187,5 +195,5 @@ def prune(
     from ledger_cli.render.common.words import counted
 
     with Ledger.open(ledger) as opened:
-        gone = opened.snapshots.prune(keep, branch, message)
+        gone = opened.snapshots.prune(keep, branch, message, before=before)
     Output(as_json).emit({"pruned": [each.record.id for each in gone]}, f"pruned {counted(len(gone), 'snapshot')}")

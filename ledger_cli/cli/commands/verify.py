@@ -21,7 +21,10 @@ def verify(
         typer.Option("--branch", help="Only this branch and what it stands on; repeatable [default: all]."),
     ] = None,
     archives: Annotated[
-        bool, typer.Option("--archives", help="Read and check every file of every archive too, where it is.")
+        bool,
+        typer.Option(
+            "--archives", help="Read and check every file of the archives that the ledger needs too, where they are."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
