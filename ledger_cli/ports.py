@@ -509,6 +509,8 @@ class SqlInput:
     file of commits."""
     views: dict[str, str]
     """SELECTs of the user's own by name, which may use each other."""
+    kept: dict[str, Path]
+    """Parquet files with the rows of some of these."""
 
 
 SQL_VIEWS = ("ticks", "commits", "commit_entries", "entity_state", "world", "world_events", "quarantine", "refs")

@@ -54,6 +54,7 @@ class _Verbs:
     def __init__(self, ledger: Ledger, branch: str) -> None:
         self._ledger = ledger
         self._branch = branch
+        self._kept: set[str] = set()
 
     def ingest(self, name: str, taken: Taken, settle: Settle) -> IngestResult:
         source = inputs.taken_source(name, taken)
@@ -72,6 +73,18 @@ class _Verbs:
 
     def snapshot(self, every: str) -> SnapshotView:
         return self._ledger.snapshots.create(self._branch, 0, every, "follow")
+
+    def keep_views(self) -> None:
+        from ledger_cli.api.views import own_views
+        from ledger_cli.services.query import keep_views
+
+        repository = self._ledger._repository
+        views = own_views(repository, self._ledger.config)
+        if views.kept and views.copies is not None:
+            fresh = {key for key, _ in keep_views(repository, repository.branch(self._branch), views).values()}
+            for key in self._kept - fresh:
+                views.copies.drop(key)
+            self._kept = fresh
 
 
 def options_of(

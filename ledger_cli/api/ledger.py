@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli.api.arguments import checks_arguments
+from ledger_cli.api.views import own_views
 from ledger_cli.config.file import Config, load, template
 from ledger_cli.config.policies import policy_from
 from ledger_cli.config.types import TypeSettings
@@ -439,13 +440,13 @@ class Ledger:
         """The answer to a read-only SELECT over the views of a branch, those of `[views]` in `ledger.toml` too."""
         from ledger_cli.services.query import sql
 
-        return sql(self._repository, branch, statement, self.config.views)
+        return sql(self._repository, branch, statement, own_views(self._repository, self.config))
 
     def sql_answer(self, statement: str, branch: str = MAIN) -> AbstractContextManager[SqlAnswer]:
         """The same, batch by batch within a context, for answers that may be larger than memory."""
         from ledger_cli.services.query import sql_answer
 
-        return sql_answer(self._repository, branch, statement, views=self.config.views)
+        return sql_answer(self._repository, branch, statement, views=own_views(self._repository, self.config))
 
     def to_arrow(self, view: str = "commit_entries", branch: str = MAIN) -> pa.Table:
         """A whole view (see `sql`) as an Arrow table."""

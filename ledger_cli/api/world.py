@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from ledger_cli.api.views import own_views
 from ledger_cli.config.file import Config
 from ledger_cli.config.types import level_of
 from ledger_cli.core.history import MAIN
@@ -392,7 +393,8 @@ class WorldApi:
         from ledger_cli.services.query import sql_answer
 
         moment = self._moment(at, branch)
-        with sql_answer(self._repository, branch, statement, moment, self._config.views) as answer:
+        views = own_views(self._repository, self._config)
+        with sql_answer(self._repository, branch, statement, moment, views) as answer:
             return pa.Table.from_batches(answer.batches, answer.schema)
 
     def digest(self, branch: str = MAIN) -> str:

@@ -23,7 +23,8 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VIEW = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _VIEWS_TEMPLATE = (
     "",
-    "# Views of your own for `ledger sql`, made of its views and of each other; computed when they are asked for.",
+    "# Views of your own for `ledger sql`, made of its views and of each other; computed when they are asked for, or",
+    '# kept fresh: NAME = { sql = "SELECT …", kept = true }.',
     "[views]",
     '# hot = "SELECT region, sum(weight) AS weight FROM commit_entries GROUP BY region HAVING sum(weight) > 100"',
 )
@@ -31,7 +32,7 @@ _VIEWS_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Config:
-    """The settings in force. `views`: SQL of the user's own, by name."""
+    """The settings in force. `views`: SQL of the user's own, by name; `kept_views`: those whose rows are kept fresh."""
 
     values: Mapping[str, Any]
     views: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Config:
     """Of types of world events, by name."""
     given: Mapping[str, str] = field(default_factory=dict)
     """Of the settings that are no defaults, by name: the file or the variable that they come from."""
+    kept_views: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -139,7 +141,8 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
         ) from error
     values = {setting.name: setting.default for setting in SETTINGS}
     given = {}
-    views, types = _views(tree.pop("views", {})), type_settings(tree.pop("types", {}))
+    views, kept = _views(tree.pop("views", {}))
+    types = type_settings(tree.pop("types", {}))
     for section, entries in tree.items():
         if section not in SECTIONS or not isinstance(entries, dict):
             raise UsageError(f"{FILE_NAME} has no [{section}]: use {', '.join(SECTIONS)}, views, types")
@@ -153,23 +156,33 @@ def load(text: str, environment: Mapping[str, str]) -> Config:
         if environment.get(setting.variable):
             values[setting.name] = setting.parsed(environment[setting.variable])
             given[setting.name] = setting.variable
-    return Config(values, views, types, given)
+    return Config(values, views, types, given, kept)
 
 
-def _views(entries: Any) -> dict[str, str]:
-    """The views of `[views]`. What their SQL says is checked where it is run."""
+def _views(entries: Any) -> tuple[dict[str, str], frozenset[str]]:
+    """The views of `[views]`, and the names of those to be kept. What their SQL says is checked where it is run."""
     if not isinstance(entries, dict):
         raise UsageError(f'{FILE_NAME}: views must be a table: write [views], then NAME = "SELECT …"')
     taken = {name.casefold() for name in SQL_VIEWS}
-    for name, sql in entries.items():
+    views, kept = dict[str, str](), set[str]()
+    for name, value in entries.items():
         if not _VIEW.fullmatch(name):
             raise UsageError(f"{FILE_NAME}: [views] {name!r} cannot be a name: use letters, digits and _")
         if name.casefold() in taken:
             raise UsageError(f"{FILE_NAME}: [views] {name} is the name of another view: choose another one")
-        if not isinstance(sql, str):
-            raise UsageError(f"{FILE_NAME}: [views] {name} must be a SELECT in quotes")
+        given = value if isinstance(value, dict) else {"sql": value}
+        if not isinstance(given.get("sql"), str) or not isinstance(given.get("kept", False), bool):
+            raise UsageError(
+                f'{FILE_NAME}: [views] {name} must be a SELECT in quotes, or {{ sql = "SELECT …", kept = true }}'
+            )
+        if given.keys() - {"sql", "kept"}:
+            raise UsageError(
+                f"{FILE_NAME}: [views] {name} has no {min(given.keys() - {'sql', 'kept'})}: it has sql, kept"
+            )
         taken.add(name.casefold())
-    return dict(entries)
+        views[name] = given["sql"]
+        kept |= {name} if given.get("kept") else set()
+    return views, frozenset(kept)
 
 
 def _toml(value: Any) -> str:

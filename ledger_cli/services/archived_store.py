@@ -174,7 +174,7 @@ class ArchivedStore:
         self.by_engine = inner.by_engine
         self.inner = inner
         self.reader = ArchiveReader(vault, cache)
-        self._cache = cache
+        self.copies = cache
         self._seq = -1
         self._looks = 0
         self._archives: dict[str, Archive] = {}
@@ -265,7 +265,7 @@ class ArchivedStore:
             self.look_again()
             if not self.archived(file):
                 return self.inner.location(file)
-        return str(self._cache.get(f"whole/{file}") or self._made(file))
+        return str(self.copies.get(f"whole/{file}") or self._made(file))
 
     def reading(self, files: Sequence[str], headers: bool = False) -> Reading:
         """See `ports.Store`."""
@@ -368,12 +368,12 @@ class ArchivedStore:
 
     def _made(self, file: str) -> Path:
         try:
-            with self._cache.draft() as draft:
+            with self.copies.draft() as draft:
                 if file.startswith(_COMMITS):
                     self._write_batch(file, draft)
                 else:
                     self.bring(file, self._held[file][-1], draft)
-                return self._cache.add(f"whole/{file}", draft)
+                return self.copies.add(f"whole/{file}", draft)
         except (NotFound, UsageError, NotWritten, Corrupt):
             raise
         except LedgerError as error:

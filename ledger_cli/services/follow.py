@@ -126,6 +126,10 @@ class Verbs(Protocol):
         """Make a snapshot where the newest is as old."""
         ...
 
+    def keep_views(self) -> None:
+        """Make the rows of the kept views anew where they are not fresh."""
+        ...
+
 
 @dataclass(frozen=True)
 class Clocks:
@@ -213,8 +217,16 @@ class Follower:
         self._number += 1
         self.full, self.failed = False, None
         step = FollowStep(self._options.branch, self._number)
-        parts = self._take_ticks, self._commit, self._take_world, self._judge_waiting, self._tell, self._keep
-        for part in (self._check_known, *parts):
+        parts = (
+            self._take_ticks,
+            self._commit,
+            self._take_world,
+            self._judge_waiting,
+            self._tell,
+            self._keep,
+            self._keep_views,
+        )
+        for part in (self._check_known, *parts, self._keep_views):
             try:
                 part(step)
             except _LATER as error:
@@ -324,3 +336,8 @@ class Follower:
             return
         made = self._verbs.snapshot(every)
         step.snapshot = made.record.id if made.made else None
+
+    def _keep_views(self, step: FollowStep) -> None:
+        # With more to be taken at once they would be out of date before anyone reads them.
+        if not self.full:
+            self._verbs.keep_views()

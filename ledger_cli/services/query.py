@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from ledger_cli.core.history import ADMIN, digest_of_move
 from ledger_cli.core.slices import by_condition
-from ledger_cli.ports import SqlAnswer, SqlInput
+from ledger_cli.errors import NotWritten, UsageError
+from ledger_cli.ports import Cache, SqlAnswer, SqlInput
 from ledger_cli.services.lineage import owned_slices
 from ledger_cli.services.moment import Moment
 from ledger_cli.services.repository import Branch, Repository
@@ -41,30 +49,98 @@ _COMMIT_MOVES = pa.schema(
     ]
 )
 
-_NO_VIEWS: Mapping[str, str] = {}
+
+@dataclass(frozen=True)
+class OwnViews:
+    """Views of the user's own: SELECTs by name, which may use each other.
+
+    The rows of those in `kept` are kept among `copies`, and made anew once the branch or what is known of types moved.
+    """
+
+    selects: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    copies: Cache | None = None
 
 
-def sql(repository: Repository, branch: str, statement: str, views: Mapping[str, str] = _NO_VIEWS) -> pa.Table:
+_NONE = OwnViews()
+
+
+def sql(repository: Repository, branch: str, statement: str, views: OwnViews = _NONE) -> pa.Table:
     """The whole answer to one SELECT (see `sql_answer`)."""
     with sql_answer(repository, branch, statement, views=views) as answer:
         return pa.Table.from_batches(answer.batches, answer.schema)
 
 
 def sql_answer(
-    repository: Repository,
-    branch: str,
-    statement: str,
-    at: Moment | None = None,
-    views: Mapping[str, str] = _NO_VIEWS,
+    repository: Repository, branch: str, statement: str, at: Moment | None = None, views: OwnViews = _NONE
 ) -> AbstractContextManager[SqlAnswer]:
-    """The answer to one SELECT over the views of a branch (`ports.SQL_VIEWS`), batch by batch.
+    """The answer to one SELECT over the views of a branch (`ports.SQL_VIEWS`) and the user's own, batch by batch.
 
-    `views`: further ones by name, each a SELECT. `refs` is of the whole ledger. With `at` the branch is as it was
-    then, and so is `world`.
+    `refs` is of the whole ledger. With `at` the branch is as it was then, and so is `world`.
     UsageError, in one line, for what cannot be answered or does more than read.
     """
     found = repository.branch(branch) if at is None else at.branch
-    read = _with_views(statement, views)
+    # The past is not asked for often enough to be kept.
+    kept = keep_views(repository, found, views, statement) if at is None else {}
+    return _answer(repository, found, statement, at, views, {name: path for name, (_, path) in kept.items()})
+
+
+def keep_views(
+    repository: Repository, branch: Branch, views: OwnViews, statement: str | None = None
+) -> dict[str, tuple[str, Path]]:
+    """The kept views of a branch, made where they are not fresh: by name, the key and the path of each one's copy.
+
+    `statement`: those alone that it may read. A view that cannot be kept (its SQL is wrong, a column has no type in
+    Parquet, no room) is left out: it is computed where it is asked for, and that says what is wrong.
+    """
+    copies = views.copies
+    if copies is None or not views.kept:
+        return {}
+    read = None if statement is None else _with_views(statement, views.selects)
+    kept = dict[str, tuple[str, Path]]()
+    for name in sorted(views.kept):
+        if read is not None and not _mentions(read, name.lower()):
+            continue
+        key = f"views/{_state_of(repository, branch, views, name)}.parquet"
+        path = copies.get(key)
+        if path is None:
+            others = {each: at for each, (_, at) in kept.items()}
+            try:
+                with (
+                    _answer(repository, branch, f'FROM "{name}"', None, views, others) as answer,
+                    copies.draft() as draft,
+                ):
+                    with pq.ParquetWriter(draft, answer.schema, compression="zstd") as file:
+                        for batch in answer.batches:
+                            file.write_batch(batch)
+                    path = copies.add(key, draft)
+            except (UsageError, NotWritten, pa.ArrowException):
+                continue
+        kept[name] = key, path
+    return kept
+
+
+def _state_of(repository: Repository, branch: Branch, views: OwnViews, name: str) -> str:
+    """A digest of all that the rows of a view are made of."""
+    admin = repository.find(ADMIN)
+    refs = repository.store.branches() if _mentions(_with_views(name, views.selects), "refs") else []
+    parts = [
+        [version("ledger-cli"), name, sorted(views.selects.items())],
+        [branch.name, digest_of_move(branch.raw), "" if admin is None else digest_of_move(admin.raw)],
+        [(ref, repository.store.latest_seq(ref)) for ref in refs],
+    ]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+
+def _answer(
+    repository: Repository,
+    found: Branch,
+    statement: str,
+    at: Moment | None,
+    views: OwnViews,
+    kept: Mapping[str, Path],
+) -> AbstractContextManager[SqlAnswer]:
+    read = _with_views(statement, {name: select for name, select in views.selects.items() if name not in kept})
     commits = list(by_condition(found.commit_slices()).items())
     world_events = found.world_files() if _mentions(read, "world_events") else ()
     given = SqlInput(
@@ -79,7 +155,8 @@ def sql_answer(
             "refs": _refs(repository, _mentions(read, "refs")),
             "world": _world(repository, found, at) if _mentions(read, "world") else ENTITIES.empty_table(),
         },
-        views=dict(views),
+        views=dict(views.selects),
+        kept=dict(kept),
     )
     return repository.engine.sql(given, statement)
 

@@ -109,3 +109,84 @@ def test_the_latest_activities_of_an_entity(world: Path, ledger: Run) -> None:
     latest = rows["a"]["activity_history"]
     assert (len(latest), latest[-1]) == (16, rows["a"]["activity"])
     assert latest == sorted(latest)
+
+
+KEPT = """
+[views]
+weights = { sql = "SELECT region, sum(weight) AS weight, sum(n) AS n FROM commit_entries GROUP BY 1", kept = true }
+top = { sql = "FROM weights ORDER BY weight DESC LIMIT 1", kept = true }
+moves = { sql = "SELECT count(*)::INTEGER AS n FROM refs", kept = true }
+plain = { sql = "SELECT region FROM top" }
+spans = { sql = "SELECT INTERVAL 1 MONTH AS i, 7 AS n FROM weights LIMIT 1", kept = true }
+wrong = { sql = "SELECT colour FROM ticks", kept = true }
+"""
+
+
+def copies(root: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in root.rglob("views/*.parquet")}
+
+
+def test_kept_ones_are_made_once_for_each_state_of_the_branch(world: Path, ledger: Run) -> None:
+    write(
+        world,
+        VIEWS.split("busiest")[0] + "top = 'FROM weights ORDER BY weight DESC LIMIT 1'\n"
+        "weights = 'SELECT region, sum(weight) AS weight, sum(n) AS n FROM commit_entries GROUP BY 1'",
+    )
+    asked = ("FROM weights ORDER BY region", "FROM top", "DESCRIBE top")
+    computed = [ledger("sql", each, "--json").json for each in asked[:2]]
+    write(world, KEPT)
+    assert [ledger("sql", each, "--json").json for each in asked[:2]] == computed
+    made = copies(world)
+    assert len(made) == 2, "weights and top, and no other"
+    assert [ledger("sql", each, "--json").json for each in asked[:2]] == computed
+    assert copies(world).keys() == made.keys()
+    assert ledger("sql", "SELECT region FROM plain", "--json").json == [{"region": "1:0"}]
+    assert copies(world).keys() == made.keys()
+    (world.parent / "more.jsonl").write_text('{"entityId": "E", "tickId": 90, "x": 95, "y": 95, "activity": 1}\n')
+    before = ledger("sql", "FROM moves", "--json").json[0]["n"]
+    ledger("ingest", world.parent / "more.jsonl")
+    ledger("commit", "--final")
+    assert ledger("sql", "FROM moves", "--json").json == [{"n": before + 2}]
+    fresh = {row["region"] for row in ledger("sql", "FROM weights", "--json").json}
+    assert fresh > {row["region"] for row in computed[0]}, "kept, and never of an earlier state"
+    ledger("fork", "past", "--from", "20")
+    assert ledger("sql", "SELECT sum(n)::INTEGER AS n FROM weights", "--branch", "past", "--json").json == (
+        ledger("sql", "SELECT sum(n)::INTEGER AS n FROM commit_entries", "--branch", "past", "--json").json
+    )
+    ledger("fork", "third")
+    assert ledger("sql", "FROM moves", "--json").json == [{"n": before + 4}], "refs are of the whole ledger"
+
+
+def test_what_cannot_be_kept_is_computed(world: Path, ledger: Run) -> None:
+    write(world, KEPT)
+    assert ledger("sql", "SELECT n FROM spans", "--json").json == [{"n": 7}]
+    assert "view wrong in ledger.toml cannot be used" in ledger("sql", "FROM wrong", code=2).err
+    assert ledger("sql", "SELECT count(*)::INTEGER AS n FROM query('FROM top')", "--json").json == [{"n": 1}]
+    for path in world.rglob("views/*.parquet"):
+        path.unlink()
+    assert ledger("sql", "SELECT region FROM top", "--json").json == [{"region": "1:0"}]
+
+
+def test_follow_keeps_them_fresh(world: Path, ledger: Run) -> None:
+    write(world, KEPT)
+    source = world.parent / "more.jsonl"
+    source.write_text('{"entityId": "E", "tickId": 90, "x": 95, "y": 95, "activity": 1}\n')
+    ledger("follow", source, "--idle", "0.1s", "--every", "0.05s")
+    made = copies(world)
+    assert len(made) >= 2
+    assert ledger("sql", "SELECT count(*)::INTEGER AS n FROM weights", "--json").json
+    assert copies(world).keys() == made.keys(), "who reads finds them made"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a = 7", "must be a SELECT in quotes, or { sql ="),
+        ("a = { kept = true }", "must be a SELECT in quotes, or { sql ="),
+        ("a = { sql = 'FROM ticks', kept = 1 }", "must be a SELECT in quotes, or { sql ="),
+        ("a = { sql = 'FROM ticks', fresh = true }", "[views] a has no fresh: it has sql, kept"),
+    ],
+)
+def test_a_view_that_is_none(world: Path, ledger: Run, text: str, told: str) -> None:
+    write(world, f"\n[views]\n{text}\n")
+    assert told in ledger("sql", "FROM refs", code=2).err

@@ -74,6 +74,8 @@ _COMMITS = """
 
 _HEADERS = "headers/"
 """Before the name of a file of commits, of which no entries are read."""
+_KEPT = "views/"
+"""Before the name of a view of the user's own whose rows are kept."""
 _HEADER_SCHEMA = COMMIT.remove(COMMIT.get_field_index("entries")).append(pa.field("regions", pa.int64()))
 _PACKS = "packs/"
 _HELD_MAX = 200
@@ -241,6 +243,7 @@ def run_sql(
                 headers.append((condition, source, _COUNTED[archived]))
                 listed |= {_HEADERS + name: partial(store.headers, name) for name in reading.names}
                 files += reading.names
+    listed |= {_KEPT + name: partial(str, path) for name, path in given.kept.items()}
     reached = _Listed(store, listed)
     connection.register_filesystem(reached)
     files += [part.file for reading in readings.values() for part in reading.packs]
@@ -337,7 +340,8 @@ def _define(
     }
     for name, view in views.items():
         connection.execute(f"CREATE VIEW {name} AS {view}")
-    return _define_own(connection, given.views)
+    kept = {name: f"FROM read_parquet({quoted(_url(_KEPT + name))})" for name in given.kept}
+    return _define_own(connection, {**given.views, **kept})
 
 
 def _define_own(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> dict[str, str]:
