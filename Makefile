@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What tests need besides is several times as large.
 TOOLS := $(VENV)/.tools
-# Processes of `make test`, at most one a core. Each takes up to 1 GiB.
+# Processes of `make test` and `make soak`, at most one a core. Each takes up to 1 GiB.
 WORKERS ?= 4
 PYTHON ?=
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3
@@ -48,7 +48,7 @@ bench: $(TOOLS) ## Run the benchmarks
 	@$(BIN)/python -m tests.benchmarks
 
 soak: $(TOOLS) ## Run the long tests
-	@$(BIN)/python -m pytest -m soak
+	@$(BIN)/python -m pytest -m soak -n auto --maxprocesses $(WORKERS) --dist worksteal
 
 clean: ## Remove .venv, caches and builds
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
