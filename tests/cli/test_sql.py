@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from ledger_cli import Ledger
 from ledger_cli.ports import SQL_VIEWS
 from tests.cli.conftest import Run
 
@@ -72,6 +73,23 @@ def test_values_that_json_and_csv_have_no_type_for(world: Path, ledger: Run) -> 
     values = dict(zip(head, line, strict=True))
     assert (values["d"], values["e"], values["h"]) == ("[1,null]", '{"k":"1.50"}', "9007199254740993")
     assert ledger("sql", statement).code == 0
+
+
+def test_no_file_stays_open(world: Path) -> None:
+    """DuckDB does not close all that it opens."""
+    with Ledger.open(world) as ledger:
+
+        def held() -> int:
+            ledger.sql("SELECT * FROM commit_entries JOIN commits USING (commit_id) JOIN ticks ON true LIMIT 5")
+            return sum("/segments/" in each or "/commits/" in each for each in map(opened, os.listdir("/proc/self/fd")))
+
+        def opened(number: str) -> str:
+            try:
+                return os.readlink(f"/proc/self/fd/{number}")
+            except FileNotFoundError:
+                return ""  # the one that lists them
+
+        assert held() == held() == 0
 
 
 def test_what_there_is(world: Path, ledger: Run) -> None:

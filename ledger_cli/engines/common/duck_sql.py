@@ -141,7 +141,13 @@ class _Handle:
         return data
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        # Of those that it looks into to bind a view, DuckDB lets go without closing them.
+        self.close()
 
 
 class _Listed(fsspec.AbstractFileSystem):  # type: ignore[misc]
