@@ -99,7 +99,7 @@ def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return root
 
 
-@pytest.mark.parametrize("instant", instants(8, SECONDS, SEED + 3))
+@pytest.mark.parametrize("instant", instants(5, SECONDS, SEED + 3, soak=100))
 def test_archive_killed(jobs: Nursery, prepared: Path, undisturbed: Path, tmp_path: Path, instant: float) -> None:
     ledger = copied(prepared, tmp_path / "world")
     jobs.run(archiving(ledger), kill_after=instant)
@@ -108,7 +108,7 @@ def test_archive_killed(jobs: Nursery, prepared: Path, undisturbed: Path, tmp_pa
     ends_as_undisturbed(prepared, ledger, undisturbed)
 
 
-@pytest.mark.parametrize("instant", instants(6, SECONDS / 2, SEED + 4))
+@pytest.mark.parametrize("instant", instants(4, SECONDS / 2, SEED + 4, soak=100))
 def test_restore_killed(jobs: Nursery, prepared: Path, undisturbed: Path, tmp_path: Path, instant: float) -> None:
     ledger = copied(undisturbed, tmp_path / "world")
     with Ledger.open(ledger) as opened:

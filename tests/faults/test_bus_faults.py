@@ -44,7 +44,7 @@ def told(path: Path) -> list[int]:
     return list(dict.fromkeys(json.loads(line)["position"] for line in text.split(b"\n")[:-1]))
 
 
-@pytest.mark.parametrize("instant", instants(8, SECONDS, SEED))
+@pytest.mark.parametrize("instant", instants(5, SECONDS, SEED, soak=100))
 def test_killed(jobs: Nursery, template: Path, tmp_path: Path, instant: float) -> None:
     shutil.copytree(template, tmp_path / "home")
     world, bus = tmp_path / "home" / "world", tmp_path / "home" / "events.jsonl"

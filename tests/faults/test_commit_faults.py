@@ -58,7 +58,7 @@ def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None
         assert opened.replay().ok
 
 
-@pytest.mark.parametrize("instant", instants(20, SECONDS, SEED, soak=300))
+@pytest.mark.parametrize("instant", instants(12, SECONDS, SEED, soak=300))
 def test_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
     ledger = copied(prepared, tmp_path / "world")
     jobs.run(Job(ledger, "commit", options={"final": True}), kill_after=instant)

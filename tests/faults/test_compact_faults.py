@@ -72,7 +72,7 @@ def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None
     assert ticks(ledger) == prepared["rows_late"]
 
 
-@pytest.mark.parametrize("instant", instants(15, SECONDS, SEED))
+@pytest.mark.parametrize("instant", instants(8, SECONDS, SEED, soak=100))
 def test_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
     ledger = copied(prepared, tmp_path / "world")
     jobs.run(Job(ledger, "compact", options=AT_ONCE), kill_after=instant)

@@ -82,7 +82,7 @@ def ends_as_undisturbed(jobs: Nursery, prepared: Prepared, ledger: Path) -> None
     assert is_swept(ledger)
 
 
-@pytest.mark.parametrize("instant", instants(12, SECONDS, SEED))
+@pytest.mark.parametrize("instant", instants(7, SECONDS, SEED, soak=100))
 def test_create_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
     ledger = copied(prepared, tmp_path / "world")
     jobs.run(Job(ledger, "snapshots.create"), kill_after=instant)
@@ -97,7 +97,7 @@ def test_create_killed_again_and_again(jobs: Nursery, prepared: Prepared, tmp_pa
     ends_as_undisturbed(jobs, prepared, ledger)
 
 
-@pytest.mark.parametrize("instant", instants(8, SECONDS, SEED + 1))
+@pytest.mark.parametrize("instant", instants(5, SECONDS, SEED + 1, soak=100))
 def test_restore_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
     ledger = copied(prepared, tmp_path / "world")
     jobs.run(Job(ledger, "snapshots.restore"), kill_after=instant)
@@ -106,7 +106,7 @@ def test_restore_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, insta
     ends_as_undisturbed(jobs, prepared, ledger)
 
 
-@pytest.mark.parametrize("instant", instants(8, SECONDS, SEED + 2))
+@pytest.mark.parametrize("instant", instants(5, SECONDS, SEED + 2, soak=100))
 def test_restore_into_a_branch_killed(jobs: Nursery, prepared: Prepared, tmp_path: Path, instant: float) -> None:
     ledger = copied(prepared, tmp_path / "world")
     into = Job(ledger, "snapshots.restore", options={"to": "then"})

@@ -318,7 +318,7 @@ def test_a_coordinator_out_of_reach_decides_nothing(stopped: Stopped) -> None:
 SECONDS = 0.25
 
 
-@pytest.mark.parametrize("instant", instants(12, SECONDS, SEED, soak=300))
+@pytest.mark.parametrize("instant", instants(7, SECONDS, SEED, soak=300))
 def test_killed(jobs: Nursery, template: Path, tmp_path: Path, instant: float) -> None:
     pair = copied(template, tmp_path / "pair")
     jobs.run(Job(pair / "here", "world.apply_together", [OURS, str(pair / "there"), THEIRS]), kill_after=instant)
