@@ -200,6 +200,8 @@ class ArchivedStore:
         Of an engine's batches any may: it keeps a commit once, so that it is archived for all batches that have it.
         """
         if self._seq < 0:
+            # The packs are to be those of the same move or of a later one: what is archived has left them.
+            self.inner.look_again()
             self._load(max(0, self.inner.latest_seq(ADMIN)))
         return file in self._held or bool(self._held and self.by_engine and file.startswith(_COMMITS))
 

@@ -390,6 +390,9 @@ class PackedStore:
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """See `ports.Refs`."""
         self._inner.advance_ref(branch, seq, move)
+        if branch == ADMIN and self._seq >= 0:
+            # What was replaced is not to be read on: of what is archived the old packs have other columns.
+            self._load(seq)
 
 
 def _runs(numbers: Iterable[int], members: int) -> tuple[tuple[int, int], ...] | None:

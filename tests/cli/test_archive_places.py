@@ -10,6 +10,7 @@ from zlib import crc32
 
 import pytest
 
+from ledger_cli.api import Ledger
 from tests.cli.conftest import Run
 from tests.cli.test_archive import reads
 from tests.stores.engines import EMBEDDED
@@ -97,6 +98,22 @@ def test_a_copy_has_all_itself(world: Path, ledger: Run, tmp_path: Path) -> None
         assert reads(at(ledger, place)) == before
         assert ledger("verify", "--archives", "--ledger", place).out
         assert ledger("copy", world, place, "--json").json["moves"] == 0
+
+
+def test_a_ledger_that_is_open_goes_on_with_the_packs_of_now(world: Path) -> None:
+    """What was archived has left the packs; those of before hold it still, until their grace is over."""
+    with Ledger.open(world) as here, Ledger.open(world) as there:
+        for tick in (1, 2):
+            source = world.parent / "late.jsonl"
+            source.write_text(f'{{"entityId": "late{tick}", "tickId": {tick}, "x": 1, "y": 1, "activity": 0.5}}\n')
+            here.compact(grace="0s")
+            here.ingest(source)
+            here.commit()
+        counts = [each["regions"] for each in there.log().to_json()]
+        here.archive(45)
+        for ledger in (here, there):
+            assert [each["regions"] for each in ledger.log().to_json()] == counts
+            assert [len(each["entries"]) for each in ledger.log(entries=True).to_json()] == counts
 
 
 def test_what_is_packed_is_archived_out_of_the_packs(world: Path, ledger: Run) -> None:

@@ -146,7 +146,7 @@ def test_a_snapshot_and_its_tail_are_a_replay_of_all(drawn: list[dict[str, Any]]
         ticking = iter(range(START, 10**16, 1000))
         for batch in _batches(_sent(drawn), data):
             _applied(root, batch, ticking)
-            snapshots.create(open_ledger(root), reducers, "main", None, 100)
+            snapshots.create(open_ledger(root), reducers, "main", None, snapshots.Keep(100))
         branch = repository.branch("main")
         whole = World(repository, reducers)
         whole.follow(branch, cached=False)
