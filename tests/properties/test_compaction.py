@@ -135,7 +135,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "now", lambda: "2026-01-01T00:00:00.000Z")
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(st.sampled_from(ACTS), min_size=4, max_size=22), seed=st.integers(0, 2**32))
 def test_no_answer_and_no_id_depends_on_compaction(
     tmp_path_factory: pytest.TempPathFactory, acts: list[str], seed: int

@@ -100,7 +100,7 @@ class Model:
         return near is None or near in world
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.data(), st.booleans(), st.booleans(), st.sampled_from([3, 30]), st.sampled_from([1, 16]))
 def test_events_are_judged_as_if_one_by_one(
     data: st.DataObject, across: bool, plain: bool, size: int, least: int

@@ -87,7 +87,7 @@ def parts_of(chance: random.Random, events: list[Event]) -> list[list[Event]]:
     return [part for low, high in zip([0, *cuts], [*cuts, len(events)], strict=True) if (part := shuffled[low:high])]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 150),

@@ -24,7 +24,7 @@ World = dict[str, int]
 _STEPS = st.lists(st.sampled_from(["event a", "event b", "run", "run", "fork"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(_STEPS)
 def test_moments_are_what_was_there_then(steps: Sequence[str]) -> None:
     ticking = iter(range(10**15, 10**16, 1000))

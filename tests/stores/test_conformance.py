@@ -312,7 +312,7 @@ class Histories(RuleBasedStateMachine):
             assert counts[0].equals(counts[1])
 
 
-SLOW = {"cassandra", "ceph", "chdb"}
+SLOW = {"cassandra", "ceph", "chdb", "s3"}
 """Engines that take seconds for a history: they get fewer, others at each run."""
 
 
