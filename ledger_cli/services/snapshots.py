@@ -232,9 +232,15 @@ def _complete(repository: Repository, announced: Snapshot, entities: Mapping[str
         record = replace(announced, entities=len(entities), digest=digest)
         manifest = scratch / MANIFEST
         manifest.write_bytes(manifest_text(_about(record), files))
-        for each in files:
-            repository.store.publish(scratch / each.file, path_of(record, each.file))
-        published = repository.store.publish(manifest, path_of(record, MANIFEST))
+        try:
+            for each in files:
+                repository.store.publish(scratch / each.file, path_of(record, each.file))
+            published = repository.store.publish(manifest, path_of(record, MANIFEST))
+        except LedgerError:
+            # Whoever took the announcement away collects its folder, maybe from under the file just being written.
+            if str(record.id) not in _records(repository):
+                raise _gave_way(announced) from None
+            raise
     size = sum(each.bytes for each in files) + published.bytes
     record = replace(record, manifest=published.sha256, bytes=size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,27 @@ def test_of_two_makers_the_first_gives_way(home: Path, ledger: Run, monkeypatch:
         yield
 
     monkeypatch.setattr(machine, "patience", patience)
+    assert "another snapshot of main was announced meanwhile" in ledger("snapshot", "create", code=1).err
+    (left,) = ledger("snapshot", "list", "--json").json
+    assert ledger("snapshot", "verify", str(left["id"])).code == 0
+    assert {file.split("/")[1] for file in files(home)} == {str(left["id"])}
+
+
+def test_it_gives_way_too_when_its_folder_is_collected_under_it(
+    home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ledger_cli import Ledger
+
+    really = os.link
+
+    def link(source: Path, target: Path) -> None:
+        if "snapshots" in Path(target).parts:
+            monkeypatch.setattr(os, "link", really)
+            with Ledger.open(home) as other:
+                other.snapshots.create(wait=0)
+        really(source, target)
+
+    monkeypatch.setattr(os, "link", link)
     assert "another snapshot of main was announced meanwhile" in ledger("snapshot", "create", code=1).err
     (left,) = ledger("snapshot", "list", "--json").json
     assert ledger("snapshot", "verify", str(left["id"])).code == 0
