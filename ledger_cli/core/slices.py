@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ledger_cli.core.history import CommitFile, State
 
 Heights = Mapping[str, int]
 """Of each shard (its number as text), how many commits of its chain; 0 where it is not named."""
+Integers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,20 @@ class History:
             if first <= height < past:
                 return True
         return False
+
+    def held(self, batches: Sequence[str], batch: Integers, shard: Integers, height: Integers) -> npt.NDArray[np.bool_]:
+        """The same of many commits, given as columns of integers. `batch`: places in `batches`."""
+        shards, own = np.unique(shard, return_inverse=True)
+        pairs, pair = np.unique(batch.astype(np.int64) * len(shards) + own, return_inverse=True)
+        spans = []
+        for at in pairs.tolist():
+            of_batch = self._spans.get(batches[at // len(shards)], ())
+            spans.append([each.get(int(shards[at % len(shards)]), (0, 0)) for each in of_batch])
+        found = np.zeros(len(height), bool)
+        for some in zip_longest(*spans, fillvalue=(0, 0)):
+            first, past = np.array(some)[pair].T
+            found |= (first <= height) & (height < past)
+        return found
 
 
 def by_condition(slices: Iterable[CommitSlice], where: str = "") -> dict[str, list[str]]:

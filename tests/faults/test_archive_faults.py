@@ -17,6 +17,7 @@ import pytest
 
 from ledger_cli.api import Ledger
 from ledger_cli.errors import LedgerError
+from ledger_cli.services import archive_files
 from ledger_cli.stores.directory import DirectoryStore
 from ledger_cli.stores.places import DirectoryPlace
 from tests.faults.disks import SmallDisk
@@ -31,9 +32,12 @@ BEFORE = 2_000
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("archive") / "before", shards=2)
+
+
+def made(root: Path, shards: int) -> Path:
     """A ledger with three batches of commits and a fork."""
-    root = tmp_path_factory.mktemp("archive") / "before"
-    with Ledger.create(root, regions="grid:10", interval=5, shards=2) as ledger:
+    with Ledger.create(root, regions="grid:10", interval=5, shards=shards) as ledger:
         for part in range(3):
             path = root.parent / f"{part}.jsonl"
             path.write_text("".join(map(event, range(part * TICKS // 3, (part + 1) * TICKS // 3))))
@@ -91,12 +95,16 @@ def ends_as_undisturbed(prepared: Path, ledger: Path, undisturbed: Path) -> None
     assert is_swept(ledger)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = copied(prepared, tmp_path_factory.mktemp("undisturbed") / "world")
+def archived(prepared: Path, root: Path) -> Path:
+    copied(prepared, root)
     with Ledger.open(root) as ledger:
         assert ledger.archive(BEFORE).made is not None
     return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return archived(prepared, tmp_path_factory.mktemp("undisturbed") / "world")
 
 
 @pytest.mark.parametrize("instant", instants(5, SECONDS, SEED + 3, soak=100))
@@ -161,6 +169,26 @@ def stopped_at(patch: pytest.MonkeyPatch, number: int, behind: bool) -> None:
 
 @pytest.mark.parametrize("behind", [False, True])
 def test_archive_and_restore_stopped_at_every_step(
+    prepared: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    stopped_at_every_step(prepared, undisturbed, tmp_path, monkeypatch, behind)
+
+
+def test_of_whole_files_stopped_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large batches, of chains that do not take turns, are archived as their files, and come back to the byte."""
+    monkeypatch.setattr(archive_files, "LARGE", 0)
+    (tmp_path / "steps").mkdir()
+    prepared = made(tmp_path / "before", shards=1)
+    undisturbed = archived(prepared, tmp_path / "undisturbed")
+    whole = set(files(undisturbed, "archive")) & set(files(prepared, "commits"))
+    assert len(whole) == 2
+    stopped_at_every_step(prepared, undisturbed, tmp_path / "steps", monkeypatch, behind=True)
+    with Ledger.open(undisturbed) as ledger:
+        ledger.restore("0")
+    assert whole <= {name for name, digest in files(undisturbed, "commits").items() if name == f"{digest}.parquet"}
+
+
+def stopped_at_every_step(
     prepared: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: bool
 ) -> None:
     committed = entries(prepared)

@@ -160,10 +160,11 @@ def summaries(commits: pa.Table) -> list[str]:
 
 
 def held(rows: pa.Table, history: History) -> pa.Table:
-    """The rows (batch, shard, height, …) whose commit belongs to a history, without the column `batch`, each once."""
-    batches, shards, heights = (rows[name].to_pylist() for name in ("batch", "shard", "height"))
-    kept = [history.holds(*each) for each in zip(batches, shards, heights, strict=True)]
-    return rows.filter(pa.array(kept, pa.bool_())).drop_columns(["batch"])
+    """The rows (batch, shard, height, …) whose commit belongs to a history, without the column `batch`."""
+    batch = rows["batch"].combine_chunks().dictionary_encode()
+    places = (each.to_numpy() for each in (batch.indices, rows["shard"], rows["height"]))
+    kept = history.held(batch.dictionary.to_pylist(), *places)
+    return (rows if kept.all() else rows.filter(pa.array(kept))).drop_columns(["batch"])
 
 
 def by_region(rows: pa.Table) -> pa.Table:
@@ -171,8 +172,10 @@ def by_region(rows: pa.Table) -> pa.Table:
     order = [(name, "ascending") for name in ("epoch_end", "shard", "height", "commit_id")]
     ordered = rows.select(REGION_COMMIT.names).sort_by(order)
     ids = ordered["commit_id"].to_numpy(zero_copy_only=False)
-    first = np.r_[True, ids[1:] != ids[:-1]] if len(ids) else np.array([], bool)
-    return ordered.filter(pa.array(first)).cast(REGION_COMMIT)
+    again = np.flatnonzero(ids[1:] == ids[:-1])
+    if len(again):
+        ordered = ordered.take(pa.array(np.delete(np.arange(len(ids)), again + 1)))
+    return ordered.cast(REGION_COMMIT)
 
 
 def tile_of(region: str, rows: pa.Table) -> pa.Table:

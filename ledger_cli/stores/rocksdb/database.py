@@ -56,18 +56,18 @@ class Database:
 
     def get(self, family: str, key: bytes) -> bytes | None:
         """The value of a key."""
-        with self._translated():
+        try:
             found: bytes | None = self._families[family].get(key)
             return found
-
-    def get_many(self, family: str, keys: list[bytes]) -> list[bytes | None]:
-        """The value of each key."""
-        try:
-            return list(self._families[family].get([*keys]) or ()) if keys else []
         except Exception:
             # To enter the context at each question would take as long as some of the answers.
             with self._translated():
                 raise
+
+    def get_many(self, family: str, keys: list[bytes]) -> list[bytes | None]:
+        """The value of each key."""
+        with self._translated():
+            return list(self._families[family].get([*keys]) or ()) if keys else []
 
     def scan(self, family: str, start: bytes, past: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values in order, from `start` to before `past`; None: those that begin with `start`."""

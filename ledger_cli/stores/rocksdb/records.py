@@ -7,12 +7,14 @@ preceded by its length, so that none is the beginning of another.
 from __future__ import annotations
 
 import itertools
+import json
 import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,11 +38,13 @@ RECORD = np.dtype(
 )
 """An entry, 128 bytes. The sums are two's complement, the low byte first: what decimal128 of Arrow is made of."""
 _PLACE = ("shard", "height", "epoch_start", "epoch_end")
-_TEXTS = ("digest", "layer", "parents", "policy", "entries_digest", "metadata", "reason")
-_HEAD = np.dtype([("part", "<u4"), *((name, "<i8") for name in _PLACE), ("entries", "<i4"), ("lengths", "<u4", (10,))])
-_PACKED_HEAD = struct.Struct("<I4qi10I")
-_PACKED_PLACE = struct.Struct("<Iqq")
-_NUMBERS = ("n", "weight_value", "activity_mean", "activity_var")
+_TEXTS = ("digest", "layer", "policy", "entries_digest", "metadata", "reason")
+_EPOCH = ("epoch_start", "epoch_end")
+_BODY = [name for name in CommitRow._fields if name not in ("commit_id", "shard", "height")]
+_HEAD = np.dtype([("part", "<u4"), ("shard", "<i8"), ("height", "<i8")])
+_PLACE_IN = struct.Struct("<Iqq")
+_DOUBLES = ("weight_value", "activity_mean", "activity_var")
+_NUMBERS = ("n", *_DOUBLES)
 _RECORDS_A_BLOCK = 256
 """Few enough that little is read in vain for a narrow range of ticks."""
 _TAIL = np.dtype([("width", "u1"), ("end", ">u8"), ("batch", ">u8"), ("part", ">u8")])
@@ -106,72 +110,79 @@ def deserialised(value: bytes) -> pa.Table:
 def single_commits(commits: pa.Table, parts: npt.NDArray[np.uint32]) -> list[bytes]:
     """Each row of `STORED` as a value of its own, which is read sooner than a row of a block.
 
-    A value is `_HEAD`, with -1 entries where they are archived; the numbers of the entries, column by column, and the
-    lengths of their regions; and in one text those of the header, the sums, column by column, and the regions. Lengths
-    are in characters. `parts`: of the block that each row is in too.
+    A value is part, shard and height, and the other columns but the id as a list in JSON; so are the entries, with null
+    where they are archived. Doubles have the digits that tell them from all others. `parts`: of the block that each
+    row is in too.
     """
     lists = commits["entries"].combine_chunks()
-    entry, counts = pc.list_flatten(lists), pc.list_value_length(lists)
-    ends = np.r_[0, np.cumsum(counts.fill_null(0).to_numpy())]
-
-    def joined(texts: pa.Array, separator: str) -> pa.Array:
-        return pc.binary_join(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), texts), separator)
-
-    texts = [commits[name].combine_chunks() for name in _TEXTS]
-    listed = _TEXTS.index("parents")
-    texts[listed] = pc.binary_join(texts[listed].cast(pa.list_(pa.string())), ",")
-    texts += [joined(entry.field(name), ",") for name in SUMS]
+    entry = pc.list_flatten(lists)
+    ends = np.r_[0, np.cumsum(pc.list_value_length(lists).fill_null(0).to_numpy())]
+    sums = [_between('"', entry.field(name), '"') for name in SUMS]
+    doubles = [_digits(entry.field(name)) for name in _DOUBLES]
+    rows = _listed(_quoted(entry.field("region")), entry.field("n").cast(pa.string()), *sums, *doubles)
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), rows), ",")
+    entries = pc.if_else(pc.is_valid(lists), _between("[", joined, "]"), "null")
+    parents = _between(
+        '["', pc.binary_join(commits["parents"].combine_chunks().cast(pa.list_(pa.string())), '","'), '"]'
+    )
+    columns = {name: _quoted(commits[name].combine_chunks()) for name in _TEXTS}
+    columns |= {name: commits[name].combine_chunks().cast(pa.string()) for name in _EPOCH}
+    columns |= {"parents": pc.if_else(pc.equal(parents, '[""]'), "[]", parents), "entries": entries}
     heads = np.empty(len(lists), _HEAD)
     heads["part"] = parts
-    heads["entries"] = counts.fill_null(-1).to_numpy()
-    for name in _PLACE:
+    for name in ("shard", "height"):
         heads[name] = commits[name].to_numpy()
-    for at, text in enumerate(texts):
-        heads["lengths"][:, at] = pc.utf8_length(text).to_numpy()
-    widths = pc.utf8_length(entry.field("region")).to_numpy().astype("<u4")
-    numbers = [entry.field(name).to_numpy() for name in _NUMBERS]
-    fixed = [_slices(heads, np.arange(len(heads) + 1)), *(_slices(each, ends) for each in (*numbers, widths))]
-    behind = [text.cast(pa.binary()) for text in (*texts, joined(entry.field("region"), ""))]
-    values: list[bytes] = pc.binary_join_element_wise(*fixed, *behind, b"").to_pylist()
+    raw = pa.Array.from_buffers(pa.binary(_HEAD.itemsize), len(heads), [None, pa.py_buffer(heads.tobytes())])
+    body = _listed(*(columns[name] for name in _BODY)).cast(pa.binary())
+    values: list[bytes] = pc.binary_join_element_wise(raw.cast(pa.binary()), body, b"").to_pylist()
     return values
 
 
 def place_in(value: bytes) -> tuple[int, int, int]:
     """(part, shard, height) of a value of `single_commits`."""
-    part, shard, height = _PACKED_PLACE.unpack_from(value)
+    part, shard, height = _PLACE_IN.unpack_from(value)
     return part, shard, height
 
 
 def commit_in(raw: bytes, value: bytes) -> CommitRow:
     """The commit of a value of `single_commits`. `raw`: the 16 bytes of its id."""
-    _, shard, height, start, end, entries, *lengths = _PACKED_HEAD.unpack_from(value)
-    size = max(entries, 0)
-    numbers = struct.unpack_from(f"<{size}q{3 * size}d{size}I", value, _PACKED_HEAD.size)
-    text, at = value[_PACKED_HEAD.size + size * 36 :].decode(), 0
-    texts = []
-    for length in (*lengths, *numbers[4 * size :]):
-        texts.append(text[at : at + length])
-        at += length
-    digest, layer, parents, policy, entries_digest, metadata, reason, *sums = texts[:10]
-    n, *floats = (numbers[size * column : size * (column + 1)] for column in range(4))
-    # A commit without entries has no regions, and there the shortest ends it.
-    rows = map(EntryRow, texts[10:], n, *(each.split(",") for each in sums), *floats)
+    _, shard, height = _PLACE_IN.unpack_from(value)
+    body = value[_PLACE_IN.size :]
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Doubles that are no numbers, which JSON has not, in Python's words.
+        found = json.loads(body)
+    digest, layer, start, end, parents, policy, entries_digest, metadata, reason, entries = found
+    rows = None if entries is None else [EntryRow(*each) for each in entries]
     hexed = raw.hex()
-    return CommitRow(
-        f"{hexed[:8]}-{hexed[8:12]}-{hexed[12:16]}-{hexed[16:20]}-{hexed[20:]}",
-        digest,
-        layer,
-        shard,
-        height,
-        start,
-        end,
-        parents.split(",") if parents else [],
-        policy,
-        entries_digest,
-        metadata,
-        reason,
-        None if entries < 0 else list(rows),
-    )
+    commit_id = f"{hexed[:8]}-{hexed[8:12]}-{hexed[12:16]}-{hexed[16:20]}-{hexed[20:]}"
+    place = (shard, height, start, end)
+    return CommitRow(commit_id, digest, layer, *place, parents, policy, entries_digest, metadata, reason, rows)
+
+
+def _listed(*texts: pa.Array) -> pa.Array:
+    """Element by element, values in JSON as the JSON of a list."""
+    return _between("[", pc.binary_join_element_wise(*texts, ","), "]")
+
+
+def _between(before: str, texts: pa.Array, behind: str) -> pa.Array:
+    return pc.binary_join_element_wise(before, texts, behind, "")
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    """Texts in JSON: each that differs is made once."""
+    known = texts.dictionary_encode()
+    quoted = [orjson.dumps(text).decode() for text in known.dictionary.to_pylist()]
+    return pa.array(quoted, pa.string()).take(known.indices)
+
+
+def _digits(doubles: pa.Array) -> pa.Array:
+    """Doubles as Python's JSON reads them, so that whole ones stay doubles."""
+    texts = doubles.cast(pa.string())
+    whole = pc.invert(pc.match_substring_regex(texts, "[.einf]"))
+    texts = pc.if_else(whole, _between("", texts, ".0"), texts)
+    return pc.replace_substring(pc.replace_substring(texts, "inf", "Infinity"), "nan", "NaN")
 
 
 def entry_blocks(commits: pa.Table, batch: int, part: int) -> tuple[list[bytes], list[bytes]]:
@@ -251,12 +262,6 @@ def region_table(region: str, records: Records) -> pa.Table:
         **{name: _decimals(records[name]) for name in SUMS},
     }
     return pa.table([columns[name] for name in REGION_COMMIT.names], schema=REGION_COMMIT)
-
-
-def _slices(rows: Records, ends: npt.NDArray[np.int64]) -> pa.Array:
-    """The bytes of rows, from each end to the next."""
-    offsets = pa.py_buffer((ends * rows.itemsize).astype(np.int32))
-    return pa.Array.from_buffers(pa.binary(), len(ends) - 1, [None, offsets, pa.py_buffer(rows.tobytes())])
 
 
 def _raw_ids(commit_ids: pa.Array | pa.ChunkedArray) -> bytes:

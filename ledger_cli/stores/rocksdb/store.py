@@ -266,12 +266,13 @@ class RocksStore:
     def _copies(self, raw: bytes, names: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
         """What these batches have of a commit, each with its name."""
         if len(names) <= _FEW:
-            found = self._database.get_many("ids", [raw + number_of(number) for number in names])
-            yield from ((batch, value) for batch, value in zip(names.values(), found, strict=True) if value is not None)
+            for number, batch in names.items():
+                if (value := self._database.get("ids", raw + number_of(number))) is not None:
+                    yield batch, value
         else:
             for key, value in self._database.scan("ids", raw):
-                if (batch := names.get(integer_of(key[16:]))) is not None:
-                    yield batch, value
+                if (found := names.get(integer_of(key[16:]))) is not None:
+                    yield found, value
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""
