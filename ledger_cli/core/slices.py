@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from ledger_cli.core.history import CommitFile, State
 
 Heights = Mapping[str, int]
 """Of each shard (its number as text), how many commits of its chain; 0 where it is not named."""
-Integers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -75,25 +69,11 @@ class History:
 
     def holds(self, batch: str, shard: int, height: int) -> bool:
         """Whether the commit at a height of a shard's chain belongs, as one of a batch."""
-        for spans in self._spans.get(batch, ()):
-            first, past = spans.get(shard, (0, 0))
-            if first <= height < past:
-                return True
-        return False
+        return any(first <= height < past for first, past in self.spans(batch, shard))
 
-    def held(self, batches: Sequence[str], batch: Integers, shard: Integers, height: Integers) -> npt.NDArray[np.bool_]:
-        """The same of many commits, given as columns of integers. `batch`: places in `batches`."""
-        shards, own = np.unique(shard, return_inverse=True)
-        pairs, pair = np.unique(batch.astype(np.int64) * len(shards) + own, return_inverse=True)
-        spans = []
-        for at in pairs.tolist():
-            of_batch = self._spans.get(batches[at // len(shards)], ())
-            spans.append([each.get(int(shards[at % len(shards)]), (0, 0)) for each in of_batch])
-        found = np.zeros(len(height), bool)
-        for some in zip_longest(*spans, fillvalue=(0, 0)):
-            first, past = np.array(some)[pair].T
-            found |= (first <= height) & (height < past)
-        return found
+    def spans(self, batch: str, shard: int) -> list[tuple[int, int]]:
+        """The heights [first, past) of a shard's chain that belong, as those of one batch."""
+        return [spans.get(shard, (0, 0)) for spans in self._spans.get(batch, ())]
 
 
 def by_condition(slices: Iterable[CommitSlice], where: str = "") -> dict[str, list[str]]:

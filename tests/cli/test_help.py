@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -130,3 +131,37 @@ def test_the_help_of_a_command_needs_no_engine() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert ran.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("ledger sn", ["snapshot"]), ("ledger snapshot pr", ["prune"]), ("ledger log --gr", ["--graph"])],
+)
+def test_tab_completes(typed: str, offered: list[str]) -> None:
+    told = {"_LEDGER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    assert completed(told).split() == offered
+
+
+def test_tab_lists_the_commands_and_loads_none() -> None:
+    told = {"_LEDGER_COMPLETE": "complete_bash", "COMP_WORDS": "ledger ", "COMP_CWORD": "1"}
+    code = (
+        "import atexit, sys\nfrom ledger_cli.cli.main import main\n"
+        "atexit.register(lambda: print([name for name in sys.modules if '.commands.' in name], file=sys.stderr))\n"
+        "main([])\n"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stdout.split() == list(COMMANDS)
+    assert ran.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_each_shell_has_its_script(shell: str) -> None:
+    assert f"complete_{shell}" in completed({"_LEDGER_COMPLETE": f"source_{shell}"})
+
+
+def completed(environment: dict[str, str]) -> str:
+    command = [sys.executable, "-m", "ledger_cli"]
+    ran = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    return ran.stdout

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger_cli.core.history import CommitFile
 from ledger_cli.core.slices import CommitSlice, History
+from ledger_cli.stores.common.rows import held
 
 _FILES = ("a", "b", "c")
 _SPANS = st.dictionaries(st.integers(-2, 3), st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=3)
@@ -22,6 +23,12 @@ def test_many_at_once_are_as_one_by_one(
         CommitSlice(CommitFile(name, "", 0, 0, 0, 0, 0, {str(shard): span for shard, span in spans.items()}))
         for name, spans in parts
     )
-    batch, shard, height = np.array(asked, np.int64).reshape(-1, 3).T
-    told = history.held(_FILES, batch.astype(np.int32), shard, height)
-    assert told.tolist() == [history.holds(_FILES[of], *place) for of, *place in asked]
+    rows = pa.table(
+        {
+            "batch": pa.array([_FILES[of] for of, *_ in asked], pa.string()),
+            "shard": pa.array([shard for _, shard, _ in asked], pa.int64()),
+            "height": pa.array([height for *_, height in asked], pa.int64()),
+        }
+    )
+    belonging = [(shard, height) for of, shard, height in asked if history.holds(_FILES[of], shard, height)]
+    assert [tuple(row.values()) for row in held(rows, history).to_pylist()] == belonging

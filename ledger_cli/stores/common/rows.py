@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,15 @@ def summaries(commits: pa.Table) -> list[str]:
 
 def held(rows: pa.Table, history: History) -> pa.Table:
     """The rows (batch, shard, height, …) whose commit belongs to a history, without the column `batch`."""
-    batch = rows["batch"].combine_chunks().dictionary_encode()
-    places = (each.to_numpy() for each in (batch.indices, rows["shard"], rows["height"]))
-    kept = history.held(batch.dictionary.to_pylist(), *places)
+    named = rows["batch"].combine_chunks().dictionary_encode()
+    batch, shard, height = (each.to_numpy() for each in (named.indices, rows["shard"], rows["height"]))
+    batches, (shards, own) = named.dictionary.to_pylist(), np.unique(shard, return_inverse=True)
+    pairs, pair = np.unique(batch.astype(np.int64) * len(shards) + own, return_inverse=True)
+    spans = [history.spans(batches[at // len(shards)], int(shards[at % len(shards)])) for at in pairs.tolist()]
+    kept = np.zeros(len(height), bool)
+    for some in zip_longest(*spans, fillvalue=(0, 0)):
+        first, past = np.array(some)[pair].T
+        kept |= (first <= height) & (height < past)
     return (rows if kept.all() else rows.filter(pa.array(kept))).drop_columns(["batch"])
 
 
