@@ -179,10 +179,12 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 def _digits(doubles: pa.Array) -> pa.Array:
     """Doubles as Python's JSON reads them, so that whole ones stay doubles."""
-    texts = doubles.cast(pa.string())
-    whole = pc.invert(pc.match_substring_regex(texts, "[.einf]"))
-    texts = pc.if_else(whole, _between("", texts, ".0"), texts)
-    return pc.replace_substring(pc.replace_substring(texts, "inf", "Infinity"), "nan", "NaN")
+    values, texts = doubles.to_numpy(), doubles.cast(pa.string())
+    if (np.trunc(values) == values).any():
+        texts = pc.if_else(pc.match_substring_regex(texts, "[.einf]"), texts, _between("", texts, ".0"))
+    if not np.isfinite(values).all():
+        texts = pc.replace_substring(pc.replace_substring(texts, "inf", "Infinity"), "nan", "NaN")
+    return texts
 
 
 def entry_blocks(commits: pa.Table, batch: int, part: int) -> tuple[list[bytes], list[bytes]]:
