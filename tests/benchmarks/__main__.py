@@ -39,9 +39,9 @@ def main() -> int:
         for name, case in CASES.items():
             if not options.only or name in options.only:
                 sys.stderr.write(f"{name} …\n")
-                found = case(bench)
-                sys.stderr.writelines(f"  {each.name}: {each.ratio:.2f}\n" for each in found)
-                findings += found
+                for found in case(bench):
+                    sys.stderr.write(f"  {found.name}: {found.ratio:.2f}\n")
+                    findings.append(found)
     rows = [(f.name, f.ours, f.other, f.ratio, f.target, "yes" if f.reached else "NO") for f in findings]
     Console(width=140).print(table(TITLES, rows, left=["work", "ours", "other", "reached"]))
     if options.write is not None:

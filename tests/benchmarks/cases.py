@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -491,14 +491,12 @@ def reconcile(bench: Bench) -> list[Finding]:
     return [against(f"reconcile, twice {half:,} events", 2, in_turns([ours, other], bench.rounds))]
 
 
-def stores(bench: Bench) -> list[Finding]:
+def stores(bench: Bench) -> Iterator[Finding]:
     """Each store against the bare client of its engine; those whose server does not start are left out."""
-    found = []
     for engine in CLIENTS:
         for work, ours, other in compared(engine, bench.scale, bench.rounds):
             told = [f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.2f} ms" for seconds in (ours, other)]
-            found.append(Finding(f"{work}, {engine}", *told, ours / other, 1.5))
-    return found
+            yield Finding(f"{work}, {engine}", *told, ours / other, 1.5)
 
 
 _SINGLE = """
@@ -552,7 +550,7 @@ def archive_restore(bench: Bench) -> list[Finding]:
     ]
 
 
-CASES: dict[str, Callable[[Bench], list[Finding]]] = {
+CASES: dict[str, Callable[[Bench], Iterable[Finding]]] = {
     "help": help_page,
     "commit-fixed": commit_fixed,
     "commit-hybrid": commit_hybrid,
