@@ -114,15 +114,26 @@ class ParquetCommits:
     def query_commit(self, history: History, commit_id: str) -> CommitRow | None:
         """See `ports.Commits`."""
         columns = ", ".join(HEADERS.names)
-        found = self._ask(history, f"SELECT {columns}, batch FROM files WHERE commit_id = $id", id=commit_id)
-        places = zip(*(found[name].to_pylist() for name in ("batch", "shard", "height")), strict=True)
-        batches = [batch for batch, shard, height in places if history.holds(batch, shard, height)]
-        if not batches:
+        sql = "SELECT {}, batch FROM files WHERE commit_id = $id"
+        try:
+            # At once: to look for it takes the time, and a second look as much again.
+            return row_of(self._first(history, sql.format(f"{columns}, entries"), commit_id).select(STORED.names))
+        except self._refused:
+            # Some have no such column: what is archived of them is passed over.
+            found = self._first(history, sql.format(columns), commit_id)
+        if not found.num_rows:
             return None
-        source = self._connection.read_parquet(self._files.location(batches[0]))
+        source = self._connection.read_parquet(self._files.location(found["batch"][0].as_py()))
         entries = "entries" if "entries" in source.columns else "kept AS entries"
         row = source.filter(f"commit_id = '{found['commit_id'][0]}'").limit(1)
         return row_of(row.project(f"{columns}, {entries}").to_arrow_table())
+
+    def _first(self, history: History, sql: str, commit_id: str) -> pa.Table:
+        """Of what is found by an id the first row that belongs to the history, if there is one."""
+        found = self._ask(history, sql, id=commit_id)
+        places = zip(*(found[name].to_pylist() for name in ("batch", "shard", "height")), strict=True)
+        mine = [at for at, place in enumerate(places) if history.holds(*place)]
+        return found.take(pa.array(mine[:1], pa.int64()))
 
     def query_commits_by_region(self, history: History, region: str, ticks: TickRange) -> pa.Table:
         """See `ports.Commits`."""
