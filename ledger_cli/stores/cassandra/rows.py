@@ -57,8 +57,13 @@ def commit_rows(commits: pa.Table, run: uuid.UUID, batch: str, at: datetime) -> 
     return headers, further
 
 
-def entry_rows(commits: pa.Table, run: uuid.UUID, at: datetime) -> dict[tuple[str, int, int], list[Row]]:
-    """Rows of `schema.ENTRY` of the entries of commits, by their partition; of `schema.ENTRY_TOLD` where one told."""
+def entry_rows(
+    commits: pa.Table, run: uuid.UUID, at: datetime, written: int
+) -> dict[tuple[str, int, int], list[Row]]:
+    """Rows of `schema.ENTRY` of the entries of commits, by their partition; of `schema.ENTRY_TOLD` where one told.
+
+    Behind each row stands when it is `written`, in microseconds.
+    """
     lists = commits["entries"].combine_chunks()
     entry, commit = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy()
     order = np.lexsort((commits["epoch_end"].to_numpy()[commit], entry.field("region").dictionary_encode().indices))
@@ -75,7 +80,7 @@ def entry_rows(commits: pa.Table, run: uuid.UUID, at: datetime) -> dict[tuple[st
         partition = (region, *places[at_row])
         place = (end[at_row], ids[at_row], run)
         values = (weight, mean, variance, at, n, *map(int, sums), shard[at_row], height[at_row], start[at_row])
-        partitions.setdefault(partition, []).append((*partition, *place, *values, *more))
+        partitions.setdefault(partition, []).append((*partition, *place, *values, *more, written))
     return partitions
 
 

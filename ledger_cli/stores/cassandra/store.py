@@ -383,15 +383,15 @@ class CassandraStore:
         self._connection.write(schema.ADD_PART, [[(*row, written)] for row in rows])
 
     def _put_entries(self, piece: pa.Table, run: uuid.UUID, at: datetime, written: int) -> None:
-        partitions = entry_rows(piece, run, at)
+        partitions = entry_rows(piece, run, at, written)
         self._connection.write(schema.ADD_BUCKET, [[partition] for partition in partitions])
         add = schema.ADD_ENTRY if entity_refs(piece) is None else schema.ADD_ENTRY_TOLD
-        self._connection.write(add, ([(*row, written) for row in rows] for rows in partitions.values()))
+        self._connection.write(add, partitions.values())
 
     def _drop_entries(self, parts: Sequence[Sequence[Row]], run: uuid.UUID, written: int) -> None:
         """Take the entries of commits, by region, out of a run."""
         there = [rows for rows in parts if _has_entries(rows)]
-        partitions = entry_rows(stored(there, anyway=True), run, datetime.now(UTC))
+        partitions = entry_rows(stored(there, anyway=True), run, datetime.now(UTC), written)
         self._connection.write(
             schema.DROP_ENTRY, ([(written, *row[:6]) for row in rows] for rows in partitions.values())
         )
