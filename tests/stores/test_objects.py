@@ -14,6 +14,8 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from ledger_cli.config.file import load
 from ledger_cli.errors import Conflict, Corrupt, LedgerError, NotFound, NotWritten, Unavailable, UsageError
@@ -93,6 +95,50 @@ def test_a_store_that_refuses_the_condition_is_refused(
     with pytest.raises(UsageError, match=r"not implemented.*If-None-Match.*choose a store") as raised:
         store.create()
     assert "\n" not in str(raised.value)
+
+
+class _TakesAll(AsyncFileSystem):
+    """A driver of a server that hands on whatever options it is given, as that of Azure does; here they are kept to."""
+
+    protocol = "takesall"
+    files = MemoryFileSystem()
+
+    async def _pipe_file(self, path: str, value: bytes, **options: Any) -> None:
+        self.files.pipe_file(path, value, **options)
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        return bytes(self.files.cat_file(path, start, end))
+
+    async def _ls(self, path: str, detail: bool = True, **_: Any) -> Any:
+        return self.files.ls(path, detail)
+
+    async def _info(self, path: str, **_: Any) -> Any:
+        return self.files.info(path)
+
+    async def _rm_file(self, path: str, **_: Any) -> None:
+        self.files.rm_file(path)
+
+
+class _PassesOver(_TakesAll):
+    protocol = "passesover"
+
+    async def _pipe_file(self, path: str, value: bytes, **_: Any) -> None:
+        self.files.pipe_file(path, value)
+
+
+@pytest.mark.parametrize("driver", [_TakesAll, _PassesOver])
+def test_a_driver_that_takes_any_option_is_tried_out(driver: type[_TakesAll], tmp_path: Path) -> None:
+    fsspec.register_implementation(driver.protocol, driver, clobber=True)
+    store = _fresh(f"{driver.protocol}://{uuid.uuid4().hex}", tmp_path)
+    if driver is _PassesOver:
+        with pytest.raises(UsageError, match="overwrites"):
+            store.create()
+    else:
+        store.create()
+        store.advance_ref("main", 0, b"mine")
+        with pytest.raises(Conflict):
+            store.advance_ref("main", 0, b"other")
+        assert store.read_ref("main", 0) == b"mine"
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "zip", "nothing", "sqlite"])
@@ -358,11 +404,21 @@ class _Answer(Exception):
         self.response = {"Error": {"Code": code}}
 
 
+class _Told(Exception):
+    """As Azure's client does."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"The server refused.\nErrorCode:{code}")
+        self.error_code = code
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
         (_Answer("SignatureDoesNotMatch"), UsageError),
         (_Answer("NoSuchBucket"), NotFound),
+        (_Told("AuthenticationFailed"), UsageError),
+        (_Told("ContainerNotFound"), NotFound),
         (_Answer("XMinioStorageFull"), NotWritten),
         (_Answer("InternalError"), Unavailable),
         (PermissionError("Forbidden"), UsageError),

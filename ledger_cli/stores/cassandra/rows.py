@@ -57,9 +57,7 @@ def commit_rows(commits: pa.Table, run: uuid.UUID, batch: str, at: datetime) -> 
     return headers, further
 
 
-def entry_rows(
-    commits: pa.Table, run: uuid.UUID, at: datetime, written: int
-) -> dict[tuple[str, int, int], list[Row]]:
+def entry_rows(commits: pa.Table, run: uuid.UUID, at: datetime, written: int) -> dict[tuple[str, int, int], list[Row]]:
     """Rows of `schema.ENTRY` of the entries of commits, by their partition; of `schema.ENTRY_TOLD` where one told.
 
     Behind each row stands when it is `written`, in microseconds.

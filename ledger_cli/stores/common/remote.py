@@ -23,7 +23,12 @@ _FIRST_WAIT = 0.2
 _WAITED_FOR = frozenset({"409", "429", "503", "ConditionalRequestConflict", "OperationAborted", "SlowDown"})
 """What is said where the same request is taken a little later. Of broken connections the client itself takes care."""
 _PRESENT = frozenset({"412", "PreconditionFailed"})
-_KEYS = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"})
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
+_KEYS = frozenset(
+    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"}
+    | {"AuthenticationFailed", "AuthorizationFailure", "InvalidAuthenticationInfo"}
+)
+"""What is said to a wrong key, by S3 and by Azure; so the others here."""
 _UNKNOWN = frozenset({"501", "NotImplemented"})
 _NO_KEY = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 _FULL = frozenset({"507", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
@@ -163,7 +168,7 @@ class Remote:
     @staticmethod
     def _check_bucket(error: FileNotFoundError) -> None:
         """That there is no such object is no error where its bucket is there."""
-        if _code(error) == "NoSuchBucket":
+        if _code(error) in _NO_BUCKET:
             raise error
 
     @contextmanager
@@ -182,13 +187,13 @@ class Remote:
 def refusal(place: str, error: Exception) -> LedgerError:
     """What is told about a failure of a driver. It names no key."""
     code, kind = _code(error), type(error).__name__
-    text = " ".join(str(error).split()) or kind
-    if code == "NoSuchBucket":
+    text = " ".join((str(error).splitlines() or [kind])[0].split())
+    if code in _NO_BUCKET:
         return NotFound(f"{place}: there is no such bucket: make it, or correct the URL")
     if kind in _NO_KEY or code in _KEYS:
         return UsageError(
             f"{place}: the store does not accept the key ({code or kind}): set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to one that it knows"
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or what its driver takes, to one that it knows"
         )
     if isinstance(error, PermissionError):
         return UsageError(
@@ -234,16 +239,20 @@ def _opened(url: str, place: str) -> tuple[Any, str]:
 
 
 def _can_create(driver: Any) -> bool:
-    """Whether a driver has a way of its own to make a file only if absent: that of fsspec looks first, then writes."""
+    """Whether a driver may have a way of its own to make a file only if absent: that of fsspec looks, then writes.
+
+    One of a server that takes whatever options are given may pass this one over: `Remote.probe` finds that out.
+    """
     from fsspec import AbstractFileSystem
     from fsspec.asyn import AsyncFileSystem
 
     if _pipe(driver) in (AbstractFileSystem.pipe_file, AsyncFileSystem._pipe_file):
         return False
-    return "mode" in _parameters(driver)
+    parameters = _parameters(driver)
+    return "mode" in parameters or (driver.async_impl and any(p.kind is p.VAR_KEYWORD for p in parameters.values()))
 
 
-def _parameters(driver: Any) -> Mapping[str, object]:
+def _parameters(driver: Any) -> Mapping[str, inspect.Parameter]:
     """Of its method that makes an object."""
     return inspect.signature(_pipe(driver)).parameters
 
@@ -258,6 +267,8 @@ def _code(error: BaseException) -> str:
         response = getattr(each, "response", None)
         if isinstance(response, dict):
             return str(response.get("Error", {}).get("Code", ""))
+        if told := getattr(each, "error_code", None):
+            return str(told)
     return ""
 
 
