@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -409,7 +410,7 @@ class _Told(Exception):
 
     def __init__(self, code: str) -> None:
         super().__init__(f"The server refused.\nErrorCode:{code}")
-        self.error_code = code
+        self.error_code = Enum("Codes", {"ONE": code}).ONE
 
 
 @pytest.mark.parametrize(

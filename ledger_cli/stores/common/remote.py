@@ -268,7 +268,7 @@ def _code(error: BaseException) -> str:
         if isinstance(response, dict):
             return str(response.get("Error", {}).get("Code", ""))
         if told := getattr(each, "error_code", None):
-            return str(told)
+            return str(getattr(told, "value", told))
     return ""
 
 
