@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -323,11 +324,11 @@ class Repository:
         """Move the ref `admin`; a race is run again, since `change` is made anew from what is there."""
         for _ in range(ATTEMPTS):
             admin = self.find(ADMIN)
-            try:
-                self.advance(ADMIN, admin, kind, change(State() if admin is None else admin.state), why)
+            state = change(State() if admin is None else admin.state)
+            # A Conflict of `change` itself is no race of this ref: it is told as it is.
+            with suppress(Conflict):
+                self.advance(ADMIN, admin, kind, state, why)
                 return
-            except Conflict:
-                continue
         raise overtaken("the ref `admin`")
 
     def create_branch(

@@ -152,6 +152,27 @@ def test_it_gives_way_too_when_its_folder_is_collected_under_it(
     assert {file.split("/")[1] for file in files(home)} == {str(left["id"])}
 
 
+def test_it_gives_way_too_when_all_its_files_are_written(
+    home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ledger_cli import Ledger
+    from ledger_cli.services.repository import Repository
+
+    really = Repository.administer
+
+    def administer(self: Repository, kind: str, *given: Any) -> None:
+        if kind == "snapshot":
+            monkeypatch.setattr(Repository, "administer", really)
+            with Ledger.open(home) as other:
+                other.snapshots.create(wait=0)
+        really(self, kind, *given)
+
+    monkeypatch.setattr(Repository, "administer", administer)
+    assert "another snapshot of main was announced meanwhile" in ledger("snapshot", "create", code=1).err
+    (left,) = ledger("snapshot", "list", "--json").json
+    assert ledger("snapshot", "verify", str(left["id"])).code == 0
+
+
 def test_every_so_often(home: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ledger("snapshot", "create", "--every", "1h", "--json").json["id"]
     more(ledger, 6)
