@@ -218,6 +218,7 @@ class Follower:
         self.full, self.failed = False, None
         step = FollowStep(self._options.branch, self._number)
         parts = (
+            self._check_known,
             self._take_ticks,
             self._commit,
             self._take_world,
@@ -226,7 +227,7 @@ class Follower:
             self._keep,
             self._keep_views,
         )
-        for part in (self._check_known, *parts, self._keep_views):
+        for part in parts:
             try:
                 part(step)
             except _LATER as error:

@@ -9,6 +9,8 @@ import pytest
 
 from ledger_cli import Ledger
 from ledger_cli.errors import UsageError
+from ledger_cli.services import query
+from ledger_cli.services.follow import Follower
 from tests.cli.conftest import Run
 
 VIEWS = """
@@ -178,6 +180,18 @@ def test_follow_keeps_them_fresh(world: Path, ledger: Run) -> None:
     of_all = ledger("sql", "SELECT count(DISTINCT region)::INTEGER AS n FROM commit_entries", "--json").json
     assert ledger("sql", "SELECT count(*)::INTEGER AS n FROM weights", "--json").json == of_all
     assert copies(world) == made, "who reads finds them made"
+
+
+def test_a_step_of_follow_looks_at_them_once(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(world, KEPT)
+    looks, steps = [], []
+    look, step = query.keep_views, Follower.step
+    monkeypatch.setattr(query, "keep_views", lambda *given: looks.append(1) or look(*given))
+    monkeypatch.setattr(Follower, "step", lambda self: steps.append(1) or step(self))
+    source = world.parent / "more.jsonl"
+    source.write_text('{"entityId": "E", "tickId": 90, "x": 95, "y": 95, "activity": 1}\n')
+    ledger("follow", source, "--idle", "0.1s", "--every", "0.05s")
+    assert 0 < len(looks) <= len(steps)
 
 
 @pytest.mark.parametrize(
