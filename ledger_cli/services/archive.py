@@ -228,7 +228,8 @@ def _announce(repository: Repository, record: Archive, why: str) -> Archive:
     told: list[Archive] = []
 
     def announced(state: State) -> State:
-        same = [each for each in state.archives.values() if each.manifest == record.manifest and not each.restored]
+        # The place too: what the ledger is to count on is what was read back from there just now.
+        same = [each for each in state.archives.values() if each.pointer == record.pointer and not each.restored]
         if same:
             told[:] = same[:1]
             return state

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ledger_cli.core.history import ADMIN, CommitFile, Segment, WorldFile
+from ledger_cli.core.history import CommitFile, Segment, WorldFile
 from ledger_cli.core.slices import CommitSlice
 from ledger_cli.services.repository import Repository
 
@@ -70,8 +70,7 @@ def all_files(repository: Repository, only: str | None) -> Lists:
     """Files by name, each with the ref whose move brought it."""
     found = Lists()
     for name in _standing_on(repository, only) if only else repository.store.branches():
-        branch = repository.find(name)
-        while branch is not None and name != ADMIN:
+        for branch in repository.lives(name):
             added = branch.added
             for commits in added.commits:
                 found.commits.setdefault(commits.file, (name, commits))
@@ -79,9 +78,12 @@ def all_files(repository: Repository, only: str | None) -> Lists:
                 found.segments.setdefault(segment.file, (name, segment))
             for world in added.world:
                 found.world.setdefault(world.file, (name, world))
-            created = branch.state.created
-            # Before it there was another branch of its name.
-            branch = repository.branch_at(name, created - 1) if created else None
+    if only is not None:
+        # The others' own that came behind the fork are not its own.
+        branch = repository.branch(only)
+        read = {each.file for each in branch.segments()} | {each.file for each in branch.world_files()}
+        found.segments = {file: each for file, each in found.segments.items() if file in read}
+        found.world = {file: each for file, each in found.world.items() if file in read}
     return found
 
 

@@ -22,6 +22,8 @@ from ledger_cli.services.archived_store import ArchivedStore, Held, place_of
 from ledger_cli.services.contributors import by_batch, told
 from ledger_cli.services.repository import Repository
 
+_ENDLESS = 2**63 - 1
+"""Arrow compares with no larger number."""
 _BROUGHT_BACK = ("commit_id", "shard", "height", "epoch_start", "epoch_end", "entries")
 
 
@@ -129,11 +131,9 @@ def _restored(
     def wanted(table: pa.Table) -> pa.Table:
         nonlocal commits
         if not whole and ticks is not None:
-            inside = pc.and_(
-                pc.greater(table["epoch_end"], -1 if ticks.start is None else ticks.start),
-                pc.less(table["epoch_start"], 2**63 - 1 if ticks.end is None else ticks.end),
-            )
-            table = table.filter(inside)
+            low, past = -1 if ticks.start is None else ticks.start, _ENDLESS if ticks.end is None else ticks.end
+            low, past = (max(-1, min(each, _ENDLESS)) for each in (low, past))
+            table = table.filter(pc.and_(pc.greater(table["epoch_end"], low), pc.less(table["epoch_start"], past)))
         commits += table.num_rows
         return table.drop_columns(["batch"]) if "batch" in table.column_names else table
 

@@ -154,6 +154,14 @@ def fetch(place: Place, url: str, each: ArchivedRows | ArchivedFile, target: Pat
 
 
 @dataclass(frozen=True)
+def _preference(record: Archive) -> tuple[bool, int]:
+    """What is in several archives is taken from the newest of them, since older ones need not be there any more.
+
+    Last come those that were restored: where that met with a run that took out, something may be lacking.
+    """
+    return record.restored, -record.id
+
+
 class Held:
     """An archive that holds something: its record and its manifest."""
 
@@ -235,8 +243,7 @@ class ArchivedStore:
             raise Corrupt(f"refs/{ADMIN}/{seq:020d}.json is damaged: restore it from a copy of the ledger") from error
         if archives != self._archives:
             held: dict[str, list[Held]] = {}
-            # Last those that were restored: where that met with a run that took out, something may be lacking.
-            for record in sorted(archives.values(), key=lambda each: (each.restored, each.id)):
+            for record in sorted(archives.values(), key=_preference):
                 one = Held(record, self.manifest(record))
                 for name in [*one.manifest.batches, *(each.name for each in one.manifest.whole)]:
                     held.setdefault(name, []).append(one)
@@ -374,7 +381,7 @@ class ArchivedStore:
                 if file.startswith(_COMMITS):
                     self._write_batch(file, draft)
                 else:
-                    self.bring(file, self._held[file][-1], draft)
+                    self.bring(file, self._held[file][0], draft)
                 return self.copies.add(f"whole/{file}", draft)
         except (NotFound, UsageError, NotWritten, Corrupt):
             raise
@@ -392,7 +399,7 @@ class ArchivedStore:
 
     def _write_batch(self, batch: str, target: Path) -> None:
         for held in self._held.get(batch, ()):
-            copy = held.manifest.copy_of(batch)
+            copy = None if held.record.restored else held.manifest.copy_of(batch)
             if copy is not None:
                 os.link(self.reader.fetched(held.url, copy), target)
                 return
@@ -413,7 +420,7 @@ class ArchivedStore:
         gone = [table.filter(pc.is_null(table["entries"]))["commit_id"] for table in tables]
         lacking = pa.chunked_array([chunk for each in gone for chunk in each.chunks], pa.string()).combine_chunks()
         every = {each.record.id: each for some in self._held.values() for each in some}.values()
-        for held in sorted(every, key=lambda each: (each.record.restored, each.record.id)):
+        for held in sorted(every, key=lambda each: _preference(each.record)):
             index = held.manifest.index
             if index is None or not len(lacking):
                 continue

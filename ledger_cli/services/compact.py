@@ -173,13 +173,8 @@ def _named(repository: Repository) -> dict[str, _Named]:
     """The files that any move of any branch names, deleted ones' too, in the order they came."""
     found: dict[str, _Named] = {}
     for name in repository.store.branches():
-        last = repository.store.latest_seq(name)
-        lives = []
-        while last >= 0:
-            move = repository.move(name, last)
-            lives.append(repository.added(name, move.state.created, move))
-            last = move.state.created - 1
-        for added in reversed(lives):
+        for branch in reversed([*repository.lives(name)]):
+            added = branch.added
             lists: tuple[Sequence[NamedFile], ...] = (added.segments, added.commits, added.world, added.quarantine)
             for kind, files in zip(_KINDS, lists, strict=True):
                 for each in files:

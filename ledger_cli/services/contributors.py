@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.commit import COMMIT, in_chain_order
 from ledger_cli.core.contributors import COLUMN, CONTRIBUTORS, with_contributors
-from ledger_cli.core.history import ADMIN, CommitFile, ContributorsFile
+from ledger_cli.core.history import CommitFile, ContributorsFile
 from ledger_cli.core.moments import Regions
 from ledger_cli.core.policy import Policy
 from ledger_cli.errors import Corrupt
@@ -185,11 +185,8 @@ def by_batch(repository: Repository) -> dict[str, ContributorsFile]:
     """The contributors of all batches that a move of any ref names."""
     found: dict[str, ContributorsFile] = {}
     for name in repository.store.branches():
-        branch = repository.find(name)
-        while branch is not None and name != ADMIN:
+        for branch in repository.lives(name):
             found |= {each.file: each.contributors for each in branch.added.commits if each.contributors is not None}
-            created = branch.state.created
-            branch = repository.branch_at(name, created - 1) if created else None
     return found
 
 

@@ -226,7 +226,15 @@ class Repository:
     def branch_at(self, name: str, seq: int) -> Branch:
         """A branch as it was after one of its moves."""
         raw = self._raw(name, seq)
-        return Branch(self, name, self._parse(name, seq, raw), raw)
+        return Branch(self, name, parsed(name, seq, raw), raw)
+
+    def lives(self, name: str) -> Iterator[Branch]:
+        """The branches that had a name, deleted ones too, each at its last move; the newest first."""
+        branch = self.find(name)
+        while branch is not None:
+            yield branch
+            created = branch.state.created
+            branch = self.branch_at(name, created - 1) if created else None
 
     def branch_names(self) -> list[str]:
         """The branches that exist, `main` first."""

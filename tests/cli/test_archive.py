@@ -349,6 +349,42 @@ def test_a_large_batch_goes_and_comes_back_to_the_byte(
     assert ledger("verify").out
 
 
+def test_a_range_may_end_behind_all_ticks(world: Path, ledger: Run) -> None:
+    ledger("archive", "--before", "40")
+    assert ledger("restore", "--range", f"10..{10**30}").out == "restored from archive 0: entries of 3 commits\n"
+    with Ledger.open(world) as opened:
+        assert [each.commits for each in opened.restore(since=-(10**30), until=10)] == [1]
+
+
+def test_of_a_branch_goes_what_it_reads(world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger("fork", "other", "--from", "10")
+    shared = {path.name for path in (world / "segments").iterdir()}
+    (world.parent / "more.jsonl").write_text('{"entityId": "E", "tickId": 90, "x": 1, "y": 1, "activity": 1}\n')
+    ledger("ingest", world.parent / "more.jsonl")
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-03-02T00:00:00.000Z")
+    ledger("archive", "--before", "1d", "--ticks", "--branch", "other")
+    left = {path.name for path in (world / "segments").iterdir()}
+    assert len(left) == 1
+    assert not left & shared
+
+
+def test_what_was_restored_is_not_looked_for_where_it_was(
+    world: Path, ledger: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once all of it is back its archive may go: what is archived again is read from where it is now."""
+    monkeypatch.setattr(archive_files, "LARGE", 0)
+    monkeypatch.setattr("ledger_cli.wiring.machine.now", lambda: "2026-03-02T00:00:00.000Z")
+    monkeypatch.setenv("SECRET", "correct horse battery staple")
+    before = reads(ledger)
+    ledger("archive", "--before", "1d", "--ticks", "--to", tmp_path / "one")
+    ledger("restore", "0")
+    settings(world, archive_key="env:SECRET")
+    ledger("archive", "--before", "1d", "--ticks", "--to", tmp_path / "two")
+    shutil.rmtree(tmp_path / "one")
+    shutil.rmtree(world / "cache", ignore_errors=True)
+    assert reads(ledger) == before
+
+
 def test_a_large_batch_that_is_not_what_the_log_says_is_refused(
     world: Path, ledger: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

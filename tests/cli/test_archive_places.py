@@ -100,6 +100,19 @@ def test_a_copy_has_all_itself(world: Path, ledger: Run, tmp_path: Path) -> None
         assert ledger("copy", world, place, "--json").json["moves"] == 0
 
 
+def test_a_copy_counts_on_the_place_that_it_was_given(world: Path, ledger: Run, tmp_path: Path) -> None:
+    """The same commits give the same files, wherever they are put."""
+    ledger("archive", "--before", "30", "--to", tmp_path / "one")
+    ledger("copy", world, tmp_path / "copy")
+    copy = at(ledger, tmp_path / "copy")
+    before = reads(copy)
+    made = copy("archive", "--before", "30", "--to", tmp_path / "two", "--json").json["archive"]
+    assert made["pointer"].startswith(str(tmp_path / "two"))
+    shutil.rmtree(tmp_path / "one")
+    shutil.rmtree(tmp_path / "copy" / "cache", ignore_errors=True)
+    assert reads(copy) == before
+
+
 def test_a_ledger_that_is_open_goes_on_with_the_packs_of_now(world: Path) -> None:
     """What was archived has left the packs; those of before hold it still, until their grace is over."""
     with Ledger.open(world) as here, Ledger.open(world) as there:
