@@ -16,6 +16,8 @@ from stat import S_ISREG
 
 from ledger_cli.errors import Conflict, Corrupt
 from ledger_cli.ports import Capabilities, Published, Written
+from ledger_cli.stores.common.durable import make_directory, sync_directory
+from ledger_cli.stores.common.moves import first_missing, name_of, numbers_of
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
 from ledger_cli.stores.common.plain import PlainFiles
 from ledger_cli.stores.common.rows import digest_of, missing
@@ -79,11 +81,11 @@ class DirectoryStore(PlainFiles, ParquetCommits):
 
     def move_numbers(self, branch: str) -> list[int]:
         """See `ports.Store`. Drafts that a killed process left are no moves."""
-        numbers = _numbers_of(self._listed(branch))
-        if _missing_of(numbers) is None:
+        numbers = numbers_of(self._listed(branch))
+        if first_missing(numbers) is None:
             return numbers
         # A listing may show a move made meanwhile without the one before it; the next listing shows that one too.
-        return [seq for seq in _numbers_of(self._listed(branch)) if seq <= numbers[-1]]
+        return [seq for seq in numbers_of(self._listed(branch)) if seq <= numbers[-1]]
 
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """See `ports.Store`."""
@@ -91,14 +93,14 @@ class DirectoryStore(PlainFiles, ParquetCommits):
             if seq and not self._move(branch, seq - 1).exists():
                 raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
             self._refuse_holes(branch, seq)
-            if not self.put_new(f"refs/{branch}/{_name_of(seq)}", move):
+            if not self.put_new(f"refs/{branch}/{name_of(seq)}", move):
                 raise Conflict(f"branch {branch} was moved by another process: run the command again")
         self._ends[branch] = seq
 
     def put_new(self, file: str, content: bytes) -> bool:
         """Make a small file, whole and for good; False where it is there."""
         target = self.root / file
-        _make_directory(target.parent)
+        make_directory(target.parent)
         draft = target.with_name(f".{uuid.uuid4().hex}")
         try:
             _write(draft, content)
@@ -107,7 +109,7 @@ class DirectoryStore(PlainFiles, ParquetCommits):
             return False
         finally:
             draft.unlink(missing_ok=True)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
         return True
 
     def publish(self, path: Path, file: str) -> Published:
@@ -116,7 +118,7 @@ class DirectoryStore(PlainFiles, ParquetCommits):
             digest, size = digest_of(path)
             name = file.format(sha256=digest)
             target = self.root / name
-            _make_directory(target.parent)
+            make_directory(target.parent)
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.utime(descriptor)  # it may have waited for long until all else was ready
@@ -128,7 +130,7 @@ class DirectoryStore(PlainFiles, ParquetCommits):
                 fresh = target.with_name(f".{uuid.uuid4().hex}")
                 os.link(path, fresh)
                 os.replace(fresh, target)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
             return Published(name, digest, size)
 
     def _linked(self, path: Path, target: Path) -> bool:
@@ -218,12 +220,12 @@ class DirectoryStore(PlainFiles, ParquetCommits):
         if self._ends.get(branch) == seq - 1 and not self._move(branch, seq + 1).exists():
             return
         names = self._listed(branch)
-        if not names or max(names) == _name_of(len(names) - 1):
+        if not names or max(names) == name_of(len(names) - 1):
             return
-        missing = _missing_of(self.move_numbers(branch))
-        if missing is not None:
+        lost = first_missing(self.move_numbers(branch))
+        if lost is not None:
             raise Corrupt(
-                f"move {missing} of {branch} is missing, later ones are there: restore refs/{branch} from a copy"
+                f"move {lost} of {branch} is missing, later ones are there: restore refs/{branch} from a copy"
             )
 
     def _listed(self, branch: str) -> list[str]:
@@ -234,7 +236,7 @@ class DirectoryStore(PlainFiles, ParquetCommits):
 
     def _move(self, branch: str, seq: int) -> Path:
         # Whatever is asked of a ledger looks for the latest move: a path made in one piece takes a third of the time.
-        return Path(os.path.join(self.root, "refs", branch, _name_of(seq)))
+        return Path(os.path.join(self.root, "refs", branch, name_of(seq)))
 
 
 def _time_of(about: os.stat_result) -> str:
@@ -242,37 +244,8 @@ def _time_of(about: os.stat_result) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _name_of(seq: int) -> str:
-    return f"{seq:020d}.json"
-
-
-def _numbers_of(names: list[str]) -> list[int]:
-    return sorted(int(name[:20]) for name in names if len(name) == 25 and name[:20].isdigit())
-
-
-def _missing_of(numbers: list[int]) -> int | None:
-    """The first number that is left out before the last."""
-    if not numbers or numbers[-1] + 1 == len(numbers):
-        return None
-    return next(place for place, number in enumerate(numbers) if place != number)
-
-
 def _write(path: Path, data: bytes) -> None:
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _make_directory(path: Path) -> None:
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

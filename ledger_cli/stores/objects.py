@@ -21,6 +21,7 @@ from pathlib import Path
 from ledger_cli.errors import Conflict, Corrupt, Unavailable
 from ledger_cli.ports import Capabilities, Published, Reading, Written
 from ledger_cli.stores.common.cache import FileCache
+from ledger_cli.stores.common.moves import first_missing, name_of, numbers_of
 from ledger_cli.stores.common.parquet_commits import ParquetCommits
 from ledger_cli.stores.common.plain import PlainFiles
 from ledger_cli.stores.common.remote import Listed, Remote
@@ -123,8 +124,7 @@ class ObjectStore(PlainFiles, ParquetCommits):
 
     def move_numbers(self, branch: str) -> list[int]:
         """See `ports.Store`."""
-        names = [each.name for each in self._remote.list(f"refs/{branch}")]
-        return sorted(int(name[:20]) for name in names if len(name) == 25 and name[:20].isdigit())
+        return numbers_of(each.name for each in self._remote.list(f"refs/{branch}"))
 
     def advance_ref(self, branch: str, seq: int, move: bytes) -> None:
         """See `ports.Store`. A connection that is cut, or tried again, may hide that the move was written."""
@@ -146,8 +146,7 @@ class ObjectStore(PlainFiles, ParquetCommits):
         """Corrupt where a move is missing before the last. Behind a move of its own a process asks for no listing."""
         if self._ends.get(branch) == seq - 1 and self._read_moves(branch, [seq + 1])[0] is None:
             return
-        numbers = self.move_numbers(branch)
-        lost = next((place for place, number in enumerate(numbers) if place != number), None)
+        lost = first_missing(self.move_numbers(branch))
         if lost is not None:
             raise Corrupt(
                 f"move {lost} of {branch} is missing, later ones are there: restore refs/{branch} from a copy"
@@ -287,7 +286,7 @@ class ObjectStore(PlainFiles, ParquetCommits):
 
 
 def _move(branch: str, seq: int) -> str:
-    return f"refs/{branch}/{seq:020d}.json"
+    return f"refs/{branch}/{name_of(seq)}"
 
 
 def _seconds_ago(at: str) -> float:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from ledger_cli.errors import LedgerError, MissingExtra, NotFound, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import Place
+from ledger_cli.stores.common.durable import make_directory, sync_directory
 
 _LEAST_KEY = 16
 
@@ -34,17 +35,13 @@ class DirectoryPlace:
         """See `ports.Place`."""
         draft = self._root / f".{uuid.uuid4().hex}"
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_directory(self._root)
             with open(path, "rb") as source, open(draft, "xb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
                 target.flush()
                 os.fsync(target.fileno())
             os.replace(draft, self._root / name)
-            descriptor = os.open(self._root, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_directory(self._root)
         except OSError as error:
             with suppress(OSError):
                 draft.unlink()

@@ -25,11 +25,14 @@ def test_what_is_acknowledged_was_synced(tmp_path: Path, monkeypatch: pytest.Mon
         ledger.world.register("a.b.v1")
         ledger.world.apply([json.dumps(event).encode(), b"{"])
         ledger.snapshots.create()
-        ledger.archive(20)
+        ledger.archive(20, to=tmp_path / "far" / "away")
     kept = [path for path in (tmp_path / "ledger").rglob("*") if path.is_file()]
     kept = [path for path in kept if not {"cache", "scratch"} & {*path.relative_to(tmp_path / "ledger").parts}]
     folders = {path.relative_to(tmp_path).parts[1] for path in kept}
-    assert folders >= {"segments", "commits", "refs", "quarantine", "snapshots", "archive", "ledger.toml"}
-    for path in [*kept, tmp_path / "told.jsonl"]:
-        assert path.stat().st_ino in synced, path
-        assert path.parent.stat().st_ino in synced, path.parent
+    assert folders >= {"segments", "commits", "refs", "quarantine", "snapshots", "ledger.toml"}
+    away = [*(tmp_path / "far" / "away").iterdir()]
+    assert away
+    for path in [*kept, *away, tmp_path / "told.jsonl"]:
+        named_in = [each for each in path.parents if each.is_relative_to(tmp_path)]
+        for each in (path, *named_in):
+            assert each.stat().st_ino in synced, each

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger_cli.errors import Corrupt, LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
+from ledger_cli.stores.common.durable import make_directory
 
 if TYPE_CHECKING:
     from rocksdict import ColumnFamily, Options, Rdict, WriteBatch
@@ -35,7 +35,7 @@ class Database:
         self._url = url
         self._path = path
         with self._translated():
-            _make_directory(path)
+            make_directory(path)
             self._database = self._opened(families)
         self._families: dict[str, Rdict] = {}
         with self._translated():
@@ -193,16 +193,3 @@ class Changes:
     def delete(self, family: str, key: bytes) -> None:
         """Take a key away."""
         self.batch.delete(key, self._handles[family])
-
-
-def _make_directory(path: Path) -> None:
-    """Make a directory, and what is above it, so that the loss of power leaves it."""
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
