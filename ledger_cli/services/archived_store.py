@@ -26,9 +26,10 @@ import pyarrow.parquet as pq
 
 from ledger_cli.core.archive import ArchivedFile, ArchivedRows, Manifest, portions, with_entries
 from ledger_cli.core.commit import COMMIT, entries_digests_of
-from ledger_cli.core.history import ADMIN, Archive, Move
+from ledger_cli.core.history import ADMIN, Archive
 from ledger_cli.errors import Corrupt, LedgerError, NotFound, NotWritten, UsageError
 from ledger_cli.ports import Cache, Commits, Place, Published, Reading, Store, Vault, Written
+from ledger_cli.services.repository import parsed
 
 FOLDER = "archives"
 """Where the ledger's own copies of the manifests are."""
@@ -153,7 +154,6 @@ def fetch(place: Place, url: str, each: ArchivedRows | ArchivedFile, target: Pat
             )
 
 
-@dataclass(frozen=True)
 def _preference(record: Archive) -> tuple[bool, int]:
     """What is in several archives is taken from the newest of them, since older ones need not be there any more.
 
@@ -162,6 +162,7 @@ def _preference(record: Archive) -> tuple[bool, int]:
     return record.restored, -record.id
 
 
+@dataclass(frozen=True)
 class Held:
     """An archive that holds something: its record and its manifest."""
 
@@ -237,10 +238,7 @@ class ArchivedStore:
 
     def _load(self, seq: int) -> None:
         raw = self.inner.read_ref(ADMIN, seq)
-        try:
-            archives = {} if raw is None else dict(Move.from_bytes(raw).state.archives)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Corrupt(f"refs/{ADMIN}/{seq:020d}.json is damaged: restore it from a copy of the ledger") from error
+        archives = {} if raw is None else dict(parsed(ADMIN, seq, raw).state.archives)
         if archives != self._archives:
             held: dict[str, list[Held]] = {}
             for record in sorted(archives.values(), key=_preference):

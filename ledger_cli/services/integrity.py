@@ -139,7 +139,8 @@ def verify(
     _check_snapshots(repository, logs.get(ADMIN, []), seen)
     _check_manifests(repository, logs.get(ADMIN, []), seen)
     if archives is not None:
-        for file, what in damages_of_archives(repository, archives):
+        damages_there = damages_of_archives(repository, archives)
+        for file, what in _guarded(seen, f"refs/{ADMIN}", lambda: list(damages_there)) or ():
             seen.wrong(file, what, "bring it back from a copy of the archive, then run this again")
     return IntegrityReport(
         refs=len(names),
@@ -276,7 +277,10 @@ def _check_pack(repository: Repository, pack: Pack, seen: _Seen, alone: set[str]
 
 
 def _file_is_whole(repository: Repository, file: str, seen: _Seen) -> bool:
-    if repository.store.archived(file) and file not in seen.commits:
+    archived = _guarded(seen, file, repository.store.archived, file)
+    if archived is None:
+        return False
+    if archived and file not in seen.commits:
         return True  # `--archives` looks at it where it is
     sha256, _ = seen.files[file]
     digest = _guarded(seen, file, repository.store.digest_of_file, file)

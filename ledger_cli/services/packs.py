@@ -27,9 +27,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ledger_cli.core.history import ADMIN, Move, Pack
+from ledger_cli.core.history import ADMIN, Pack
 from ledger_cli.errors import Corrupt
 from ledger_cli.ports import Cache, Commits, Files, PackPart, Published, Reading, Store, Written
+from ledger_cli.services.repository import parsed
 
 FOLDER = "packs"
 FILE, NAME, BYTES = "_file", "_name", "_bytes"
@@ -263,7 +264,7 @@ class PackedStore:
     def _load(self, seq: int) -> None:
         raw = self._inner.read_ref(ADMIN, seq) if seq >= 0 else None
         self._seq = max(seq, 0)
-        listed = () if raw is None else Move.from_bytes(raw).state.packs
+        listed = () if raw is None else parsed(ADMIN, seq, raw).state.packs
         kept = {known.pack: known for known in self._packs}
         current = [pack for pack in listed if pack.replaced is None]
         found = (kept.get(pack) or _known(pack, self._inner.location(pack.file)) for pack in current)

@@ -54,6 +54,17 @@ def overtaken(ref: str) -> Conflict:
     return Conflict(f"{ref} is moved by many processes at once: run the command again")
 
 
+def parsed(name: str, seq: int, raw: bytes) -> Move:
+    """A move of a ref. Corrupt where it is damaged, or another one."""
+    try:
+        move = Move.from_bytes(raw)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Corrupt(f"refs/{name}/{seq:020d}.json is damaged: restore it from a copy of the ledger") from error
+    if move.seq != seq:
+        raise Corrupt(f"refs/{name}/{seq:020d}.json is the move {move.seq}: restore it from a copy")
+    return move
+
+
 class Branch:
     """A branch as of one move: its state, and its lists, read when asked for."""
 
@@ -245,7 +256,7 @@ class Repository:
 
     def move(self, name: str, seq: int) -> Move:
         """One move of a ref."""
-        return self._parse(name, seq, self._raw(name, seq))
+        return parsed(name, seq, self._raw(name, seq))
 
     def moves(self, name: str, first: int, last: int) -> Iterator[Move]:
         """The moves first … last of a ref, in order."""
@@ -362,16 +373,6 @@ class Repository:
         if raw is None:
             raise Corrupt(f"move {seq} of {name} is missing: restore refs/{name} from a copy of the ledger")
         return raw
-
-    @staticmethod
-    def _parse(name: str, seq: int, raw: bytes) -> Move:
-        try:
-            move = Move.from_bytes(raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Corrupt(f"refs/{name}/{seq:020d}.json is damaged: restore it from a copy of the ledger") from error
-        if move.seq != seq:
-            raise Corrupt(f"refs/{name}/{seq:020d}.json is the move {move.seq}: restore it from a copy")
-        return move
 
 
 def _since(added: Added, first: int) -> Added:

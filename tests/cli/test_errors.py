@@ -58,6 +58,17 @@ def test_a_damaged_move(command: list[str], ledger: Run, world: Path) -> None:
     assert "restore it from a copy" in ledger(*command, code=1).err
 
 
+def test_a_damaged_move_of_admin(ledger: Run, world: Path) -> None:
+    ledger("tag", "first", "main")
+    (move,) = (world / "refs" / "admin").glob("*.json")
+    move.chmod(0o644)
+    move.write_text(move.read_text()[:-9])
+    for command in (["sql", "FROM ticks"], ["gamma"], ["archive", "--before", "9"], ["compact"]):
+        assert f"refs/admin/{move.name} is damaged: restore it" in ledger(*command, code=1).err
+    for options in ([], ["--archives"]):
+        assert f"refs/admin/{move.name}" in ledger("verify", *options, code=4).out
+
+
 @pytest.mark.parametrize("command", READERS, ids=" ".join)
 def test_a_ledger_without_permission(
     command: list[str], ledger: Run, world: Path, monkeypatch: pytest.MonkeyPatch
