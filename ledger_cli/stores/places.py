@@ -64,6 +64,8 @@ class DirectoryPlace:
             return sorted(os.listdir(self._root))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise Unavailable(f"{self._root} cannot be listed: {error.strerror}; then run this again") from error
 
 
 class UrlPlace:
