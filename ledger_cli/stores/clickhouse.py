@@ -15,7 +15,6 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Corrupt, LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
 from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.stores.common.commits import CommitsBase
 from ledger_cli.stores.common.rows import (
     FLAT,
     HEADERS,
@@ -43,7 +43,6 @@ from ledger_cli.stores.common.rows import (
     row_of,
     runs,
     summaries,
-    tile_of,
     together,
 )
 from ledger_cli.stores.common.urls import local_path
@@ -94,7 +93,7 @@ _CHOSEN = "batch = {batch:String} AND commit_id IN {ids:Array(UUID)}"
 _PLACED = ["batch", "shard", "height", "epoch_start", "epoch_end"]
 
 
-class ClickhouseStore:
+class ClickhouseStore(CommitsBase):
     """See `ports.CommitStore`, without refs: `clickhouse://USER:PASSWORD@HOST:PORT/DATABASE`, `clickhouse+chdb:///DIR`.
 
     Of a server many processes at once; of chDB one, for which the others wait.
@@ -135,10 +134,6 @@ class ClickhouseStore:
         self._engine.close()
 
     # -- batches ------------------------------------------------------------------------------------------
-
-    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
-        """See `ports.Commits`."""
-        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
@@ -228,10 +223,6 @@ class ClickhouseStore:
         limits += [] if ticks.end is None else [f"epoch_start < {ticks.end}"]
         sql = f"SELECT {_ENTRY}, {', '.join(_PLACED)} FROM commit_entries WHERE {' AND '.join(limits)}"
         return by_region(held(self._table(sql, region=region), history).select(REGION_COMMIT.names))
-
-    def read_projection_tile(self, history: History, region: str) -> pa.Table:
-        """See `ports.Commits`."""
-        return tile_of(region, self.query_commits_by_region(history, region, TickRange()))
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`. Said first, done then: killed in between, entries that nobody asks for are left."""

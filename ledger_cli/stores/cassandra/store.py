@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -36,7 +35,9 @@ from ledger_cli.stores.cassandra.rows import (
     stored,
     text_of,
 )
-from ledger_cli.stores.common.rows import STORED, by_region, counts_of_summaries, entity_refs, missing, pieces, tile_of
+from ledger_cli.stores.common.commits import CommitsBase
+from ledger_cli.stores.common.moves import first_missing
+from ledger_cli.stores.common.rows import STORED, by_region, counts_of_summaries, entity_refs, missing, pieces
 
 _MOVES_A_PAGE = 1000
 _COMMITS_A_PAGE = 1000
@@ -49,7 +50,7 @@ _TIES = 10
 """Bits of a time of a write of an entity below its tick."""
 
 
-class CassandraStore:
+class CassandraStore(CommitsBase):
     """See `ports.CommitStore`. Safe with many processes and threads at once."""
 
     capabilities = Capabilities(
@@ -134,8 +135,7 @@ class CassandraStore:
                 raise self._gap(branch, seq - 1)
             raise Conflict(f"branch {branch} has no move {seq - 1}: run the command again")
         if self._ends.get(branch) != seq - 1:
-            numbers = self.move_numbers(branch)
-            gap = next((at for at, number in enumerate(numbers) if at != number), None)
+            gap = first_missing(self.move_numbers(branch))
             if gap is not None:
                 raise self._gap(branch, gap)
         page = seq // _MOVES_A_PAGE
@@ -161,10 +161,6 @@ class CassandraStore:
         return Corrupt(f"move {seq} of {branch} is missing, later ones are there: restore it from a copy")
 
     # -- batches ------------------------------------------------------------------------------------------
-
-    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
-        """See `ports.Commits`."""
-        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`. What a killed call left stays beside it until the batch is removed."""
@@ -259,10 +255,6 @@ class CassandraStore:
             if row[4] < past and history.holds(batch, row[2], row[3])
         ]
         return by_region(region_table(kept))
-
-    def read_projection_tile(self, history: History, region: str) -> pa.Table:
-        """See `ports.Commits`."""
-        return tile_of(region, self.query_commits_by_region(history, region, TickRange()))
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""

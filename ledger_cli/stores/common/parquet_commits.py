@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +18,7 @@ from ledger_cli.core.commit import CommitRow, ascend, chained
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.ports import Files, Reading, TickRange
+from ledger_cli.stores.common.commits import CommitsBase
 from ledger_cli.stores.common.rows import (
     ARCHIVED,
     COUNTS,
@@ -31,7 +31,6 @@ from ledger_cli.stores.common.rows import (
     missing,
     pieces,
     row_of,
-    tile_of,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class FarFiles(Files, Protocol):
         ...
 
 
-class ParquetCommits:
+class ParquetCommits(CommitsBase):
     """See `ports.Commits`. A batch is a file, which appears whole or not at all."""
 
     def __init__(self, files: FarFiles) -> None:
@@ -77,10 +76,6 @@ class ParquetCommits:
         if "_connection" in vars(self):
             self._connection.close()
             del self._connection
-
-    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
-        """See `ports.Commits`."""
-        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
@@ -151,10 +146,6 @@ class ParquetCommits:
             ]
             found = pa.concat_tables(parts)
         return by_region(held(found, history))
-
-    def read_projection_tile(self, history: History, region: str) -> pa.Table:
-        """See `ports.Commits`."""
-        return tile_of(region, self.query_commits_by_region(history, region, TickRange()))
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""

@@ -8,9 +8,8 @@ is the compare-and-set. An adapter gives sessions, which run statements, and the
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
@@ -24,6 +23,8 @@ from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, UsageError
 from ledger_cli.ports import TickRange
+from ledger_cli.stores.common.commits import CommitsBase
+from ledger_cli.stores.common.moves import first_missing
 from ledger_cli.stores.common.rows import (
     FLAT,
     HEADERS,
@@ -35,7 +36,6 @@ from ledger_cli.stores.common.rows import (
     missing,
     pieces,
     summaries,
-    tile_of,
     together,
 )
 from ledger_cli.stores.common.sql_schema import MIGRATIONS, Types
@@ -82,7 +82,7 @@ class Session(Protocol):
         ...
 
 
-class SqlStore(ABC):
+class SqlStore(CommitsBase):
     """See `ports.CommitStore`."""
 
     types: Types
@@ -197,7 +197,7 @@ class SqlStore(ABC):
         numbers = [
             number for (number,) in session.rows("SELECT seq FROM moves WHERE ref = :ref ORDER BY seq", ref=branch)
         ]
-        hole = next((place for place, number in enumerate(numbers) if place != number), None)
+        hole = first_missing(numbers)
         if hole is not None:
             raise Corrupt(
                 f"move {hole} of {branch} is missing, later ones are there: "
@@ -205,10 +205,6 @@ class SqlStore(ABC):
             )
 
     # -- writing commits ----------------------------------------------------------------------------------
-
-    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
-        """See `ports.Commits`."""
-        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
@@ -402,10 +398,6 @@ class SqlStore(ABC):
 
         columns = list(zip(*self._read(ask), strict=True))[1:] or [()] * len(REGION_COMMIT)
         return by_region(pa.table([list(column) for column in columns], schema=REGION_COMMIT))
-
-    def read_projection_tile(self, history: History, region: str) -> pa.Table:
-        """See `ports.Commits`."""
-        return tile_of(region, self.query_commits_by_region(history, region, TickRange()))
 
     def _check(self, history: History) -> None:
         """Corrupt where the store lacks a batch of a history."""

@@ -23,7 +23,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -36,6 +35,8 @@ from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, NotWritten, UsageError
 from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.stores.common.commits import CommitsBase
+from ledger_cli.stores.common.moves import first_missing
 from ledger_cli.stores.common.rows import (
     COUNTED,
     STORED,
@@ -46,7 +47,6 @@ from ledger_cli.stores.common.rows import (
     held,
     missing,
     pieces,
-    tile_of,
     with_entries,
 )
 from ledger_cli.stores.common.urls import local_path
@@ -93,7 +93,7 @@ class _Batch:
     whole: bool = False
 
 
-class RocksStore:
+class RocksStore(CommitsBase):
     """See `ports.CommitStore`. Safe with many threads of the one process that has it open."""
 
     capabilities = Capabilities(
@@ -162,8 +162,7 @@ class RocksStore:
             if self.read_ref(branch, seq) is not None:
                 raise Conflict(f"branch {branch} was moved by another process: run the command again")
             if branch not in self._complete:
-                numbers = self.move_numbers(branch)
-                gap = next((at for at, number in enumerate(numbers) if at != number), None)
+                gap = first_missing(self.move_numbers(branch))
                 if gap is not None:
                     raise Corrupt(f"move {gap} of {branch} is missing, later ones are there: restore it from a copy")
                 self._complete.add(branch)
@@ -174,10 +173,6 @@ class RocksStore:
             self._write(changes, sync=True)
 
     # -- commits ------------------------------------------------------------------------------------------
-
-    def leading(self, branch: str, shards: Iterable[int]) -> AbstractContextManager[None]:
-        """See `ports.Commits`."""
-        return nullcontext()
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
@@ -291,10 +286,6 @@ class RocksStore:
         block = np.repeat(np.arange(len(values)), [len(value) // records.itemsize for value in values])
         named = pa.array(batches, pa.string()).take(pa.array(block[meeting]))
         return by_region(held(region_table(region, records[meeting]).append_column("batch", named), history))
-
-    def read_projection_tile(self, history: History, region: str) -> pa.Table:
-        """See `ports.Commits`."""
-        return tile_of(region, self.query_commits_by_region(history, region, TickRange()))
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""
