@@ -87,7 +87,11 @@ class Ledger:
         """The path of its directory, or its URL."""
         self.config = config
         self._open_files = ExitStack()
-        self._repository = ledgers.make_repository(location, config, self._open_files)
+        try:
+            self._repository = ledgers.make_repository(location, config, self._open_files)
+        except BaseException:
+            self._open_files.close()
+            raise
         self._importer: Importer | None = None
 
     @cached_property
@@ -135,10 +139,13 @@ class Ledger:
         ledgers.check_empty(place, store)
         ledgers.make_ledger(place, text)
         made = cls(place, ledgers.read_config(place))
-        if made._repository.store.branches():
+        try:
+            if made._repository.store.branches():
+                raise UsageError(f"{place} is a ledger already: use it, or choose another directory")
+            made._repository.create_branch(MAIN, "init", "", None, State())
+        except BaseException:
             made.close()
-            raise UsageError(f"{place} is a ledger already: use it, or choose another directory")
-        made._repository.create_branch(MAIN, "init", "", None, State())
+            raise
         return made
 
     def copy(

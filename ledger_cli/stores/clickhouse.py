@@ -367,7 +367,12 @@ class _Chdb(_Engine):
             if _Chdb._open is not None:
                 _Chdb._open.close()
             self._hold()
-            self._client = _client(interface="chdb", path=str(self._path))
+            try:
+                self._client = _client(interface="chdb", path=str(self._path))
+            except BaseException:
+                # The lock is of a descriptor: a second one of this process would wait for it.
+                self._let_go()
+                raise
             _Chdb._open = self
         return self._client
 

@@ -194,6 +194,21 @@ def test_two_directories_in_one_process(store: ClickhouseStore, tmp_path: Path) 
     other.close()
 
 
+def test_what_cannot_be_opened_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**_: Any) -> Any:
+        raise OSError("Error initializing EmbeddedServer")
+
+    store = ClickhouseStore(URL, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(clickhouse, "_client", fails)
+        with pytest.raises(UsageError, match="cannot be opened"):
+            store.create()
+    monkeypatch.setattr(clickhouse, "PATIENCE_SECONDS", 0.1)
+    store.create()
+    assert store.batches() == {}
+    store.close()
+
+
 def test_tables_of_a_newer_program(store: ClickhouseStore) -> None:
     store._insert("schema_version", pa.table({"version": [99]}))
     with pytest.raises(UsageError, match="install a newer ledger-cli"):

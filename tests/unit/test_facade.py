@@ -13,6 +13,7 @@ import pytest
 from ledger_cli import Ledger
 from ledger_cli.errors import MissingExtra, UsageError
 from ledger_cli.render.gamma import spec
+from ledger_cli.stores.sqlite import SqliteStore
 from tests.support import events_at
 
 
@@ -153,6 +154,20 @@ def test_a_recipe_that_cannot_be_run_changes_nothing(
     with pytest.raises(MissingExtra, match="altair is not installed"):
         ledger.run(recipe, {"source": source})
     assert (other.status().moves, ledger.status().moves) == (1, 1)
+
+
+def test_a_ledger_that_cannot_be_opened_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Ledger.create(tmp_path / "world", store="sqlite:///commits.sqlite").close()
+    closed: list[SqliteStore] = []
+
+    def newer(_: SqliteStore) -> None:
+        raise UsageError("has tables of version 99")
+
+    monkeypatch.setattr(SqliteStore, "create", newer)
+    monkeypatch.setattr(SqliteStore, "close", lambda store: closed.append(store))
+    with pytest.raises(UsageError, match="version 99"):
+        Ledger.open(tmp_path / "world")
+    assert len(closed) == 1
 
 
 _TASKS = Path("/proc/self/task")
