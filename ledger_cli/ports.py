@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ledger_cli.core.moments import Regions
 
 
+EVER = "9999-12-31T23:59:59.999Z"
+"""Behind every time."""
+
+
 @dataclass(frozen=True)
 class Published:
     """A file of the ledger: its path inside, SHA-256 and bytes."""
@@ -184,7 +188,8 @@ class Commits(Protocol):
         """Store the commits of a batch, in order of (shard, height) within the batch: durable when it returns.
 
         Idempotent by commit id: a commit that is there, also by another batch, stays as it is, and is in both. What a
-        killed call leaves may be persisted again, and is removed by `remove_batch`. `created_at`: RFC 3339 UTC.
+        killed call leaves may be persisted again, and is removed by `remove_batch`. `created_at`, RFC 3339 UTC: when
+        the batch was begun, also where it is there already, since whoever persists it is about to count on it.
         Nothing is atomic but what `Capabilities.atomic` says; nothing has to be, as no move names the batch yet.
         Here and in `restore_commits` tables may have a column more, `entity_refs` of `core.contributors`: engines in
         which others look keep it with the entries. The ledger itself reads it from a file of its own.
@@ -192,11 +197,15 @@ class Commits(Protocol):
         ...
 
     def batches(self) -> dict[str, str]:
-        """The batches that are there, whole or not, with when they were begun (RFC 3339 UTC): for `doctor`."""
+        """The batches that are there, whole or not, with when they were begun last (RFC 3339 UTC): for `doctor`."""
         ...
 
-    def remove_batch(self, batch: str) -> None:
-        """Take a batch away that no move names, with those of its commits that are in no other. Idempotent."""
+    def remove_batch(self, batch: str, before: str = EVER) -> bool:
+        """Take a batch away that no move names, with those of its commits that are in no other; whether it was there.
+
+        Idempotent. One that was begun at a time or later, RFC 3339 UTC, stays: a job counts on it. Where nothing is
+        atomic (`Capabilities.atomic`), one that is begun between that look and the removal is not seen.
+        """
         ...
 
     def read_commits(self, batch: str) -> Iterator[pa.Table]:

@@ -13,7 +13,7 @@ from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.moments import SUMS
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt
-from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.ports import EVER, Capabilities, TickRange
 from ledger_cli.stores.common.rows import COUNTED
 
 Row = dict[str, Any]
@@ -70,16 +70,20 @@ class MemoryStore:
             self._commits.setdefault(row["commit_id"], row)
             events = sum(entry["n"] for entry in row["entries"])
             self._counts[row["commit_id"]] = {"regions": len(row["entries"]), "events": events}
-        self._batches.setdefault(batch, (created_at, [row["commit_id"] for row in rows]))
+        _, known = self._batches.get(batch, ("", [row["commit_id"] for row in rows]))
+        self._batches[batch] = created_at, known
 
     def batches(self) -> dict[str, str]:
         return {name: created_at for name, (created_at, _) in self._batches.items()}
 
-    def remove_batch(self, batch: str) -> None:
-        _, gone = self._batches.pop(batch, ("", []))
+    def remove_batch(self, batch: str, before: str = EVER) -> bool:
+        if batch not in self._batches or self._batches[batch][0] >= before:
+            return False
+        _, gone = self._batches.pop(batch)
         kept = {each for _, ids in self._batches.values() for each in ids}
         for each in set(gone) - kept:
             del self._commits[each]
+        return True
 
     def read_commits(self, batch: str) -> Iterator[pa.Table]:
         if batch not in self._batches:

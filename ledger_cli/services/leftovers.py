@@ -49,10 +49,10 @@ def _unnamed(repository: Repository, before: str) -> Iterator[Check]:
     folders = [*_FOLDERS, "commits", *(f"refs/{name}" for name in store.branches())]
     files = {folder: store.written(folder) for folder in folders}
     batches = store.commits.batches()
-    named = _named(repository, batches)
+    named = _named(repository)
     for folder, there in files.items():
         yield from _files(store, folder, there, named, before)
-    yield from _batches(repository, batches, named, before)
+    yield from _batches(store, batches, named, before)
 
 
 def _files(
@@ -79,19 +79,12 @@ def _is_nobodys(folder: str, name: str, named: Container[bytes]) -> bool:
     return folder in _FOLDERS and file is not None and file[1].encode() not in named
 
 
-def _batches(repository: Repository, there: Mapping[str, str], named: Container[bytes], before: str) -> Iterator[Check]:
-    commits = repository.store.commits
+def _batches(store: Store, there: Mapping[str, str], named: Container[bytes], before: str) -> Iterator[Check]:
     nobodys = {batch: begun for batch, begun in there.items() if _digest_of(batch) not in named}
-    old = [batch for batch, begun in nobodys.items() if begun < before]
-    if old:
-        # A job that was killed may have been run again meanwhile: then they are young, or named.
-        begun_again = commits.batches()
-        named = _named(repository, begun_again)
-        old = [batch for batch in old if _digest_of(batch) not in named and begun_again.get(batch, before) < before]
-    for batch in old:
-        commits.remove_batch(batch)
-    young = len(nobodys) - len(old)
-    told = [f"{len(old)} that no move names removed"] if old else []
+    # As with files: whoever runs a killed job again has begun them anew.
+    gone = sum(begun < before and store.commits.remove_batch(batch, before) for batch, begun in nobodys.items())
+    young = sum(begun >= before for begun in nobodys.values())
+    told = [f"{gone} that no move names removed"] if gone else []
     told += [f"{young} that no move names {_LEFT}"] if young else []
     if told:
         yield Check("batches of commits", True, "; ".join(told))
@@ -102,12 +95,13 @@ def _digest_of(batch: str) -> bytes:
     return b"" if file is None else file[1].encode()
 
 
-def _named(repository: Repository, batches: Container[str]) -> set[bytes]:
+def _named(repository: Repository) -> set[bytes]:
     """The digests that any move of any ref mentions, deleted branches' too: of files, batches and whatever else.
 
-    Corrupt where a log is not whole: what it named cannot be told from what nobody names. `batches`: those there are.
+    Corrupt where a log is not whole: what it named cannot be told from what nobody names.
     """
     found: set[bytes] = set()
+    latest: list[tuple[str, NamedFile]] = []
     store = repository.store
     for ref in store.branches():
         previous, last = "", -1
@@ -117,10 +111,12 @@ def _named(repository: Repository, batches: Container[str]) -> set[bytes]:
                 raise Corrupt(f"the log of {ref} is not whole at move {last + 1}, run `ledger verify`")
             found.update(_DIGEST.findall(raw))
             previous, last = digest_of_move(raw), seq
-        # No move holds the digest of the last one: what that names has to be there.
-        for file in repository.move(ref, last).named if last >= 0 else ():
-            if not _is_there(store, file, batches):
-                raise Corrupt(f"{file.file}, which {ref} names, is not what its digest says: run `ledger verify`")
+        latest += [(ref, file) for file in repository.move(ref, last).named] if last >= 0 else []
+    # No move holds the digest of the last one: what that names has to be there.
+    batches = store.commits.batches()
+    for ref, file in latest:
+        if not _is_there(store, file, batches):
+            raise Corrupt(f"{file.file}, which {ref} names, is not what its digest says: run `ledger verify`")
     return found
 
 
@@ -141,16 +137,17 @@ def _places(repository: Repository, store: ArchivedStore, archive_to: str) -> It
     records = archives(repository)
     for url in sorted({archive_to.rstrip("/"), *(place_of(each)[0] for each in records)}):
         known: set[str] = set()
-        for record in records:
-            folder, name = place_of(record)
-            if folder == url:
-                known |= {name, *(each.file for each in store.manifest(record).stored)}
         try:
-            others = [each for each in store.reader.vault.place(url).names() if each not in known]
-            gone = known - {*store.reader.vault.place(url).names()}
+            for record in records:
+                folder, name = place_of(record)
+                if folder == url:
+                    known |= {name, *(each.file for each in store.manifest(record).stored)}
+            there = store.reader.vault.place(url).names()
         except LedgerError as error:
             yield Check(f"archives in {url}", False, str(error))
             continue
+        others = [each for each in there if each not in known]
+        gone = known.difference(there)
         if gone:
             yield Check(f"archives in {url}", False, f"{len(gone)} files are missing, {min(gone)} among them")
         elif others:

@@ -1,8 +1,9 @@
 """ClickHouse: commits in tables of a server, or of chDB, the same engine in this process. Refs are kept elsewhere.
 
 ClickHouse has no transactions, no unique keys and no compare-and-set. So every row carries its batch, rows that come
-twice are alike and read as one, and a batch counts as whole by a row that is written last: what a killed call leaves is
-written once more. A table is ordered by how it is asked: entries by region and epoch, commits by id.
+twice differ in when they were written alone and are read as one, and a batch counts as whole by a row that is written
+last: what a killed call leaves is written once more. A table is ordered by how it is asked: entries by region and
+epoch, commits by id.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ledger_cli.core.commit import REGION_COMMIT, CommitRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Corrupt, LedgerError, MissingExtra, NotWritten, Unavailable, UsageError
-from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.ports import EVER, Capabilities, TickRange
 from ledger_cli.stores.common.commits import CommitsBase
 from ledger_cli.stores.common.rows import (
     FLAT,
@@ -137,11 +138,11 @@ class ClickhouseStore(CommitsBase):
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
-        found = self._batch(batch)
-        if found is not None and found["whole"]:
-            return
-        at = _moment(created_at) if found is None else found["created_at"]
+        found, at = self._batch(batch), _moment(created_at)
         version = 0 if found is None else found["version"]
+        if found is not None and found["whole"]:
+            self._mark(batch, at, True, version + 1)
+            return
         self._mark(batch, at, False, version + 1)
         for piece in pieces(commits):
             self._insert("commits", _headers(batch, at, piece))
@@ -156,15 +157,16 @@ class ClickhouseStore(CommitsBase):
         found = self._table("SELECT batch, toUnixTimestamp64Micro(created_at) AS at FROM batches FINAL ORDER BY batch")
         return {row["batch"]: _rfc3339(row["at"]) for row in found.to_pylist()}
 
-    def remove_batch(self, batch: str) -> None:
+    def remove_batch(self, batch: str, before: str = EVER) -> bool:
         """See `ports.Commits`. First it is no longer whole, so that one that was half removed is not taken for it."""
         found = self._batch(batch)
-        if found is None:
-            return
+        if found is None or found["created_at"] >= _moment(before):
+            return False
         self._mark(batch, found["created_at"], False, found["version"] + 1)
         for table in ("commit_entries", "commits", "batches"):
             self._run(f"DELETE FROM {table} WHERE batch = {{batch:String}}", batch=batch)
         self._known.discard(batch)
+        return True
 
     def _batch(self, batch: str) -> dict[str, Any] | None:
         found = self._table("SELECT created_at, whole, version FROM batches FINAL WHERE batch = {b:String}", b=batch)

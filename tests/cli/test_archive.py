@@ -473,6 +473,12 @@ def test_status_and_doctor_tell(world: Path, ledger: Run, monkeypatch: pytest.Mo
     assert ledger("gamma", "--at", "20").out
     next(path for path in (world / "archive").glob("*.parquet") if len(path.stem) == 64).unlink()
     assert "are missing" in ledger("doctor", code=4).out
+    (manifest,) = (world / "archives").iterdir()
+    manifest.chmod(0o644)
+    manifest.write_text("{}")
+    assert f"archives/{manifest.name} is not what its digest says" in ledger("doctor", code=4).out
+    settings(world, archive_to="x" * 300)
+    assert "cannot be listed: File name too long" in ledger("doctor", code=4).out
 
 
 def test_another_place(world: Path, ledger: Run, tmp_path: Path) -> None:

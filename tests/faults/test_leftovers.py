@@ -21,10 +21,13 @@ from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services.doctor import Check
 from ledger_cli.stores.directory import DirectoryStore
+from ledger_cli.stores.joined import JoinedStore
 from ledger_cli.stores.objects import ObjectStore
+from ledger_cli.stores.sqlite import SqliteStore
 from ledger_cli.wiring import machine
 from tests.faults.jobs import Job, Nursery
 from tests.faults.worlds import SEED, instants
+from tests.stores.engines import EMBEDDED
 
 LATER = "2099-01-01T00:00:00.000Z"
 FOLDERS = ("segments", "contributors", "quarantine", "tiles", "commits", "archives", "packs", "snapshots")
@@ -297,6 +300,58 @@ def test_run_again_after_the_grace_beside_a_doctor(
     assert found(place) == {}
 
 
+@pytest.mark.parametrize("engine", ["duckdb", "sqlite"])
+def test_a_batch_of_an_engine_is_not_taken_from_a_job_that_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    place = str(tmp_path / "world")
+    with Ledger.create(place, regions="grid:10", interval=10, store=EMBEDDED[engine]) as ledger:
+        ledger.ingest(rows(tmp_path / "ticks.jsonl", range(40)))
+    advance = JoinedStore.advance_ref
+
+    def stopped(*_: Any) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "now", lambda: "2001-01-01T00:00:00.000Z")
+        patch.setattr(JoinedStore, "advance_ref", stopped)
+        with Ledger.open(place) as ledger, pytest.raises(Stopped):
+            ledger.commit(final=True)
+    beside: list[dict[str, str]] = []
+
+    def looked_at(*given: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(JoinedStore, "advance_ref", advance)
+            beside.append(found(place))
+        advance(*given)
+
+    with monkeypatch.context() as patch, Ledger.open(place) as ledger:
+        patch.setattr(JoinedStore, "advance_ref", looked_at)
+        ledger.commit(final=True)
+    assert beside[0]["batches of commits"] == "1 that no move names are left to jobs that may be running"
+    is_whole(place)
+    assert found(place) == {}
+
+
+def test_a_commit_beside_a_doctor_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a move names that came after the batches were listed is there all the same."""
+    place = str(tmp_path / "world")
+    with Ledger.create(place, regions="grid:10", interval=10, store=EMBEDDED["sqlite"]) as ledger:
+        ledger.ingest(rows(tmp_path / "ticks.jsonl", range(40)))
+    listed = SqliteStore.batches
+
+    def and_then(store: SqliteStore) -> dict[str, str]:
+        before = listed(store)
+        monkeypatch.setattr(SqliteStore, "batches", listed)
+        with Ledger.open(place) as other:
+            other.commit(final=True)
+        return before
+
+    monkeypatch.setattr(SqliteStore, "batches", and_then)
+    assert found(place) == {}
+    is_whole(place)
+
+
 def test_a_fetch_counts_on_what_a_killed_one_left(
     lived_in: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,7 +385,7 @@ def test_a_fetch_counts_on_what_a_killed_one_left(
 
 
 @pytest.mark.parametrize("damage", ["missing", "torn", "another name", "no digest"])
-def test_a_damplace_log_does_not_tell_what_is_nobodys(
+def test_a_damaged_log_does_not_tell_what_is_nobodys(
     lived_in: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     place = str(tmp_path / "world")

@@ -18,6 +18,7 @@ from ledger_cli.core.contributors import with_contributors
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.errors import Conflict, Corrupt
 from ledger_cli.ports import CommitStore, TickRange
+from ledger_cli.stores.common.parquet_commits import ParquetCommits
 from tests.memory_store import MemoryStore
 from tests.stores.engines import NAMES, Open, fresh
 from tests.stores.histories import AT, REGIONS, chain, contributors_to, file_of, found_in, history, rows_of
@@ -180,6 +181,21 @@ def test_batches_that_no_move_names_can_be_removed(store: CommitStore) -> None:
     store.remove_batch("commits/b.parquet")
     assert list(store.batches()) == ["commits/a.parquet"]
     assert rows_of(pa.concat_tables(store.read_commits("commits/a.parquet"))) == rows_of(table)
+
+
+def test_a_batch_that_is_persisted_again_is_begun_anew(store: CommitStore) -> None:
+    """Who removes what a killed job left leaves it to whoever runs that job again."""
+    table, earlier, later = chain("a", 0, range(4)), "2001-02-03T04:05:06.078Z", "2002-03-04T05:06:07.089Z"
+    store.persist_commits("commits/a.parquet", earlier, [table])
+    assert not store.remove_batch("commits/a.parquet", earlier)
+    store.persist_commits("commits/a.parquet", later, [table])
+    # The time of a file is that of the disk.
+    assert store.batches() == {"commits/a.parquet": earlier if isinstance(store, ParquetCommits) else later}
+    assert not store.remove_batch("commits/a.parquet", later)
+    assert rows_of(pa.concat_tables(store.read_commits("commits/a.parquet"))) == rows_of(table)
+    assert store.remove_batch("commits/a.parquet")
+    assert store.batches() == {}
+    assert not store.remove_batch("commits/a.parquet")
 
 
 def test_ranges_of_ticks(store: CommitStore) -> None:

@@ -22,7 +22,7 @@ from ledger_cli.core.commit import CommitRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, Unavailable, UsageError
-from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.ports import EVER, Capabilities, TickRange
 from ledger_cli.stores.cassandra import schema
 from ledger_cli.stores.cassandra.connection import Connection, Row
 from ledger_cli.stores.cassandra.rows import (
@@ -164,10 +164,12 @@ class CassandraStore(CommitsBase):
 
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`. What a killed call left stays beside it until the batch is removed."""
-        known = self._runs_of(batch)
-        if any(whole for _, _, _, whole in known):
-            return
-        run, at = uuid.uuid4(), known[0][2] if known else moment(created_at)
+        at = moment(created_at)
+        for _, known, _, whole in self._runs_of(batch):
+            if whole:
+                self._connection.rows(schema.ADD_RUN, batch, known, at, True)
+                return
+        run = uuid.uuid4()
         self._connection.rows(schema.ADD_RUN, batch, run, at, False)
         first = 0
         for piece in pieces(commits):
@@ -183,12 +185,15 @@ class CassandraStore(CommitsBase):
         """See `ports.Commits`."""
         found: dict[str, str] = {}
         for batch, _, at, _ in self._connection.rows(schema.RUNS):
-            found[batch] = min(found.get(batch, text_of(at)), text_of(at))
+            found[batch] = max(found.get(batch, text_of(at)), text_of(at))
         return found
 
-    def remove_batch(self, batch: str) -> None:
+    def remove_batch(self, batch: str, before: str = EVER) -> bool:
         """See `ports.Commits`."""
-        for _, run, _, _ in self._runs_of(batch):
+        runs = self._runs_of(batch)
+        if not runs or any(text_of(at) >= before for _, _, at, _ in runs):
+            return False
+        for _, run, _, _ in runs:
             self._connection.rows(schema.SPOIL_RUN, _LAST, batch, run)
             pages = [page for page, _ in self._pages(run)]
             for page in reversed(pages):
@@ -200,6 +205,7 @@ class CassandraStore(CommitsBase):
                 self._connection.rows(schema.DROP_MEMBERS, _LAST, run, page)
             self._connection.rows(schema.DROP_RUN, _LAST, batch, run)
         self._runs = {run: name for run, name in self._runs.items() if name != batch}
+        return True
 
     def read_commits(self, batch: str) -> Iterator[pa.Table]:
         """See `ports.Commits`."""

@@ -17,7 +17,7 @@ from ledger_cli.core.archive import with_entries
 from ledger_cli.core.commit import CommitRow, ascend, chained
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
-from ledger_cli.ports import Files, Reading, TickRange
+from ledger_cli.ports import EVER, Files, Reading, TickRange
 from ledger_cli.stores.common.commits import CommitsBase
 from ledger_cli.stores.common.rows import (
     ARCHIVED,
@@ -81,6 +81,8 @@ class ParquetCommits(CommitsBase):
         """See `ports.Commits`."""
         if batch.rpartition("/")[2] not in self._files.folders("commits"):
             self._write(batch, created_at, commits)
+        else:
+            self._files.touch(batch)
 
     def batches(self) -> dict[str, str]:
         """See `ports.Commits`."""
@@ -92,9 +94,9 @@ class ParquetCommits(CommitsBase):
         """See `ports.Store`."""
         return file.startswith("commits/") and self._created_at(file) is not None
 
-    def remove_batch(self, batch: str) -> None:
+    def remove_batch(self, batch: str, before: str = EVER) -> bool:
         """See `ports.Commits`."""
-        self._files.remove(batch)
+        return self._files.discard(batch, before)
 
     def read_commits(self, batch: str) -> Iterator[pa.Table]:
         """See `ports.Commits`."""

@@ -22,7 +22,7 @@ from ledger_cli.core.commit import REGION_COMMIT, CommitRow, EntryRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, UsageError
-from ledger_cli.ports import TickRange
+from ledger_cli.ports import EVER, TickRange
 from ledger_cli.stores.common.commits import CommitsBase
 from ledger_cli.stores.common.moves import first_missing
 from ledger_cli.stores.common.rows import (
@@ -217,7 +217,7 @@ class SqlStore(CommitsBase):
 
     def _begin(self, session: Session, batch: str, created_at: str, longest: int) -> None:
         sql = """INSERT INTO batches (batch, created_at, longest) VALUES (:batch, :created_at, :longest)
-            ON CONFLICT (batch) DO UPDATE SET longest =
+            ON CONFLICT (batch) DO UPDATE SET created_at = excluded.created_at, longest =
             CASE WHEN excluded.longest > batches.longest THEN excluded.longest ELSE batches.longest END"""
         session.rows(sql, batch=batch, created_at=created_at, longest=longest)
 
@@ -236,14 +236,18 @@ class SqlStore(CommitsBase):
             repeats = pa.table({"commit_id": elsewhere, "batch": pa.repeat(batch, len(elsewhere))})
             session.insert("repeats", repeats, "ON CONFLICT DO NOTHING")
 
-    def remove_batch(self, batch: str) -> None:
+    def remove_batch(self, batch: str, before: str = EVER) -> bool:
         """See `ports.Commits`."""
         self._known.discard(batch)
-        self._write(lambda session: self._remove(session, batch))
+        return self._write(lambda session: self._remove(session, batch, before))
 
-    def _remove(self, session: Session, batch: str) -> None:
+    def _remove(self, session: Session, batch: str, before: str) -> bool:
+        # Whoever begins it meanwhile waits for this row, and begins it anew.
+        sql = f"""DELETE FROM batches WHERE batch = :batch AND created_at < CAST(:before AS {self.types.time})
+            RETURNING batch"""
+        if not session.rows(sql, batch=batch, before=before):
+            return False
         for sql in (
-            "DELETE FROM batches WHERE batch = :batch",
             "DELETE FROM repeats WHERE batch = :batch",
             """UPDATE commits SET batch = (SELECT min(r.batch) FROM repeats r WHERE r.commit_id = commits.commit_id)
                 WHERE batch = :batch AND commit_id IN (SELECT commit_id FROM repeats)""",
@@ -255,6 +259,7 @@ class SqlStore(CommitsBase):
             """DELETE FROM repeats WHERE EXISTS (
                 SELECT 1 FROM commits c WHERE c.commit_id = repeats.commit_id AND c.batch = repeats.batch)"""
         )
+        return True
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
         """See `ports.Commits`."""

@@ -34,7 +34,7 @@ from ledger_cli.core.commit import CommitRow
 from ledger_cli.core.events import ENTITY_STATE
 from ledger_cli.core.slices import History
 from ledger_cli.errors import Conflict, Corrupt, NotWritten, UsageError
-from ledger_cli.ports import Capabilities, TickRange
+from ledger_cli.ports import EVER, Capabilities, TickRange
 from ledger_cli.stores.common.commits import CommitsBase
 from ledger_cli.stores.common.moves import first_missing
 from ledger_cli.stores.common.rows import (
@@ -179,6 +179,7 @@ class RocksStore(CommitsBase):
         with self._lock:
             database, known = self._database, self._batches.get(batch)
             if known is not None and known.whole:
+                self._begin(batch, replace(known, created_at=created_at))
                 return
             if known is not None:
                 self.remove_batch(batch)
@@ -190,11 +191,14 @@ class RocksStore(CommitsBase):
                 record = self._put(changes, batch, record, piece)
                 self._write(changes, sync=False)
                 self._batches[batch] = record
-            changes = database.changes()
-            record = replace(record, whole=True)
-            self._put_record(changes, batch, record)
-            self._write(changes, sync=True)
-            self._batches[batch] = record
+            self._begin(batch, replace(record, whole=True))
+
+    def _begin(self, batch: str, record: _Batch) -> None:
+        """Let a whole batch be there, synced with all that was written before."""
+        changes = self._database.changes()
+        self._put_record(changes, batch, record)
+        self._write(changes, sync=True)
+        self._batches[batch] = record
 
     def batches(self) -> dict[str, str]:
         """See `ports.Commits`."""
@@ -202,12 +206,12 @@ class RocksStore(CommitsBase):
             _ = self._database
             return {batch: each.created_at for batch, each in self._batches.items()}
 
-    def remove_batch(self, batch: str) -> None:
+    def remove_batch(self, batch: str, before: str = EVER) -> bool:
         """See `ports.Commits`. Its record goes last, so that a killed call can be made again."""
         with self._lock:
             database, known = self._database, self._batches.get(batch)
-            if known is None:
-                return
+            if known is None or known.created_at >= before:
+                return False
             self._batches[batch] = known = replace(known, whole=False)
             suffix = number_of(known.number)
             for group in _groups(database.scan("commits", suffix)):
@@ -224,6 +228,7 @@ class RocksStore(CommitsBase):
             changes.delete("batches", batch.encode())
             self._write(changes, sync=True)
             del self._batches[batch]
+            return True
 
     def read_commits(self, batch: str) -> Iterator[pa.Table]:
         """See `ports.Commits`."""
