@@ -227,7 +227,7 @@ class ClickhouseStore(CommitsBase):
         return by_region(held(self._table(sql, region=region), history).select(REGION_COMMIT.names))
 
     def archive_commits(self, batch: str, commit_ids: Sequence[str]) -> None:
-        """See `ports.Commits`. Said first, done then: killed in between, entries that nobody asks for are left."""
+        """See `ports.Commits`. Said first, done then: killed in between, they are still told of their regions."""
         self._set_archived(batch, commit_ids, True)
         for ids in _portions(commit_ids):
             self._run(f"DELETE FROM commit_entries WHERE {_CHOSEN}", batch=batch, ids=ids)

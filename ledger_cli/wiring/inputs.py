@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +53,13 @@ def taken_source(name: str, taken: Taken) -> Source:
 
 def open_lines(name: str) -> Iterator[bytes]:
     """The lines of a file, URL or `-`, unpacked. SourceError where it cannot be read."""
-    stream = resolve(OPEN)(name)
-    rest = b""
-    while block := stream.read(_BLOCK):
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
-    stream.close()
+    with closing(resolve(OPEN)(name)) as stream:
+        rest = b""
+        while block := stream.read(_BLOCK):
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+        if rest:
+            yield rest
 
 
 def read_json_file(path: str) -> Any:
