@@ -20,6 +20,7 @@ import pytest
 from ledger_cli.api import Ledger
 from ledger_cli.core.world import PROTOCOL
 from ledger_cli.services.doctor import Check
+from ledger_cli.stores.common.remote import Remote
 from ledger_cli.stores.directory import DirectoryStore
 from ledger_cli.stores.joined import JoinedStore
 from ledger_cli.stores.objects import ObjectStore
@@ -298,6 +299,27 @@ def test_run_again_after_the_grace_beside_a_doctor(
     assert looked == 3
     is_whole(place)
     assert found(place) == {}
+
+
+def test_no_commits_are_fetched_to_tell_what_is_nobodys(
+    lived_in: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But those that the last move of a ref names."""
+    place = f"memory://{uuid.uuid4().hex}/world"
+    lived_in(place)
+    with Ledger.open(place) as ledger:
+        ledger.ingest(rows(tmp_path / "ticks.jsonl", range(500, 510)))
+    monkeypatch.setenv("LEDGER_CACHE", str(tmp_path / "cold"))
+    fetched, fetch = list[str](), Remote.fetch
+
+    def told_of(remote: Remote, name: str, path: Path) -> bool:
+        fetched.append(name)
+        return fetch(remote, name, path)
+
+    monkeypatch.setattr(Remote, "fetch", told_of)
+    found(place)
+    assert len({each for each in fetched if each.startswith("commits/")}) <= 1
+    assert len([each for each in files(place) if each.startswith("commits/")]) > 3
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "sqlite"])

@@ -40,8 +40,8 @@ _ENDLESS = 2**63 - 1
 _STATE = "entity_state"
 _STATE_FILES = 16
 """More files of entities than this are made one."""
-_CREATED = b"created_at"
-"""In the footer of a file that was written here, and not published: empty where that was done to change its bytes."""
+_REWRITTEN = b"created_at"
+"""In the footer of a file that was written here, and not published: its name is not the digest of its bytes."""
 _REPEATED = [
     "layer",
     "shard",
@@ -80,19 +80,24 @@ class ParquetCommits(CommitsBase):
     def persist_commits(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
         if batch.rpartition("/")[2] not in self._files.folders("commits"):
-            self._write(batch, created_at, commits)
+            with self._files.scratch() as scratch:
+                self._files.publish(self._written(scratch, STORED, commits), batch)
         else:
             self._files.touch(batch)
 
     def batches(self) -> dict[str, str]:
-        """See `ports.Commits`."""
+        """See `ports.Commits`. Files have the time of the disk."""
         written = self._files.written("commits").items()
-        times = {f"commits/{name}": each.at for name, each in written if name[0] != "."}
-        return {batch: self._created_at(batch) or time for batch, time in times.items()}
+        return {f"commits/{name}": each.at for name, each in written if name[0] != "."}
 
     def rewritten(self, file: str) -> bool:
         """See `ports.Store`."""
-        return file.startswith("commits/") and self._created_at(file) is not None
+        if not file.startswith("commits/"):
+            return False
+        try:
+            return _REWRITTEN in (pq.read_metadata(self._files.location(file)).metadata or {})
+        except (OSError, pa.ArrowInvalid):
+            return False
 
     def remove_batch(self, batch: str, before: str = EVER) -> bool:
         """See `ports.Commits`."""
@@ -165,7 +170,7 @@ class ParquetCommits(CommitsBase):
 
         with self._files.scratch() as scratch:
             tables = map(headers, self._pieces(batch, counts=everything))
-            path = self._written(scratch, ARCHIVED, self._created_at(batch) or "", tables)
+            path = self._written(scratch, ARCHIVED, tables)
             if dropped:
                 self._files.publish(path, batch)
 
@@ -183,7 +188,6 @@ class ParquetCommits(CommitsBase):
 
     def restore_commits(self, batch: str, commits: Iterable[pa.Table]) -> None:
         """See `ports.Commits`."""
-        created_at = self._created_at(batch) or ""
         with self._open(batch) as file:
             if "kept" not in file.schema_arrow.names:
                 return
@@ -197,12 +201,12 @@ class ParquetCommits(CommitsBase):
 
         with self._files.scratch() as scratch:
             whole = noted(with_entries(self._pieces(batch), map(chained, commits)))
-            path = self._written(scratch, STORED, created_at, whole)
+            path = self._written(scratch, STORED, whole)
             if lacking:
                 with pq.ParquetFile(path) as file:
                     back = (file.read_row_group(group) for group in range(file.num_row_groups))
                     some = with_entries(self._pieces(batch), back)
-                    path = self._written(scratch, ARCHIVED, created_at, some)
+                    path = self._written(scratch, ARCHIVED, some)
             self._files.publish(path, batch)
 
     def upsert_entity_state(self, rows: pa.Table) -> None:
@@ -302,22 +306,10 @@ class ParquetCommits(CommitsBase):
                         table = read([group])
                         yield chained(table.filter(pc.equal(table["shard"], shard)))
 
-    def _created_at(self, batch: str) -> str | None:
-        """What only a batch has that was written here, and not published as a file."""
-        try:
-            metadata = pq.read_metadata(self._files.location(batch)).metadata or {}
-        except (OSError, pa.ArrowInvalid):
-            return None
-        return metadata[_CREATED].decode() if _CREATED in metadata else None
-
-    def _write(self, batch: str, created_at: str, commits: Iterable[pa.Table]) -> None:
-        with self._files.scratch() as scratch:
-            self._files.publish(self._written(scratch, STORED, created_at, commits), batch)
-
     @staticmethod
-    def _written(scratch: Path, schema: pa.Schema, created_at: str, commits: Iterable[pa.Table]) -> Path:
+    def _written(scratch: Path, schema: pa.Schema, commits: Iterable[pa.Table]) -> Path:
         """A Parquet file of a batch. `schema`: `STORED` or `ARCHIVED`."""
-        schema = schema.with_metadata({_CREATED: created_at.encode()})
+        schema = schema.with_metadata({_REWRITTEN: b""})
         path = scratch / f"{uuid.uuid4().hex}.parquet"
         with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATED) as writer:
             for piece in pieces(commits, _ROWS_PER_ROW_GROUP):
