@@ -507,7 +507,7 @@ zeros, activity = numpy.zeros({commits}), numpy.random.default_rng(1).random({co
 columns = {{"entityId": names, "tickId": ticks, "x": zeros, "y": zeros, "activity": activity}}
 pyarrow.parquet.write_table(pyarrow.table(columns), "{source}")
 from ledger_cli import Ledger
-with Ledger.create("{path}", regions="field:entityId", interval=1) as ledger:
+with Ledger.create("{path}", regions="field:entityId", interval=1, shards={shards}) as ledger:
     ledger.ingest("{source}")
     ledger.commit(final=True)
 """
@@ -528,26 +528,35 @@ for source, target in (("{source}", "{there}"), ("{there}", "{back}")):
 """
 
 
-def archive_restore(bench: Bench) -> list[Finding]:
-    """archive and restore of 1 M commits, one entry each, against pyarrow reading and writing the same file twice."""
+def archive_restore(bench: Bench) -> Iterator[Finding]:
+    """archive and restore of 1 M commits, one entry each, against pyarrow reading and writing the same file twice.
+
+    The batch of one shard goes as its file; that of two, whose commits take turns, is put in order.
+    """
     peaks = []
-    for full in (1_000_000, 250_000):
-        commits = bench.rows(full)
-        base, work = bench.directory / f"single-{commits}", bench.directory / "work"
-        if not base.exists():
-            run(python(_SINGLE.format(commits=commits, source=bench.directory / "single.parquet", path=base)))
-        ours = Job(python(_THERE_AND_BACK.format(path=work, commits=commits)), lambda base=base: bench.copy(base))  # type: ignore[misc]
-        if not peaks:
-            (batch,) = (base / "commits").iterdir()
-            paths = {name: bench.directory / f"{name}.parquet" for name in ("there", "back")}
-            costs = in_turns([ours, Job(python(_REWRITE.format(source=batch, **paths)))], bench.rounds)
+    commits = bench.rows(1_000_000)
+    paths = {name: bench.directory / f"{name}.parquet" for name in ("there", "back")}
+    for shards, turns in ((1, ""), (2, ", two shards in turns")):
+        base, ours = _single(bench, commits, shards)
+        (batch,) = (base / "commits").iterdir()
+        costs = in_turns([ours, Job(python(_REWRITE.format(source=batch, **paths)))], bench.rounds)
+        yield against(f"archive and restore, {commits:,} commits{turns}", 2, costs)
+    for number in (commits, commits // 4):
+        base, ours = _single(bench, number, 1)
         bench.copy(base)
         peaks.append(run(ours.command).peak)
     large, small = peaks
-    return [
-        against(f"archive and restore, {bench.rows(1_000_000):,} commits", 2, costs),
-        Finding("peak memory of archive and restore", f"{large:.0f} MiB", f"{small:.0f} MiB", large / small, 1.1),
-    ]
+    yield Finding("peak memory of archive and restore", f"{large:.0f} MiB", f"{small:.0f} MiB", large / small, 1.1)
+
+
+def _single(bench: Bench, commits: int, shards: int) -> tuple[Path, Job]:
+    """A ledger of commits with one entry each, and the job that archives and restores them in a copy."""
+    base = bench.directory / f"single-{commits}-{shards}"
+    if not base.exists():
+        source = bench.directory / "single.parquet"
+        run(python(_SINGLE.format(commits=commits, source=source, path=base, shards=shards)))
+    there_and_back = python(_THERE_AND_BACK.format(path=bench.directory / "work", commits=commits))
+    return base, Job(there_and_back, lambda: bench.copy(base))
 
 
 CASES: dict[str, Callable[[Bench], Iterable[Finding]]] = {
