@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger_cli.render.common.conflicts import differing, outcome_words, payload_words, time_words
-from ledger_cli.render.common.svg import FONT, cut, escaped, png, width_of, written
+from ledger_cli.render.common.svg import FONT, cut, escaped, png, themed, width_of, written
 from ledger_cli.render.common.words import counted, shown
 
 ROWS_MAX = 60
@@ -36,8 +36,8 @@ class _Row:
 
 
 def write_svg(path: Path, plan: Any) -> None:
-    """Write the picture of a plan (`services.reconcile.ReconcilePlan`)."""
-    path.write_text(svg_text(plan), encoding="utf-8")
+    """Write the picture of a plan (`services.reconcile.ReconcilePlan`), light or dark as its reader has it."""
+    path.write_text(themed(svg_text(plan)), encoding="utf-8")
 
 
 def write_png(path: Path, plan: Any) -> None:

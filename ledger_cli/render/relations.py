@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger_cli.errors import UsageError
-from ledger_cli.render.common.svg import FONT, LETTER_PX, cut, escaped, png, width_of, written
+from ledger_cli.render.common.svg import FONT, LETTER_PX, cut, escaped, png, themed, width_of, written
 from ledger_cli.render.common.trees import Branching, as_tree
 from ledger_cli.render.common.words import counted
 
@@ -49,7 +49,7 @@ def rendered(graph: Any, format: str) -> bytes:
             f"{len(graph.entities)} entities are too many for a picture (at most {PICTURE_ENTITIES_MAX}): "
             f"give a smaller --depth, or --format dot"
         )
-    return svg_text(graph).encode() if format == "svg" else png(svg_text(graph))
+    return themed(svg_text(graph)).encode() if format == "svg" else png(svg_text(graph))
 
 
 def write(path: str | PathLike[str], graph: Any, format: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger_cli.core.gamma_view import GammaFrame, GammaView, WeightScale, heaviest
+from ledger_cli.render.common.svg import themed
 from ledger_cli.render.gamma.html import frame_html
 from ledger_cli.render.gamma.page import to_html
 from ledger_cli.render.gamma.spec import chart, load, picture_spec
@@ -47,8 +48,8 @@ def write_png(
 
 
 def write_svg(path: str | PathLike[str], subject: GammaFrame | GammaView, *, exponent: float = 1.0) -> None:
-    """Write the same picture as SVG."""
-    Path(path).write_text(svg_text(subject, exponent=exponent), encoding="utf-8", newline="\n")
+    """Write the same picture as SVG, light or dark as its reader has it."""
+    Path(path).write_text(themed(svg_text(subject, exponent=exponent)), encoding="utf-8", newline="\n")
 
 
 def write_html(path: str | PathLike[str], view: GammaView, *, exponent: float = 1.0) -> None:
