@@ -1,4 +1,4 @@
-"""Texts, whole numbers and flags of the command line, without pydantic.
+"""Texts, whole numbers and flags of the command line, without pydantic, and named in its help as everywhere else.
 
 Typer imports pydantic to turn the words of a command line into values: a tenth of a second at every start. Ours
 are texts, whole numbers and flags only; these few lines do for them what it would.
@@ -62,4 +62,19 @@ def _plain(parameter: Any) -> Any:
     convert = _KINDS.get(getattr(described, "annotation", None))
     if convert is not None:
         parameter._runtime_param = _Plain(convert, getattr(parameter, "min", None))
+    return _named(parameter)
+
+
+def _named(parameter: Any) -> Any:
+    """What a parameter takes as docs/cli.md names it.
+
+    Typer would write <str>, <bool> beside a flag, and in the line of usage {FILE} and [[NAME]].
+    """
+    if parameter.metavar is None:
+        parameter.metavar = parameter.name.upper()
+    if parameter.param_type_name == "argument":
+        named = parameter.metavar
+        parameter.get_usage_pieces = lambda ctx: [named if parameter.required or named[0] == "[" else f"[{named}]"]
+    if parameter.param_type_name == "argument" or parameter.is_flag:
+        parameter.display_type_rich = lambda ctx: None
     return parameter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from tests.conftest import Once
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = list(walk())
+TYPES = re.compile(r"<(?:str|int|bool|list)\b[^>]*>")
 ENGINES = {"duckdb", "numpy", "pyarrow", "altair", "polars", "fsspec", "ledger_cli.api"}
 
 
@@ -31,6 +33,8 @@ def test_it_is_documented(each: Walked, ledger: Run) -> None:
     shown = ledger(*each.words, "--help").out
     assert "Example:" in shown
     assert "Usage: ledger" in shown
+    assert not TYPES.findall(shown), "what a parameter takes has a name, not a type of Python"
+    assert not re.search(r"[{}]|\[\[", shown.splitlines()[0])
 
 
 _OF_NO_BRANCH = (
