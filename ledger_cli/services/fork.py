@@ -120,7 +120,7 @@ def branch_view(repository: Repository, branch: Branch) -> BranchView:
     began = branch.move if branch.seq == state.created else repository.move(branch.name, state.created)
     return BranchView(
         name=branch.name,
-        parent=None if state.base is None else state.base.branch,
+        parent=parent_of(repository, state),
         heads=heads_of(state),
         commits=state.commits,
         watermark=state.watermark,
@@ -131,6 +131,17 @@ def branch_view(repository: Repository, branch: Branch) -> BranchView:
         created_by=began.by,
         why=began.why,
     )
+
+
+def parent_of(repository: Repository, state: State) -> str | None:
+    """The branch that a branch is a fork of.
+
+    None also of one that was reconciled: it stands on a branch that was there for the while of it, which nobody made.
+    """
+    base = state.base
+    if base is None or repository.branch_at(base.branch, max(base.segments_move, base.commits_move)).state.temporary:
+        return None
+    return base.branch
 
 
 def delete(repository: Repository, name: str, why: str = "") -> None:

@@ -12,7 +12,7 @@ from ledger_cli.core.vector_clock import VectorClock
 from ledger_cli.ports import Measure, TickRange
 from ledger_cli.services.archive import ArchiveView, archives
 from ledger_cli.services.constraint_fields import unknown_fields
-from ledger_cli.services.fork import branch_digest
+from ledger_cli.services.fork import branch_digest, parent_of
 from ledger_cli.services.repository import Branch, Repository
 from ledger_cli.services.world_classes import ClassSize, class_sizes
 from ledger_cli.services.world_constraints import Constraints
@@ -133,7 +133,7 @@ def status(repository: Repository, branch: str, limits: Limits, constraints: Con
     )
     return Status(
         branch=branch,
-        parent=None if state.base is None else state.base.branch,
+        parent=parent_of(repository, state),
         moves=found.seq - state.created + 1,
         rows=state.rows,
         segments=len(segments),

@@ -66,6 +66,9 @@ def test_the_shape_of_a_merge(parted: Path, ledger: Run) -> None:
     assert ledger("verify").code == 0
     assert merge["commitId"][:13] in ledger("log", "--graph").out
     assert ledger("gamma", "--json").json
+    parents = {each["branch"]: each["parent"] for each in ledger("branch", "list", "--json").json}
+    assert parents == {"main": None, "main.4": "main", "trial": "main"}, "all of them are there to be looked at"
+    assert ledger("status", "--json").json["parent"] is None
 
 
 def test_of_two_contents_the_earlier_is_kept(parted: Path, ledger: Run) -> None:
