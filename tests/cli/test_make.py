@@ -18,6 +18,25 @@ def test_init(tmp_path: Path, ledger: Run) -> None:
     assert "choose another directory" in ledger("init", tmp_path / "file" / "x", code=1).err
 
 
+def test_begun_here_and_with_nothing_to_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Run) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ledger("init").out == "made a ledger here; its settings are in ledger.toml\n"
+    assert "nothing is on main yet: next `ledger ingest FILE`, then `ledger commit`" in ledger("commit").err
+
+
+def test_what_would_be_made_stands_as_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Run) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger("init", "--interval", "10")
+    ledger("simulate", "ticks.jsonl", "--entities", "3", "--ticks", "25")
+    ledger("ingest", "ticks.jsonl")
+    would = ledger("commit", "--dry-run").out.splitlines()
+    assert would[0].split() == ["ticks", "regions", "events", "weight", "closed", "by"]
+    ledger("commit")
+    log = ledger("log").out.splitlines()
+    assert [line.split()[0] for line in would[2:4]] == [line.split()[1] for line in reversed(log[2:4])]
+    assert ledger("commit", "--dry-run").out == "would make 0 commits with 0 entries on main; watermark: tick 24\n"
+
+
 def test_quarantine(world: Path, tmp_path: Path, ledger: Run) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"entityId":"z","tickId":50,"x":1,"y":1,"activity":1}\n{"entityId":"z"}\n')

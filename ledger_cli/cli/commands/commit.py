@@ -40,7 +40,7 @@ def commit(
     Example: ledger commit --strategy hybrid --min-interval 10 --max-size 5000 --final
     """
     from ledger_cli.api import Ledger
-    from ledger_cli.cli.hints import hint_where_settings_do_not_hold
+    from ledger_cli.cli.hints import hint_where_nothing_is, hint_where_settings_do_not_hold
     from ledger_cli.errors import UsageError
 
     if force != (region is not None):
@@ -48,6 +48,8 @@ def commit(
     with Ledger.open(ledger) as opened:
         hint = hint_where_settings_do_not_hold(opened, branch)
         result = opened.commit(branch, final=final, force=region, dry_run=dry_run, why=message, **policy)
+        empty = result.watermark is None and not opened.status(branch).rows
+        nothing_yet = hint_where_nothing_is(opened, branch) if empty else None
     out = Output(as_json)
     if hint is not None:
         out.note(hint)
@@ -58,10 +60,10 @@ def commit(
     if force and not result.commits:
         line = f"the shard of region {region} has nothing open on {branch}: {verb} no commit"
     if result.planned is not None:
-        from ledger_cli.render.common.tables import table
+        from ledger_cli.render.views.history import planned_table
 
-        names = ["shard", "epoch_start", "epoch_end", "reason", "regions", "events", "weight"]
-        rows = (tuple(row[name] for name in names) for row in result.planned.to_pylist())
-        out.emit(result, table([name.replace("_", " ") for name in names], rows, left=["reason"]), line)
+        out.emit(result, *planned_table(result.planned.to_pylist()), line)
     else:
         out.emit(result, line)
+    if nothing_yet is not None:
+        out.note(nothing_yet)

@@ -40,4 +40,5 @@ def init(
     with Ledger.create(directory, **policy, store=store) as ledger:
         out = Output(as_json)
         where = ledger.location
-        out.emit({"ledger": where}, f"made the ledger {where}; its settings are in {where.rstrip('/')}/ledger.toml")
+        told = f"made the ledger {where}; its settings are in {where.rstrip('/')}/ledger.toml"
+        out.emit({"ledger": where}, "made a ledger here; its settings are in ledger.toml" if where == "." else told)

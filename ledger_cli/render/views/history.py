@@ -44,6 +44,24 @@ def log_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     )
 
 
+def planned_table(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """What a commit would make (`CommitResult.planned`), named as in the log; nothing where there is nothing."""
+    sharded = any(row["shard"] for row in rows)
+    columns = [*(["shard"] if sharded else []), "ticks", "regions", "events", "weight", "closed by"]
+    listed = [
+        (
+            *([row["shard"]] if sharded else []),
+            ticks(row["epoch_start"], row["epoch_end"]),
+            row["regions"],
+            row["events"],
+            row["weight"],
+            row["reason"],
+        )
+        for row in rows
+    ]
+    return [table(columns, listed, left=["ticks", "closed by"])] if listed else []
+
+
 def label_text(labels: Sequence[str]) -> Text:
     """Names of branches and tags, as git shows them."""
     if not labels:
