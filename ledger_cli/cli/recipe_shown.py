@@ -29,6 +29,8 @@ class Shown(Watcher):
             out.emit(None, recipe.about, "")
             if ledger.status().moves == 1:
                 out.emit(None, *(Text(f"$ {line}", "dim") for line in init_lines(self._location, recipe)), "")
+            else:
+                out.emit(None, f"{self._location} is there already: the steps find what they did before", "")
 
     def begins(self, step: Step) -> None:
         """See `Watcher`."""

@@ -62,8 +62,11 @@ def _option(name: str, value: Any) -> list[str]:
 
 
 def _word(value: Any) -> str:
+    """A word; a path from here, unless it is shorter as it stands."""
     text = str(value)
-    return _quoted(os.path.relpath(text) if os.path.isabs(text) and os.path.exists(text) else text)
+    if os.path.isabs(text) and os.path.exists(text):
+        text = min(os.path.relpath(text), text, key=len)
+    return _quoted(text)
 
 
 def _quoted(text: str) -> str:

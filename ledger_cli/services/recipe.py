@@ -37,6 +37,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -247,7 +248,11 @@ def _types(tables: Any, name: str) -> Mapping[str, TypeSettings]:
 def _step(table: Any, number: int, values: Mapping[str, Any], name: str, directory: str) -> Step:
     where = f"{name}, step {number}"
     if not isinstance(table, dict) or table.get("do") not in VERBS:
-        raise UsageError(f"{where}: do must be one of {', '.join(VERBS)}")
+        given = table.get("do") if isinstance(table, dict) else None
+        near = get_close_matches(given, VERBS, n=1) if isinstance(given, str) else []
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        not_that = "" if given is None else f", not {given!r}{meant}"
+        raise UsageError(f"{where}: do must be one of {', '.join(VERBS)}{not_that}")
     where = f"{where} ({table['do']})"
     filled = _filled(table, values, where)
     do, say = filled.pop("do"), filled.pop("say", "")

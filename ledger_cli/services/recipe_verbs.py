@@ -207,6 +207,8 @@ def checked_arguments(do: str, given: Mapping[str, Any], where: str) -> dict[str
 def _check_together(do: str, given: Mapping[str, Any], where: str) -> None:
     if do == "ingest" and "map" in given and "sql" in given:
         raise UsageError(f"{where}: map and sql exclude each other: put the mapping into the SELECT")
+    if do == "gamma" and "out" in given and "top" in given:
+        raise UsageError(f"{where}: what out writes has all regions: leave top out")
     if do == "replay":
         _check_replay(given, where)
 

@@ -93,7 +93,8 @@ def test_quickstart_shows_each_step_and_where_the_ledger_is(
     again = ledger("run", "recipes/quickstart.toml").out
     assert "ends as it says" in again
     assert "$ ledger init" not in again
-    assert "there already" in again
+    assert "out/quickstart is there already: the steps find what they did before" in again
+    assert "first-run names" not in again
 
 
 def test_the_commands_shown_can_be_pasted(ledger: Run, job: Path) -> None:

@@ -58,6 +58,8 @@ OTHER = commit_id_of("b" * 64)
         ("[[steps]]\ndo = 'gamma'\nout = '../x.png'", "must be the name of a file that ends in .csv"),
         ("[[steps]]\ndo = 'gamma'\nout = 'x.gif'", "must be the name of a file that ends in .csv"),
         ("[[steps]]\ndo = 'world'", "do must be one of ingest, commit"),
+        ("[[steps]]\ndo = 'comit'", "not 'comit' (did you mean commit?)"),
+        ("[[steps]]\ndo = 'gamma'\nout = 'g.html'\ntop = 3", "step 1 (gamma): what out writes has all regions"),
         ("[[steps]]\ndo = 'world apply'", "step 1 (world apply): source is missing: the name of a file"),
         ("[[steps]]\ndo = 'world find'\nmodule = 'x'", "may have do, say, where, limit, at, branch"),
         ("[[steps]]\ndo = 'schema register'", "step 1 (schema register): type is missing"),
