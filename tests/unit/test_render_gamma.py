@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,11 @@ class TestTerminal:
     def test_each_weight_has_its_colour(self) -> None:
         expected = {rgb(ramp(weight / 10)) for weight in (1.0, 2.5, 10.0)} | {rgb(DECOUPLED)}
         assert colours(MAP) == expected
+
+    def test_a_heading_that_is_too_long_has_two_lines(self) -> None:
+        long = replace(MAP, title="gamma of main, half-life 160 ticks")
+        told = " ".join(line.strip() for line in lines(long, 60, colour=None)[:2])
+        assert told == "gamma of main, half-life 160 ticks tick 100 · 0198f0aa · 4 regions · total weight 13.5"
 
     def test_the_highest_y_is_on_top(self) -> None:
         body = [line.split("│")[1] for line in lines(MAP, colour=None) if "│" in line]

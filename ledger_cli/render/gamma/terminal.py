@@ -83,7 +83,9 @@ class Pen:
 
 
 def _lines(frame: GammaFrame, width: int, height: int, pen: Pen) -> Iterable[Text]:
-    yield Text(pen.plain(_heading(frame)), style="bold" if pen.coloured else "")
+    heading = _heading(frame, width)
+    height -= len(heading) - 1
+    yield from (Text(pen.plain(line), style="bold" if pen.coloured else "") for line in heading)
     if not frame.rows:
         yield pen.note(NO_REGIONS)
     elif frame.placed():
@@ -92,9 +94,11 @@ def _lines(frame: GammaFrame, width: int, height: int, pen: Pen) -> Iterable[Tex
         yield from _bar_lines(by_weight(frame.rows), width, height - 1, pen)
 
 
-def _heading(frame: GammaFrame) -> str:
+def _heading(frame: GammaFrame, width: int) -> list[str]:
+    """What is drawn, in a line, or in two where that is too long."""
     facts = [frame.title, frame.heading, counted(len(frame.rows), "region"), f"total weight {number(frame.total)}"]
-    return printable(" · ".join(facts))
+    line = printable(" · ".join(facts))
+    return [line] if cell_len(line) <= width else [printable(facts[0]), printable(" · ".join(facts[1:]))]
 
 
 def _map_lines(frame: GammaFrame, width: int, height: int, pen: Pen) -> list[Text]:
