@@ -140,6 +140,7 @@ def unite_ticks(
     rows = [sum(draft.rows for draft in kept.drafts if draft.source == side) for side in (0, 1)]
     refused = sorted([*known.refused, *kept.refused], key=lambda each: (each[1].raw, each[0]))
     texts = [{loser.raw for side, loser in refused if side == which} for which in (0, 1)]
+    explained = _explained(repository, refused[:LISTED], kept.drafts, shared, (a.name, b.name))
     return TickUnion(
         shared=shared,
         drafts=tuple(kept.drafts),
@@ -150,9 +151,14 @@ def unite_ticks(
         losers=tuple(loser for _, loser in refused),
         unknown_to_a=len(texts[1] - quarantined(repository, a, texts[1])),
         unknown_to_b=len(texts[0] - quarantined(repository, b, texts[0])),
-        conflicts=tuple(_explained(repository, refused[:LISTED], kept.drafts, shared, (a.name, b.name))),
+        conflicts=tuple(sorted(explained, key=_key)),
         fresh_from=min((segment.tick_min for _, segment in apart), default=None),
     )
+
+
+def _key(conflict: TickConflict) -> tuple[str, int]:
+    event = json.loads(conflict.kept)
+    return event["entityId"], event["tickId"]
 
 
 def _linked(repository: Repository, segment: Segment, directory: Path, side: int, number: int) -> Path:

@@ -71,6 +71,15 @@ def test_the_shape_of_a_merge(parted: Path, ledger: Run) -> None:
     assert ledger("status", "--json").json["parent"] is None
 
 
+def test_conflicts_are_in_the_order_of_entity_and_tick(parted: Path, ledger: Run) -> None:
+    add(ledger, "main", tick("c", 33, 9), tick("b", 34, 8), tick("c", 32, 7))
+    add(ledger, "trial", tick("c", 33, 1), tick("b", 34, 2), tick("c", 32, 3))
+    listed = ledger("reconcile", "main", "trial", "--plan", "--json").json["ticks"]["listed"]
+    assert [(each["kept"]["entityId"], each["kept"]["tickId"]) for each in listed] == [
+        ("b", 34), ("c", 15), ("c", 32), ("c", 33),
+    ]  # fmt: skip
+
+
 def test_of_two_contents_the_earlier_is_kept(parted: Path, ledger: Run) -> None:
     plan = ledger("reconcile", "main", "trial", "--plan", "--json").json
     assert (plan["outcome"], plan["split"]["commits"], plan["ticks"]["conflicts"]) == ("merge", {"0": 1}, 1)

@@ -26,7 +26,7 @@ def plan_views(plan: Any, most: int | None) -> list[RenderableType]:
         views += more(len(world) - len(written), "fields", "--limit N shows more, --json 1 000")
     if plan.world.refused:
         told = [refused_row(plan, each) for each in plan.world.refused[:most]]
-        views += ["", table(["refused", "event", "type", "of", "payload", "why"], told)]
+        views += ["", table(["entity", "refused event", "type", "of", "payload", "why"], told)]
         views += more(len(plan.world.refused) - len(told), "events", "--json lists 1 000")
     return views
 
