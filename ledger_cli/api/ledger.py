@@ -216,6 +216,9 @@ class Ledger:
         from ledger_cli.services.ingest import IngestOptions, ingest
 
         mapping = _mapping(map, sql)
+        for source in sources:
+            if not isinstance(source, (str, os.PathLike)):
+                raise UsageError(f"a source is a path or a URL, not {source!r}: of a list give each, ingest(*sources)")
         names = inputs.expand([os.fspath(source) for source in sources], format)
         given = {"format": format, "delimiter": delimiter, "comment": comment}
 

@@ -73,6 +73,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "since must be a whole number, not '3 OR true'": lambda ledger: ledger.log(since="3 OR true"),
     "until must be a whole number, not 2.5": lambda ledger: ledger.replay(until=2.5),
     "branch must be text, not 5": lambda ledger: ledger.log(5),
+    "a source is a path or a URL, not .'t.jsonl'.: of a list give each": lambda ledger: ledger.ingest(["t.jsonl"]),
     "region must be text, not 5": lambda ledger: ledger.gamma(region=5),
     "statement must be text, not 5": lambda ledger: ledger.sql(5),
     "regions must be text, not 5": lambda ledger: ledger.what_if("x", regions=5),
