@@ -13,8 +13,11 @@ from ledger_cli.render.common.words import counted
 
 
 def store_views(found: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """The engines, one after the other."""
-    return [_store(each) for each in found]
+    """The engines, one after the other, a line between them."""
+    views: list[RenderableType] = []
+    for each in found:
+        views += ["", _store(each)] if views else [_store(each)]
+    return views
 
 
 def _store(each: Mapping[str, Any]) -> RenderableType:
