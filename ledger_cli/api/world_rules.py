@@ -10,7 +10,7 @@ from ledger_cli.api.canonical import canonical_of
 from ledger_cli.config.file import Config
 from ledger_cli.config.settings import FILE_NAME
 from ledger_cli.core.world import type_parts
-from ledger_cli.errors import UsageError
+from ledger_cli.errors import NotFound, UsageError
 from ledger_cli.services.broadcast import Broadcast
 from ledger_cli.services.repository import Repository
 from ledger_cli.services.world_constraints import Constraints
@@ -73,7 +73,10 @@ def _declared(repository: Repository, config: Config, location: str) -> dict[str
     for name in named:
         settings = config.types[name]
         file = settings.schema
-        schema = None if file is None else inputs.read_json_object(ledgers.beside(file, location))
+        try:
+            schema = None if file is None else inputs.read_json_object(ledgers.beside(file, location))
+        except NotFound as error:
+            raise NotFound(f'{FILE_NAME}, [types."{name}"], schema: {error}') from error
         try:
             register(repository, name, schema, settings.reducer, settings.fields, settings.upcast, FILE_NAME)
         except UsageError as error:

@@ -21,12 +21,19 @@ from ledger_cli.ports import SQL_VIEWS
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VIEW = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_VIEWS_TEMPLATE = (
+_TABLES_TEMPLATE = (
     "",
     "# Views of your own for `ledger sql`, made of its views and of each other; computed when they are asked for, or",
     '# kept fresh: NAME = { sql = "SELECT …", kept = true }.',
     "[views]",
     '# hot = "SELECT region, sum(weight) AS weight FROM commit_entries GROUP BY region HAVING sum(weight) > 100"',
+    "",
+    "# Types of world events, a table each, which register themselves: rules for fields, a file with a JSON Schema,",
+    "# its path from here, and constraints, SQL over the state after an event.",
+    '# [types."building.entered.v1"]',
+    '# fields = {visits = "sum"}',
+    '# schema = "entered.json"',
+    '# constraints = ["visits < 100"]',
 )
 
 
@@ -112,7 +119,7 @@ def template(given: Mapping[str, Any] | None = None, types: Mapping[str, TypeSet
             else:
                 shown = _shown(setting)
                 lines.append(f"# {setting.name} = {shown}")
-    lines += _VIEWS_TEMPLATE
+    lines += _TABLES_TEMPLATE
     for name, settings in (types or {}).items():
         lines += ["", *type_lines(name, settings)]
     return "\n".join(lines) + "\n"

@@ -155,7 +155,7 @@ def state_of(ledger: Run) -> Any:
         ("[types.\"physics.moved.v1\"]\nconsistency = 'always'", "must be eventual, causal or strong"),
         ("[types.\"physics.moved.v1\"]\nconstraints = ['a <']", "a constraint of physics.moved.v1 is no SQL"),
         ("[types.\"physics.moved.v1\"]\nconstraints = ['f(a)']", "cannot be used"),
-        ("[types.\"physics.moved.v1\"]\nschema = 'nope.json'", "no such file"),
+        ("[types.\"physics.moved.v1\"]\nschema = 'nope.json'", 'ledger.toml, [types."physics.moved.v1"], schema: '),
         ("[types.\"physics.moved.v1\"]\nfields = {a = 'avg'}", "use lww, max, min, sum, union, manual"),
         ('[types."moved"]\n', "is no type of events"),
     ],
