@@ -63,6 +63,14 @@ def test_a_terminal_gets_a_map_and_the_top(world: Path, ledger: Run, terminal: A
     assert "region" in out
 
 
+def test_who_waits_is_told_for_what(world: Path, ledger: Run, terminal: Any) -> None:
+    terminal(80)
+    Path("grown.jsonl").write_text("")
+    follow = ("follow", "grown.jsonl", "--idle", "1s")
+    assert "following grown.jsonl: Ctrl-C ends it" in ledger(*follow).err
+    assert "Ctrl-C" not in ledger(*follow, "--json").err
+
+
 def test_long_tables_are_cut_on_a_terminal(world: Path, ledger: Run, terminal: Any) -> None:
     assert len(ledger("sql", "FROM range(70)").out.splitlines()) == 73
     terminal(80)

@@ -51,6 +51,16 @@ def apply(ledger: Run, *events: dict[str, Any], code: int = 0) -> Any:
     return ledger("world", "apply", "-", "--json", stdin=lines(*events), code=code).json
 
 
+def test_types_that_are_only_named_yet_are_told(home: Path, ledger: Run) -> None:
+    listed = ledger("schema", "list")
+    assert listed.out == "no types are registered yet: `ledger schema register MODULE.NAME.v1` does it\n"
+    assert f"ledger.toml names {MOVED}, place.entered.v1, {ENDS} too: the first `ledger world apply`" in listed.err
+    apply(ledger, event(1, MOVED, "E1", payload={"x": 0}))
+    listed = ledger("schema", "list")
+    assert MOVED in listed.out
+    assert not listed.err
+
+
 def test_constraints_refuse_events_one_by_one(home: Path, ledger: Run) -> None:
     moved = [
         event(1, MOVED, "E1", payload={"x": 0, "y": 0, "activity": 10, "visits": 1}),

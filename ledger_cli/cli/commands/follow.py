@@ -75,6 +75,9 @@ def follow(
             idle=idle,
             stop=stop,
         )
+        if out.terminal:
+            named = ", ".join([*(sources or ()), *(world or ())])
+            out.note(f"following {named or 'what others write'}: Ctrl-C ends it")
         for step in steps:
             write((json.dumps(step.to_json(), ensure_ascii=False) if as_json else step_line(step)) + "\n")
             for told in [] if as_json else step.notes:

@@ -101,7 +101,11 @@ def list_types(ledger: LedgerOption = None, as_json: JsonOption = False) -> None
 
     with Ledger.open(ledger) as opened:
         types = opened.world.types()
-    Output(as_json).emit([each.to_json() for each in types], type_table(types))
+        named = sorted(opened.config.types.keys() - {each.name for each in types})
+    out = Output(as_json)
+    out.emit([each.to_json() for each in types], type_table(types))
+    if named:
+        out.note(f"ledger.toml names {', '.join(named)} too: the first `ledger world apply` registers them")
 
 
 @app.command()

@@ -128,6 +128,8 @@ def delivered_lines(events: Sequence[Any]) -> list[str]:
 
 def type_table(types: Sequence[Any]) -> RenderableType:
     """The types of events that are known."""
+    if not types:
+        return "no types are registered yet: `ledger schema register MODULE.NAME.v1` does it"
     rows = [
         (
             each.name,
