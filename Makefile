@@ -65,7 +65,7 @@ $(STAMP): pyproject.toml constraints.txt
 	if [ -z "$(PYTHON)" ] && $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		echo "Updating $(VENV) ..."; \
 	elif [ -n "$$python" ]; then \
-		echo "Installing into $(VENV) with $$("$$python" --version) (only once) ..."; \
+		echo "Installing into $(VENV) with $$("$$python" --version) (only once, a minute or two) ..."; \
 		"$$python" -m venv --clear $(VENV); \
 	elif [ -n "$$novenv" ]; then \
 		echo "error: $$novenv has no venv module; install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; \
@@ -76,6 +76,6 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 $(TOOLS): $(STAMP)
-	@echo 'Adding what the tests need (only once) ...'
+	@echo 'Adding what the tests need (only once, some minutes) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,render]'
 	@touch $@
