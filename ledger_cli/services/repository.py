@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -205,7 +206,9 @@ class Repository:
             if not self.store.branches():
                 raise NotFound(NO_MOVES)
             known = ", ".join(self.branch_names()) or "none yet"
-            raise NotFound(f"there is no branch {name!r} (branches: {known}): make it with `ledger fork {name}`")
+            near = get_close_matches(name, self.branch_names(), n=1)
+            next_step = f"did you mean {near[0]}?" if near else f"`ledger fork {name}` makes it"
+            raise NotFound(f"there is no branch {name!r} (branches: {known}): {next_step}")
         return found
 
     def _may_be(self, name: str) -> bool:

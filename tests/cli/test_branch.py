@@ -31,6 +31,7 @@ def test_delete(forked: Path, ledger: Run) -> None:
     assert said == 'deleted the branch hybrid; `ledger sql "FROM refs"` still shows its moves\n'
     assert [each["branch"] for each in ledger("branch", "list", "--json").json] == ["main"]
     assert "there is no branch 'hybrid'" in ledger("branch", "delete", "hybrid", code=2).err
+    assert "(branches: main): did you mean main?" in ledger("log", "--branch", "mian", code=2).err
     assert "main cannot be deleted" in ledger("branch", "delete", "main", code=2).err
 
 
