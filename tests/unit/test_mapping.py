@@ -84,7 +84,7 @@ def test_what_columns_of_csv_are_taken_for(tmp_path: Path, values: list[str], ke
         (by_fields(speed="t"), "is no field of a tick"),
         (by_fields(tickId="row_number() over ()"), "use --sql"),
         (by_fields(tickId="t) FROM source; DROP TABLE source; --"), "must be SQL over the source"),
-        (Mapping(sql="SELECT nope FROM source"), "nope"),
+        (Mapping(sql="SELECT nope FROM source"), "nope.*its columns are id, t, lon, lat, a, note, _line"),
         (Mapping(sql="SELECT 1; SELECT 2"), "must be one SELECT"),
         (Mapping(sql="not sql"), "must be one SELECT"),
         (Mapping(sql="DELETE FROM source"), "must be one SELECT"),

@@ -19,8 +19,7 @@ _BETWEEN = ";\t|,"
 
 def lacking_told(lacking: Sequence[str], names: Sequence[str], textual: bool) -> str:
     """The message for a table that has columns of these names, as delimited text if `textual`."""
-    listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
-    told = f"no column is named {', '.join(lacking)} (there are: {listed or 'none'}): "
+    told = f"no column is named {', '.join(lacking)} (there are: {columns_told(names) or 'none'}): "
     between = next((each for each in _BETWEEN if textual and len(names) == 1 and each in names[0]), None)
     if between is not None:
         written = shlex.quote(between.replace("\t", "\\t"))
@@ -31,6 +30,11 @@ def lacking_told(lacking: Sequence[str], names: Sequence[str], textual: bool) ->
         found = {lacking[0]: next((name for name in names if name not in FIELDS), "COLUMN")}
     options = " ".join(f"--map {shlex.quote(f'{field}={name}')}" for field, name in found.items())
     return told + f"say which {'it is' if len(lacking) == 1 else 'they are'}, for example {options}"
+
+
+def columns_told(names: Sequence[str]) -> str:
+    """The columns there are, the first of many."""
+    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
 
 
 def _letters(name: str) -> str:

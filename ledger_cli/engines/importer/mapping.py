@@ -24,6 +24,7 @@ from ledger_cli.core.chunks import ColumnChunk, LineChunk, Refused
 from ledger_cli.core.tick_json import FIELDS
 from ledger_cli.engines.common.duck import connect, first_line, ident, quoted, refuse_full_disk, sql_list
 from ledger_cli.engines.importer.columns import JSON_TEXTS, is_json
+from ledger_cli.engines.importer.lacking import columns_told
 from ledger_cli.engines.importer.line_carried import LINE, carrying_line
 from ledger_cli.engines.importer.lines import UNWRAP
 from ledger_cli.engines.importer.unfit import unfit_rows
@@ -87,9 +88,14 @@ class Stage:
                 numbered += len(batch)
         except duckdb.Error as error:
             refuse_full_disk(error)
-            raise UsageError(f"the mapping does not work on this source: {_told(error)}") from error
+            there = f"; its columns are {self._listed()}" if isinstance(error, duckdb.BinderException) else ""
+            raise UsageError(f"the mapping does not work on this source: {_told(error)}{there}") from error
         if self._refused:
             yield self._chunk(pa.table({"entityId": pa.array([], pa.string())}), numbered)
+
+    def _listed(self) -> str:
+        """What an expression may use."""
+        return columns_told(self._connection.sql("FROM source").columns)
 
     def _chunk(self, table: pa.Table, first: int) -> ColumnChunk:
         names = [name.lower() for name in table.schema.names]
