@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from http.client import HTTPException
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -17,6 +19,8 @@ POST_EVENTS = 1000
 """Events of one request."""
 SECONDS = 10
 """So long a server may let each part wait: being connected to, taking some of the request, some of the answer."""
+SECONDS_IN_ALL = 30
+"""So long all of it may take: who sends a byte now and then lets no part wait for long."""
 _LATER = (408, 425, 429)
 """Refusals that the same request may not meet another time, beside those from 500 on."""
 
@@ -26,6 +30,30 @@ class _NoRedirects(HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """Post something, within `SECONDS_IN_ALL`. What `urlopen` raises where it is not taken by a status of 200 to 299.
+
+    It is done aside, for neither finding an address nor agreeing on keys can be ended from here. What takes too long is
+    left to itself.
+    """
+    done: Future[None] = Future()
+
+    def ask() -> None:
+        try:
+            # The status says all: a body, which may have no end, is not read.
+            build_opener(_NoRedirects).open(Request(url, body, dict(headers)), timeout=SECONDS).close()
+        except Exception as error:  # noqa: BLE001 - it is raised by who waits for it
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    Thread(target=ask, name="ledger-post", daemon=True).start()
+    try:
+        done.result(SECONDS_IN_ALL)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"no answer within {SECONDS_IN_ALL} s") from error
 
 
 class HttpBus:
@@ -45,7 +73,6 @@ class HttpBus:
         self._headers = {"Content-Type": "application/x-ndjson"}
         if login:
             self._headers["Authorization"] = "Basic " + b64encode(unquote(login).encode()).decode()
-        self._opener = build_opener(_NoRedirects)
 
     def publish(self, events: Sequence[BusEvent]) -> None:
         """Post them in order, some at a time: those of a request that was answered are there."""
@@ -54,8 +81,7 @@ class HttpBus:
 
     def _post(self, lines: bytes) -> None:
         try:
-            # The status says all: a body, which may have no end, is not read.
-            self._opener.open(Request(self._url, lines, self._headers), timeout=SECONDS).close()
+            post(self._url, lines, self._headers)
         except HTTPError as error:
             error.close()
             if error.code >= 500 or error.code in _LATER:

@@ -19,6 +19,7 @@ BUSES = {
 }
 """What takes the events of a world, by URL scheme; a plain path has none."""
 GUARDIAN_SECONDS = 10
+"""So long a command may take."""
 
 
 def make_bus(named: str | None, location: str) -> Bus | None:
@@ -40,17 +41,18 @@ def tell_guardian(guardian: str | None, refused: list[dict[str, Any]]) -> str | 
         return None
     import shlex
     import subprocess
-    from urllib.request import Request, urlopen
+    from http.client import HTTPException
+
+    from ledger_cli.buses.http import post
 
     report = json.dumps(refused).encode()
     try:
         if guardian.startswith(("http://", "https://")):
-            request = Request(guardian, report, {"Content-Type": "application/json"})
-            with urlopen(request, timeout=GUARDIAN_SECONDS):
-                return None
+            post(guardian, report, {"Content-Type": "application/json"})
+            return None
         done = subprocess.run(
             shlex.split(guardian), input=report, capture_output=True, timeout=GUARDIAN_SECONDS, check=False
         )
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, HTTPException, ValueError, subprocess.SubprocessError) as error:
         return f"the guardian {guardian!r} could not be told: {error}"
     return None if done.returncode == 0 else f"the guardian {guardian!r} ended with {done.returncode}"

@@ -10,12 +10,15 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from ledger_cli.buses import file as file_bus
+from ledger_cli.buses import http as http_bus
 from ledger_cli.buses.file import FileBus
 from ledger_cli.buses.http import SECONDS, HttpBus
 from ledger_cli.errors import Unavailable, UsageError
@@ -170,6 +173,25 @@ def test_an_answer_without_an_end_holds_up_nobody() -> None:
         HttpBus(f"http://127.0.0.1:{listening.getsockname()[1]}/").publish([BusEvent("a", b"{}")])
         assert time.monotonic() - begun < SECONDS / 2
         answered.result().close()
+
+
+def test_an_answer_in_drops_holds_up_nobody_for_long(monkeypatch: Any) -> None:
+    monkeypatch.setattr(http_bus, "SECONDS_IN_ALL", 0.5)
+    over = Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                while not over.wait(0.05):
+                    connection.sendall(b"H")
+
+        pool.submit(drip)
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match=r"no answer within 0\.5 s"):
+            HttpBus(f"http://127.0.0.1:{listening.getsockname()[1]}/").publish([BusEvent("a", b"{}")])
+        assert time.monotonic() - begun < SECONDS / 2
+        over.set()
 
 
 def test_a_server_that_is_gone_loses_nothing(home: Path, ledger: Run, monkeypatch: Any) -> None:

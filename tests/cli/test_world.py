@@ -288,6 +288,7 @@ def test_a_guardian_that_cannot_be_told(home: Path, ledger: Run, monkeypatch: py
         ("false", "ended with 1"),
         ("/nowhere/guardian", "could not be told"),
         ("http://127.0.0.1:9/", "could not be told"),
+        ("http://no host/", "could not be told"),
     ):
         monkeypatch.setenv("LEDGER_GUARDIAN", guardian)
         assert said in ledger("world", "apply", "-", stdin=lost, code=3).err
