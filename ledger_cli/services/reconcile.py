@@ -239,13 +239,18 @@ def keep_old(repository: Repository, branch: Branch, why: str) -> str:
 
 
 def _move_to(repository: Repository, branch: Branch, target: Branch, why: str, scratch: Path) -> Branch:
-    """Move a branch on to the head of another one, which it then stands on as a fork does."""
+    """Move a branch on to the head of another one, which it then stands on as a fork does.
+
+    What it alone has refused stays in its quarantine: no other branch may have that.
+    """
     base, state = begun(repository, target, cut_at(repository, target, None), None)
     waiting = united(read_waiting(repository, each.state) for each in (branch, target))
     state = replace(_clocks_of(state, branch), waiting=write_waiting(repository, waiting, scratch))
     mine = branch.state
     moved = replace(state, created=branch.seq + 1, base=base, transactions=mine.transactions, followed=mine.followed)
-    return repository.advance(branch.name, branch, KIND, moved, why)
+    known = {file.file for file in target.quarantine()}
+    added = Added(quarantine=tuple(file for file in branch.quarantine() if file.file not in known))
+    return repository.advance(branch.name, branch, KIND, moved, why, added.arrived(-1))
 
 
 def _with_all_of(repository: Repository, a: Branch, b: Branch, why: str, scratch: Path) -> Branch:

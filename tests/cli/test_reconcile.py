@@ -80,6 +80,22 @@ def test_conflicts_are_in_the_order_of_entity_and_tick(parted: Path, ledger: Run
     ]  # fmt: skip
 
 
+def test_a_branch_that_just_moves_on_keeps_what_it_refused(parted: Path, ledger: Run) -> None:
+    ledger("fork", "later")
+    add(ledger, "later", tick("e", 31, 1))
+    add(ledger, "main", '{"tickId": 1}\n', code=3)
+    ledger("world", "apply", "-", stdin='{"no": "event"}\n', code=3)
+    assert ledger("reconcile", "main", "later").out == "main is at the head of later now\n"
+    rows = ledger("sql", "SELECT raw, reason FROM quarantine ORDER BY reason", "--json").json
+    assert [row["reason"] for row in rows] == ["entity_id_missing", "invalid_event"]
+    assert ledger("sql", "FROM quarantine", "--branch", "later", "--json").json == []
+    again = ledger("world", "apply", "-", "--json", stdin='{"no": "event"}\n', code=3).json
+    assert again["refused"] == {"invalid_event": 1}
+    assert len(ledger("sql", "FROM quarantine", "--json").json) == 2, "what is refused again is there once"
+    assert ledger("reconcile", "main", "later").out.endswith("nothing changed\n")
+    assert ledger("verify").code == 0
+
+
 def test_of_two_contents_the_earlier_is_kept(parted: Path, ledger: Run) -> None:
     plan = ledger("reconcile", "main", "trial", "--plan", "--json").json
     assert (plan["outcome"], plan["split"]["commits"], plan["ticks"]["conflicts"]) == ("merge", {"0": 1}, 1)
