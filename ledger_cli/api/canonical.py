@@ -42,13 +42,12 @@ def open_canonical(place: str, otherwise: str) -> Ledger:
 
 def apply_by_level(
     place: str,
-    location: str,
+    here: Ledger,
     strong: Collection[str],
     request: ApplyRequest,
     apply_here: Callable[[ApplyRequest], ApplyResult],
 ) -> ApplyResult:
-    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then at `location`."""
-    from ledger_cli.api.ledger import Ledger
+    """Events of strong types (atomic, all if one is) on the canonical ledger, the others then on the one `here`."""
     from ledger_cli.services.world_apply import both
 
     lines, branch, source = list(request.lines), request.branch, request.source
@@ -63,8 +62,7 @@ def apply_by_level(
     told = f"of {source} nothing was applied, since {', '.join(sorted(found))} is strong"
     with open_canonical(place, told) as there:
         decided = there.world.apply(theirs, branch, request.atomic, source, request.why, request.first_line)
-    with Ledger.open(location) as here:
-        here.reconcile(branch, here.fetch(place, branch).name, why=request.why or source)
+    here.reconcile(branch, here.fetch(place, branch).name, why=request.why or source)
     return both(decided, apply_here(replace(request, lines=ours)))
 
 

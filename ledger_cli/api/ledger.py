@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ledger_cli.services.lookup import Place
     from ledger_cli.services.reconcile import Reconciled, ReconcilePlan, Synced
     from ledger_cli.services.replay import ReplayReport
+    from ledger_cli.services.repository import Repository
     from ledger_cli.services.simulate import SimulationResult
     from ledger_cli.services.status import Status
     from ledger_cli.services.world_health import Limits
@@ -81,17 +82,20 @@ class Ledger:
     do next. Ticks are integers; a place is a commit id or a prefix of it, a tag or a branch as text, or a tick.
     """
 
-    def __init__(self, location: str, config: Config) -> None:
-        """Use `create` or `open`."""
+    def __init__(self, location: str, config: Config, repository: Repository | None = None) -> None:
+        """Use `create` or `open`. `repository`: one that is open already, and stays open."""
         self.location = location
         """The path of its directory, or its URL."""
         self.config = config
         self._open_files = ExitStack()
-        try:
-            self._repository = ledgers.make_repository(location, config, self._open_files)
-        except BaseException:
-            self._open_files.close()
-            raise
+        self._owns_repository = repository is None
+        if repository is None:
+            try:
+                repository = ledgers.make_repository(location, config, self._open_files)
+            except BaseException:
+                self._open_files.close()
+                raise
+        self._repository = repository
         self._importer: Importer | None = None
 
     @cached_property
@@ -186,7 +190,8 @@ class Ledger:
 
         Not needed for what was written to last.
         """
-        self._repository.close()
+        if self._owns_repository:
+            self._repository.close()
         if self._importer is not None:
             self._importer.close()
             self._importer = None

@@ -75,10 +75,14 @@ def fetch(ledger: Ledger, location: str, branch: str, remote: str | None) -> Bra
     """Copy a branch of another ledger."""
     remote_name(remote, "")
     with _other(location) as opened:
-        other = OtherLedger(opened._repository, location)
-        name = remote_name(remote, os.path.basename(ledgers.absolute(opened.location)))
-        guard = Guard(machine.clock(), round(ledger.config["max_drift"] * 1e6))
-        return branch_view(ledger._repository, fetch_branch(ledger._repository, other, branch, name, guard))
+        return _fetch_from(opened, location, ledger, branch, remote)
+
+
+def _fetch_from(opened: Ledger, location: str, ledger: Ledger, branch: str, remote: str | None) -> BranchView:
+    other = OtherLedger(opened._repository, location)
+    name = remote_name(remote, os.path.basename(ledgers.absolute(opened.location)))
+    guard = Guard(machine.clock(), round(ledger.config["max_drift"] * 1e6))
+    return branch_view(ledger._repository, fetch_branch(ledger._repository, other, branch, name, guard))
 
 
 def sync(ledger: Ledger, place: str, branch: str, remote: str | None, consistency: str | None, why: str) -> Synced:
@@ -92,7 +96,9 @@ def sync(ledger: Ledger, place: str, branch: str, remote: str | None, consistenc
 
     def give() -> Reconciled:
         with _other(place) as other, told_of(place):
-            given = reconcile(other, branch, other.fetch(ledger.location, branch).name, why=why)
+            # Not opened once more: there are stores that a process can open once.
+            ours = _fetch_from(ledger, ledger.location, other, branch, None).name
+            given = reconcile(other, branch, ours, why=why)
             untold.extend(each for each in [other.world.undelivered] if each is not None)
             return given
 

@@ -116,13 +116,15 @@ class WorldApi:
         The bus is not told yet but of transient events, by `broadcast` where it is given.
         """
         from ledger_cli.api.canonical import apply_by_level
+        from ledger_cli.api.ledger import Ledger
 
         strong = self._config.types_from("strong")
         canonical = self._canonical() if strong else None
         apply_here = partial(self._apply_here, broadcast=broadcast)
         if canonical is None:
             return apply_here(request)
-        return apply_by_level(canonical, self._location, strong, request, apply_here)
+        with Ledger(self._location, self._config, self._repository) as here:
+            return apply_by_level(canonical, here, strong, request, apply_here)
 
     def _apply_here(self, request: ApplyRequest, broadcast: Broadcast | None) -> ApplyResult:
         """The same, all of them on this very ledger."""
