@@ -58,6 +58,8 @@ _KNOWN = frozenset(FIELDS)
 _TYPE = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)\.([a-z][a-z0-9_]*)\.v([1-9][0-9]{0,5})")
 VERSION_LIMIT = 2**53
 ID_LIMIT = 1024
+DETAIL_LIMIT = 2000
+"""Characters of why an event was refused: some texts quote what is wrong, which may be megabytes."""
 DEPTH_LIMIT = 250
 """Levels of a payload: orjson writes 254, and the state of an entity is a few levels around it."""
 # Numbers that orjson may write otherwise than RFC 8785 does: with an exponent, whole floats, large integers.
@@ -103,9 +105,11 @@ SENT = pa.schema(
 
 
 class Refused(Exception):
-    """An event that changes nothing: a code of `REASONS`, and what exactly is wrong."""
+    """An event that changes nothing: a code of `REASONS`, and what exactly is wrong, cut where it quotes too much."""
 
     def __init__(self, reason: str, detail: str) -> None:
+        if len(detail) > DETAIL_LIMIT:
+            detail = f"{detail[:DETAIL_LIMIT]}…"
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -344,7 +344,7 @@ def _wrong(repository: Repository, apart: Sequence[str], since: pa.Table, decide
     found = {}
     for row in repository.engine.over(apart, _WRONG, since=since, decided=decided).to_pylist():
         if row["told"] is not None:
-            told = row["told"].split("\0", 2)
+            told = row["told"].rsplit("\0", 2)  # an id may hold a NUL
             if told[:2] == [row["entity_id"], row["type"]] and orjson.loads(told[2]) == orjson.loads(row["payload"]):
                 continue  # the same event, its payload in other words
         detail = f"{row['entity_id']} is of another kind" if row["told"] is None else "its id is that of another event"

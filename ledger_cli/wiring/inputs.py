@@ -65,9 +65,11 @@ def open_lines(name: str) -> Iterator[bytes]:
 def read_json_file(path: str) -> Any:
     """The value of a small JSON file. NotFound where there is none, UsageError where it is no JSON."""
     try:
-        return json.loads("\n".join(read_lines(path)))
+        return json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise UsageError(f"{path} is no JSON: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply: hundreds of levels can be read, not thousands") from error
 
 
 def read_json_object(path: str) -> dict[str, Any]:
@@ -80,10 +82,14 @@ def read_json_object(path: str) -> dict[str, Any]:
 
 def read_lines(path: str) -> list[str]:
     """The lines of a small text file or URL. NotFound where there is none."""
+    return _text(path).splitlines()
+
+
+def _text(path: str) -> str:
     try:
         if not is_directory(path):
-            return b"\n".join(open_lines(path)).decode().splitlines()
-        return Path(path).read_text(encoding="utf-8").splitlines()
+            return b"\n".join(open_lines(path)).decode()
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise NotFound(f"{path}: no such file. Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -359,6 +359,16 @@ def test_a_plan_tells_what_the_writes_of_a_side_come_to(parted: Path, ledger: Ru
     }
 
 
+def test_an_event_told_in_other_words_is_one_event(parted: Path, ledger: Run) -> None:
+    ledger("schema", "register", "m.set.v1")
+    event = {**EVENT, "eventId": "same", "entityId": "an id\0with NUL"}
+    for branch, payload in (("main", {"a": 1, "b": 2}), ("trial", {"b": 2, "a": 1})):
+        text = json.dumps({**event, "payload": payload})
+        ledger("world", "apply", "-", "--branch", branch, stdin=text + "\n")
+    plan = ledger("reconcile", "main", "trial", "--plan", "--json").json["world"]
+    assert (plan["both"], plan["refused"], plan["conflicts"]) == (1, [], 0)
+
+
 def test_what_breaks_a_constraint_together(parted: Path, ledger: Run) -> None:
     with open("world/ledger.toml", "a") as file:
         file.write('[types."m.set.v1"]\n')

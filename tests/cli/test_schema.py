@@ -76,6 +76,8 @@ def test_rules_per_field(home: Path, ledger: Run) -> None:
         "use lww, max, min, sum, union, manual" in ledger("schema", "register", "a.b.v1", "--field=x=avg", code=2).err
     )
     assert "write it as NAME=RULE" in ledger("schema", "register", "a.b.v1", "--field", "x", code=2).err
+    twice = ledger("schema", "register", "a.b.v1", "--field", "x=sum", "--field", "x=max", code=2).err
+    assert twice == "ledger: --field gives 'x' the rules sum and max: leave one of them\n"
     ledger("schema", "register", "building.counter.v2")
     ledger("schema", "deprecate", COUNTER, "--until", "2026-12-31")
     assert ledger("schema", "list").out == LISTED
@@ -202,3 +204,12 @@ def test_upcasters_and_ends_that_cannot_be(home: Path, ledger: Run) -> None:
         assert "is no date such as" in ledger("schema", "deprecate", OPENED, "--until", until, code=2).err
     assert "is not registered" in ledger("schema", "deprecate", OPENED_3, "--until", "2026-12-31", code=2).err
     assert "is known in every module" in ledger("schema", "register", "building.session_ended.v1", code=2).err
+
+
+def test_a_schema_is_read_as_it_is_written(home: Path, ledger: Run) -> None:
+    (home / "deep.json").write_text('{"not": ' * 20_000 + "{}" + "}" * 20_000)
+    deep = ledger("schema", "register", OPENED, "--schema", home / "deep.json", code=2)
+    assert "deep.json is nested too deeply" in deep.err
+    (home / "odd.json").write_text('{"title": "two\u2028lines\u0085, to some"}', encoding="utf-8")
+    known = ledger("schema", "register", OPENED, "--schema", home / "odd.json", "--json").json
+    assert known["schema"]["title"] == "two\u2028lines\u0085, to some"

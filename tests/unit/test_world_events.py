@@ -104,6 +104,14 @@ def test_what_is_no_event(text: bytes, told: str) -> None:
     assert refused.value.reason == "invalid_event"
 
 
+def test_why_is_told_in_short_whatever_is_quoted() -> None:
+    for wrong in ({"type": "x" * 1_000_000}, {"x" * 1_000_000: 1}, {"expectedVersion": "x" * 1_000_000}):
+        with pytest.raises(Refused) as refused:
+            parse_event(event(**wrong), {})
+        assert len(refused.value.detail) == 2001
+        assert refused.value.detail.endswith("…")
+
+
 def test_the_handshake() -> None:
     key = b"secret"
     raw = {name: value for name, value in EVENT.items() if name != "handshake"}

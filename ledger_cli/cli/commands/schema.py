@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -71,7 +72,7 @@ def register(
     """
     from ledger_cli.api import Ledger
 
-    fields = None if field is None else dict(_rule(each) for each in field)
+    fields = None if field is None else _rules(field)
     with Ledger.open(ledger) as opened:
         made = opened.world.register(name, _json(schema), reducer, fields, _json(upcast), message)
     Output(as_json).emit(made, f"{name} is registered")
@@ -81,11 +82,15 @@ def _json(file: str | None) -> Any:
     return None if file is None else inputs.read_json_object(file)
 
 
-def _rule(text: str) -> tuple[str, str]:
-    name, separator, rule = text.rpartition("=")
-    if not separator:
-        raise UsageError(f"--field {text!r}: write it as NAME=RULE, for example visits=sum")
-    return name, rule
+def _rules(texts: Sequence[str]) -> dict[str, str]:
+    rules: dict[str, str] = {}
+    for text in texts:
+        name, separator, rule = text.rpartition("=")
+        if not separator:
+            raise UsageError(f"--field {text!r}: write it as NAME=RULE, for example visits=sum")
+        if rules.setdefault(name, rule) != rule:
+            raise UsageError(f"--field gives {name!r} the rules {rules[name]} and {rule}: leave one of them")
+    return rules
 
 
 @app.command("list")
