@@ -199,7 +199,11 @@ class ArchivedStore:
         if not self._may_be(file):
             return False
         if file not in self._known:
-            lacks = self._lacks_entries(file) if file.startswith(_COMMITS) else not self._is_there(file)
+            try:
+                lacks = self._lacks_entries(file) if file.startswith(_COMMITS) else not self._is_there(file)
+            except Corrupt:
+                # An engine does not have the batch, as one of another ledger that is still to be copied.
+                return False
             self._known[file] = lacks
         return self._known[file]
 

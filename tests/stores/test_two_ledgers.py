@@ -46,6 +46,26 @@ def test_both_take_in_what_the_other_has(engine: str, consistency: str, tmp_path
 
 
 @pytest.mark.parametrize("engine", EMBEDDED_NAMES)
+def test_what_is_archived_here_keeps_nothing_of_others_away(engine: str, tmp_path: Path) -> None:
+    here, there = (make(tmp_path / name, engine) for name in ("here", "there"))
+    for number, path in enumerate((here, there)):
+        ticks = [{"entityId": path.name, "tickId": tick, "x": number, "y": 1, "activity": 1} for tick in range(300)]
+        (tmp_path / "ticks.jsonl").write_text("\n".join(map(json.dumps, ticks)))
+        with Ledger.open(path) as ledger:
+            ledger.ingest(tmp_path / "ticks.jsonl")
+            ledger.commit()
+            ledger.archive(before=200)
+    with Ledger.open(here) as ledger:
+        ledger.sync(there)
+        assert ledger.status().rows == 600
+        assert ledger.verify(archives=True).ok
+        assert ledger.replay().ok
+    with Ledger.open(there) as ledger:
+        assert ledger.status().rows == 600
+        assert ledger.verify(archives=True).ok
+
+
+@pytest.mark.parametrize("engine", EMBEDDED_NAMES)
 def test_strong_events_go_by_the_canonical_ledger(engine: str, tmp_path: Path) -> None:
     make(tmp_path / "bank", engine)
     till = make(tmp_path / "till", engine)
