@@ -200,7 +200,8 @@ def test_errors(world: Path, tmp_path: Path, ledger: Run) -> None:
     assert ledger("sql", "FROM tick", code=2).err == f"ledger: there is no table tick, did you mean ticks: {views}"
     assert 'not found in FROM clause! Candidate bindings: "y"' in ledger("sql", "SELECT yy FROM ticks", code=2).err
     assert 'does not exist! Did you mean "length"?' in ledger("sql", "SELECT lenght('a')", code=2).err
-    assert "cannot be answered" in ledger("sql", "SELEKT", code=2).err
+    assert 'near "SELEKT"; correct it there' in ledger("sql", "SELEKT", code=2).err
+    assert "`DESCRIBE` and the name of a view" in ledger("sql", "SELECT colour FROM ticks", code=2).err
     assert 'use "n"::VARCHAR' in ledger("sql", "SELECT 5::UHUGEINT AS n", code=2).err
     assert "only reads" in ledger("sql", "DROP TABLE ticks", code=2).err
     assert "none of table" in ledger("sql", "SELECT 1", "--format", "xml", code=2).err

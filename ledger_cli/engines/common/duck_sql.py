@@ -456,6 +456,12 @@ def _answer(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.RecordB
     return relation.to_arrow_reader(_BATCH_ROWS)
 
 
+_NEXT_STEPS: dict[type[duckdb.Error], str] = {
+    duckdb.ParserException: "; correct it there: one SELECT as DuckDB reads it is taken",
+    duckdb.BinderException: "; `DESCRIBE` and the name of a view lists its columns",
+}
+
+
 def _told_by_arrow(error: OSError) -> duckdb.Error:
     """The error of DuckDB, of which Arrow keeps the text alone."""
     return _KINDS.get(str(error).partition(":")[0], duckdb.Error)(str(error))
@@ -489,7 +495,8 @@ def _translated(
         near = get_close_matches(unknown[1], known, n=1)
         meant = f", did you mean {near[0]}" if near else ""
         return UsageError(f"there is no table {unknown[1]}{meant}: use {', '.join(known)}")
-    return UsageError(f"{_NO_ANSWER}{_with_hints(text)}")
+    next_step = next((step for kind, step in _NEXT_STEPS.items() if isinstance(error, kind)), "")
+    return UsageError(f"{_NO_ANSWER}{_with_hints(text)}{next_step}")
 
 
 def _with_hints(text: str) -> str:
