@@ -83,14 +83,16 @@ class OtherLedger:
             yield from self._rows(file)
 
     def _rows(self, file: CommitFile) -> Iterator[pa.Table]:
-        """The commits of a batch in their order, with the entries that are archived."""
-        store = self._repository.store
-        if not store.archived(file.file):
-            yield from store.commits.read_commits(file.file)
-            return
-        with pq.ParquetFile(store.location(file.file)) as whole:
+        """The commits of a batch in their order, with the entries that are archived.
+
+        An engine is not asked itself: of what is archived it may lack entries that only a copy made earlier has.
+        """
+        with pq.ParquetFile(self._repository.store.location(file.file)) as whole:
             for group in range(whole.num_row_groups):
-                yield whole.read_row_group(group)
+                rows = whole.read_row_group(group)
+                if rows["entries"].null_count:
+                    raise self.unusable(f"{file.file} lacks entries that are archived")
+                yield rows
 
     @contextmanager
     def _read(self) -> Iterator[None]:

@@ -54,6 +54,7 @@ def test_what_is_archived_here_keeps_nothing_of_others_away(engine: str, tmp_pat
         with Ledger.open(path) as ledger:
             ledger.ingest(tmp_path / "ticks.jsonl")
             ledger.commit()
+            assert len(ledger.sql("FROM commit_entries")) == 2, "a copy of the batch is made"
             ledger.archive(before=200)
     with Ledger.open(here) as ledger:
         ledger.sync(there)
@@ -63,6 +64,7 @@ def test_what_is_archived_here_keeps_nothing_of_others_away(engine: str, tmp_pat
     with Ledger.open(there) as ledger:
         assert ledger.status().rows == 600
         assert ledger.verify(archives=True).ok
+        assert ledger.replay().ok
 
 
 @pytest.mark.parametrize("engine", EMBEDDED_NAMES)
