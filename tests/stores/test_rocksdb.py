@@ -173,11 +173,29 @@ print(sum(part.num_rows for part in store.read_commits("commits/small.parquet"))
     assert issubclass(NotWritten, LedgerError)
 
 
+def test_an_older_schema_is_brought_up(store: RocksStore, tmp_path: Path) -> None:
+    """What stands under ids is made anew of the blocks, whatever it was."""
+    table = chain("a", 0, range(40))
+    store.persist_commits(BATCH, AT, [table])
+    store.archive_commits(BATCH, table["commit_id"].to_pylist()[:3])
+    mine, before = history(file_of(BATCH, table)), [*store._database.scan("ids", b"")]
+    changes = store._database.changes()
+    changes.put("meta", b"schema_version", b"1")
+    changes.put_all("ids", [key for key, _ in before], [b"of old"] * len(before))
+    store._database.write(changes, sync=True)
+    store.close()
+    again = RocksStore(URL, tmp_path)
+    assert [*again._database.scan("ids", b"")] == before
+    assert again._database.get("meta", b"schema_version") == b"2"
+    assert found_in(again, mine, table["commit_id"][39].as_py()) == table.to_pylist()[39:]
+    again.close()
+
+
 def test_a_newer_schema_is_refused(store: RocksStore, tmp_path: Path) -> None:
     import rocksdict
 
     changes = store._database.changes()
-    changes.put("meta", b"schema_version", b"2")
+    changes.put("meta", b"schema_version", b"3")
     store._database.write(changes, sync=True)
     store._database._database.create_column_family("of_the_future", rocksdict.Options(raw_mode=True)).close()
     store.close()
@@ -345,7 +363,7 @@ def test_the_client_opens_it(store: RocksStore, tmp_path: Path) -> None:
     )
     opened = rocksdict.Rdict(path, options)
     meta, entries = opened.get_column_family("meta"), opened.get_column_family("entries")
-    assert meta[b"schema_version"] == b"1"
+    assert meta[b"schema_version"] == b"2"
     found = [(records.text_of(key), len(value)) for key, value in entries.items()]
     expected = [entry["region"] for row in table.to_pylist() for entry in row["entries"]]
     assert sum(size for _, size in found) == 128 * len(expected)

@@ -71,7 +71,8 @@ from ledger_cli.stores.rocksdb.records import (
     without,
 )
 
-SCHEMA = 1
+SCHEMA = 2
+"""Since 2 a commit stands under its id as JSON."""
 _FAMILIES = ("meta", "moves", "batches", "commits", "ids", "counts", "entries", "entity_state")
 _VERSION = b"schema_version"
 _LAST = b"\xff" * 8
@@ -381,22 +382,30 @@ class RocksStore(CommitsBase):
     def _open(self) -> Database:
         database = Database(self._url, self._path, _FAMILIES)
         try:
-            version = database.get("meta", _VERSION)
-            if version is None:
-                changes = database.changes()
-                changes.put("meta", _VERSION, str(SCHEMA).encode())
-                database.write(changes, sync=True)
-            elif int(version) > SCHEMA:
+            version = int(database.get("meta", _VERSION) or 0)
+            if version > SCHEMA:
                 raise UsageError(
-                    f"{self._url} was made by a newer ledger-cli (schema {int(version)}, this one has {SCHEMA}): "
+                    f"{self._url} was made by a newer ledger-cli (schema {version}, this one has {SCHEMA}): "
                     "install a newer ledger-cli"
                 )
+            if version < SCHEMA:
+                self._migrate(database)
             found = database.scan("batches", b"")
             self._batches = {key.decode(): _Batch(**json.loads(value)) for key, value in found}
         except BaseException:
             database.close()
             raise
         return database
+
+    def _migrate(self, database: Database) -> None:
+        """Bring an older schema, or none, to this one. Its version goes last: a killed call can be made again."""
+        for key, value in database.scan("commits", b""):
+            changes = database.changes()
+            self._put_changed(changes, key, deserialised(value))
+            database.write(changes, sync=False)
+        changes = database.changes()
+        changes.put("meta", _VERSION, str(SCHEMA).encode())
+        database.write(changes, sync=True)
 
     def _write(self, changes: Changes, sync: bool) -> None:
         try:
