@@ -178,12 +178,9 @@ def test_tags(ledger: Repository) -> None:
     assert tag(ledger, "v1", newest) == named
     place = resolve(ledger, "v1")
     assert (place.kind, place.commit) == ("tag", named.commit)
+    others = {*read_commits(ledger, ledger.branch("main"), ["digest"])["digest"].to_pylist()} - {named.commit.digest}
     with pytest.raises(UsageError, match="--delete"):
-        tag(
-            ledger,
-            "v1",
-            resolve(ledger, read_commits(ledger, ledger.branch("main"), ["digest"])["digest"][0].as_py()[:9]),
-        )
+        tag(ledger, "v1", resolve(ledger, others.pop()[:9]))
     with pytest.raises(UsageError, match="is a branch"):
         tag(ledger, "main", newest)
     with pytest.raises(UsageError, match="is a tick"):
