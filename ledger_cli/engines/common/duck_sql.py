@@ -47,6 +47,10 @@ _KINDS = {
 """What an error is that comes through Arrow, which has only the text of it."""
 
 _NO_ANSWER = "this SQL cannot be answered: "
+_NEXT_STEPS: dict[type[duckdb.Error], str] = {
+    duckdb.ParserException: "; correct it there: one SELECT as DuckDB reads it is taken",
+    duckdb.BinderException: "; `DESCRIBE` and the name of a view lists its columns",
+}
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 _LOSSY = {"uhugeint", "bignum", "bit", "time with time zone"}
 """Types whose values Arrow changes or cannot hold."""
@@ -454,12 +458,6 @@ def _answer(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.RecordB
         if type_of.id in _LOSSY:
             raise UsageError(f"column {name} is {type_of}, which would lose its value: use {ident(name)}::VARCHAR")
     return relation.to_arrow_reader(_BATCH_ROWS)
-
-
-_NEXT_STEPS: dict[type[duckdb.Error], str] = {
-    duckdb.ParserException: "; correct it there: one SELECT as DuckDB reads it is taken",
-    duckdb.BinderException: "; `DESCRIBE` and the name of a view lists its columns",
-}
 
 
 def _told_by_arrow(error: OSError) -> duckdb.Error:
